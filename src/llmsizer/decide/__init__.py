@@ -1,0 +1,1 @@
+"""Candidates, the recommendation with its rejections, and what would flip it."""

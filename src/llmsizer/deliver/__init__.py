@@ -1,0 +1,1 @@
+"""Reports, charts and files that people hand over. Nothing is computed here."""

@@ -1,0 +1,1 @@
+"""What is: models, accelerators, precisions, prices, workloads and measured records."""

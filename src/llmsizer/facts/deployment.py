@@ -1,0 +1,74 @@
+"""One replica: a model at a precision on so many GPUs under an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llmsizer.errors import InputError
+from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.precision import Precision, get_precision, kv_bytes_per_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """How one replica is spread: tensor, pipeline and expert parallel degrees. Replicas (DP) are counted outside."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+
+    def __post_init__(self) -> None:
+        for name, degree in (("tp", self.tensor), ("pp", self.pipeline), ("ep", self.expert)):
+            if degree < 1:
+                raise InputError(f"{name} = {degree}; a parallel degree is 1 or more")
+
+    @property
+    def gpus(self) -> int:
+        """Expert parallelism re-uses the tensor-parallel GPUs, as vLLM does."""
+        return self.tensor * self.pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One replica. ``max_context_tokens`` is what is reserved for one request: the workload's, not the model's maximum."""
+
+    model: ModelSpec
+    gpu: GpuSpec
+    weights: Precision
+    kv_format: str = "bf16"
+    parallelism: Parallelism = field(default_factory=Parallelism)
+    engine: str = "vllm"
+    engine_version: str | None = None  # None: the newest the data knows
+    max_context_tokens: int = 8192
+    max_sequences: int | None = None  # None: the engine version's default
+    max_batched_tokens: int | None = None
+    memory_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_context_tokens < 1:
+            raise InputError(f"context = {self.max_context_tokens}; give 1 token or more")
+        if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
+            raise InputError(f"memory fraction = {self.memory_fraction}; give more than 0 and at most 1")
+        kv_bytes_per_value(self.kv_format)
+
+    @property
+    def kv_bytes_per_value(self) -> float:
+        return kv_bytes_per_value(self.kv_format)
+
+    @property
+    def label(self) -> str:
+        spread = f"TP{self.parallelism.tensor}" + (
+            f"·PP{self.parallelism.pipeline}" if self.parallelism.pipeline > 1 else ""
+        )
+        return f"{self.model.name} {self.weights.name} on {self.parallelism.gpus}× {self.gpu.id} ({spread}, {self.engine})"
+
+
+def deployment(model: ModelSpec, gpu: GpuSpec, weights: str = "bf16", **options: object) -> Deployment:
+    """A deployment from a precision's name; ``tp``, ``pp``, ``ep`` may be given flat. Raises LlmSizerError."""
+    spread = Parallelism(
+        tensor=int(str(options.pop("tp", 1))),
+        pipeline=int(str(options.pop("pp", 1))),
+        expert=int(str(options.pop("ep", 1))),
+    )
+    return Deployment(model=model, gpu=gpu, weights=get_precision(weights), parallelism=spread, **options)  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""Measured facts with their provenance, one operating point a record, kept as JSON lines.
+
+Additive schema: a reader ignores keys it does not know; ``None`` means not measured, and ``unknown`` says why.
+TTFT = first output token − arrival. TPOT = (end − first token)/(n − 1) per request. ITL = the raw gaps. Throughput = output
+tokens of the whole batch per second of wall clock, prefill included.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class DeviceRecord(BaseModel):
+    """The machine a record was taken on; a CPU has no data sheet here, so its bandwidth and rate are measured."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    kind: Literal["cpu", "gpu"]
+    cores: int | None = None
+    memory_bytes: float | None = None
+    copy_bytes_per_second: float | None = None
+    read_bytes_per_second: float | None = None
+    gemm_flops_per_second: dict[str, float] = {}
+    driver: str | None = None
+    operating_system: str | None = None
+    instruction_sets: tuple[str, ...] = ()
+    measured_at: str = ""
+
+
+class ProfileRecord(BaseModel):
+    """One operating point of one variant on one device."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    record_id: str  # hash of what was asked, so that a finished point is recognised
+    status: Literal["ok", "failed"] = "ok"
+    failure: str | None = None
+    model: str
+    model_config_hf: dict[str, object] = {}  # the architecture, so that a record stands by itself
+    variant: str  # "fp16", "int8", "int4" …
+    precision: str
+    format: str = ""
+    engine: str
+    engine_version: str
+    device: DeviceRecord
+    batch: int = Field(ge=1)
+    prompt_tokens: int = Field(ge=1)
+    output_tokens: int = Field(ge=1)
+    repeats: int = 0
+    ttft_seconds: float | None = None  # median over repeats
+    ttft_seconds_low: float | None = (
+        None  # order-statistic interval of the median; level stated in interval_level
+    )
+    ttft_seconds_high: float | None = None
+    tpot_seconds: float | None = None
+    tpot_seconds_low: float | None = None
+    tpot_seconds_high: float | None = None
+    itl_seconds_p95: float | None = None
+    interval_level: float | None = None
+    output_tokens_per_second: float | None = None
+    prefill_tokens_per_second: float | None = None
+    load_seconds: float | None = None
+    weights_bytes_on_disk: float | None = None
+    process_peak_bytes: float | None = None  # resident set of the engine's process
+    process_anonymous_bytes: float | None = None
+    allocator_peak_bytes: float | None = None
+    energy_joules: float | None = None
+    unknown: dict[str, str] = {}  # field → why it is None
+    flags: tuple[str, ...] = ()  # validity: "unsteady", "thermal" …
+    seed: int = 0
+    versions: dict[str, str] = {}
+    code_version: str = ""
+    measured_at: str = ""
+
+
+class QualityRecord(BaseModel):
+    """What a variant loses against its 16-bit reference on the same held-out tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    variant: str
+    precision: str
+    method: str = ""
+    engine: str
+    dataset: str
+    documents: int
+    tokens: int
+    perplexity: float
+    perplexity_standard_error: float
+    reference: str = ""
+    perplexity_ratio: float | None = None  # variant / reference, paired by document
+    perplexity_ratio_low: float | None = None
+    perplexity_ratio_high: float | None = None
+    kl_nats_per_token: float | None = None
+    kl_nats_per_token_low: float | None = None
+    kl_nats_per_token_high: float | None = None
+    kl_nats_p99: float | None = None
+    top1_agreement: float | None = None
+    interval_level: float | None = None
+    measured_at: str = ""
+    versions: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""What it takes: memory, step times, interconnect, and calibration from evidence."""
