@@ -53,9 +53,7 @@ class MissingExtraError(LlmSizerError):
     """An optional dependency that is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs an optional part that is not installed: pip install 'llmsizer[{extra}]'"
-        )
+        super().__init__(f"{what} needs an optional part that is not installed: pip install 'llmsizer[{extra}]'")
 
 
 class NoEvidenceError(LlmSizerError):

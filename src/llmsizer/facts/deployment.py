@@ -61,7 +61,9 @@ class Deployment:
         spread = f"TP{self.parallelism.tensor}" + (
             f"·PP{self.parallelism.pipeline}" if self.parallelism.pipeline > 1 else ""
         )
-        return f"{self.model.name} {self.weights.name} on {self.parallelism.gpus}× {self.gpu.id} ({spread}, {self.engine})"
+        return (
+            f"{self.model.name} {self.weights.name} on {self.parallelism.gpus}× {self.gpu.id} ({spread}, {self.engine})"
+        )
 
 
 def deployment(model: ModelSpec, gpu: GpuSpec, weights: str = "bf16", **options: object) -> Deployment:

@@ -42,9 +42,7 @@ class GpuSpec(BaseModel):
     name: str
     vendor: str
     device_class: str
-    memory_bytes: float | None = Field(
-        gt=0
-    )  # what the driver reports where known, else the label read as GiB
+    memory_bytes: float | None = Field(gt=0)  # what the driver reports where known, else the label read as GiB
     memory_bytes_per_second: float = Field(gt=0)
     flops_per_second: dict[RateFormat, float]
     provenance: Provenance
@@ -52,9 +50,7 @@ class GpuSpec(BaseModel):
     memory_type: str = ""
     tdp_watts: float | None = None
     scaleup_link: str = ""
-    scaleup_bytes_per_second: float | None = (
-        None  # both directions together, per GPU, as data sheets print it
-    )
+    scaleup_bytes_per_second: float | None = None  # both directions together, per GPU, as data sheets print it
     pcie_gen: int | None = None
     pcie_lanes: int | None = None
     form_factor: str = ""

@@ -158,15 +158,11 @@ class LayerGroup:
 
     def params(self, hidden_size: int) -> int:
         norm = self.norms * hidden_size * (2 if self.norm_has_bias else 1)
-        return self.count * (
-            self.attention.params(hidden_size) + self.feed_forward.params(hidden_size) + norm
-        )
+        return self.count * (self.attention.params(hidden_size) + self.feed_forward.params(hidden_size) + norm)
 
     def active_params(self, hidden_size: int) -> int:
         norm = self.norms * hidden_size * (2 if self.norm_has_bias else 1)
-        return self.count * (
-            self.attention.params(hidden_size) + self.feed_forward.active_params(hidden_size) + norm
-        )
+        return self.count * (self.attention.params(hidden_size) + self.feed_forward.active_params(hidden_size) + norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,13 +221,7 @@ class ModelSpec:
     @cached_property
     def total_params(self) -> int:
         """Every stored parameter, the final norm and extra towers included."""
-        return (
-            self.layer_params
-            + self.embedding_params
-            + self.lm_head_params
-            + self.hidden_size
-            + self.extra_params
-        )
+        return self.layer_params + self.embedding_params + self.lm_head_params + self.hidden_size + self.extra_params
 
     @cached_property
     def active_params(self) -> int:

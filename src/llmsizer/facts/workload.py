@@ -33,9 +33,7 @@ class Workload(BaseModel):
             (self.output_tokens, self.output_tokens_p95, "output_tokens_p95"),
         ):
             if tail is not None and tail < mean:
-                raise ValueError(
-                    f"{what} = {tail} is below the mean of {mean}; give a tail at or above the mean"
-                )
+                raise ValueError(f"{what} = {tail} is below the mean of {mean}; give a tail at or above the mean")
         return self
 
     @property
@@ -67,6 +65,4 @@ class Slo(BaseModel):
 
     ttft_p95_seconds: float = Field(default=2.0, gt=0, le=3600, allow_inf_nan=False)
     tpot_p95_seconds: float = Field(default=0.05, gt=0, le=60, allow_inf_nan=False)
-    quality_floor: float = Field(
-        default=0.97, gt=0, le=1
-    )  # least recovery of the 16-bit reference's benchmark scores
+    quality_floor: float = Field(default=0.97, gt=0, le=1)  # least recovery of the 16-bit reference's benchmark scores
