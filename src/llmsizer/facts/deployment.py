@@ -31,7 +31,7 @@ class Parallelism:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One replica. ``max_context_tokens`` is what is reserved for one request: the workload's, not the model's maximum."""
+    """One replica. ``max_context_tokens`` is reserved per request: the workload's, not the model's maximum."""
 
     model: ModelSpec
     gpu: GpuSpec

@@ -1,8 +1,8 @@
 """What a transformer is, and what it costs by construction: parameters, cache values, FLOPs.
 
-A model is a list of *layer groups*: so many layers alike in attention and feed-forward part. Dense models are one group;
-sliding-window models alternate two; mixtures of experts often begin with a few dense layers. Every count here is exact
-arithmetic on the published geometry (Vaswani et al. 2017; GQA: Ainslie et al. 2023; MLA: DeepSeek-V2, arXiv 2405.04434).
+A model is a list of *layer groups*: so many layers alike in attention and feed-forward part. Dense models are one
+group; sliding-window models alternate two; mixtures of experts often begin with a few dense layers. Every count here is
+exact arithmetic on the published geometry (GQA: Ainslie et al. 2023; MLA: DeepSeek-V2, arXiv 2405.04434).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ AttentionKind = Literal["full", "sliding", "chunked", "latent", "linear"]
 class Attention:
     """One layer's token mixer.
 
-    ``full`` keeps keys and values of the whole context; ``sliding`` and ``chunked`` of ``window_tokens`` at most; ``latent``
-    (MLA) one compressed vector of ``kv_lora_rank + rope_head_dim`` values per token; ``linear`` a state whose size does not
-    grow with the context.
+    ``full`` keeps keys and values of the whole context; ``sliding`` and ``chunked`` of ``window_tokens`` at most;
+    ``latent`` (MLA) one compressed vector of ``kv_lora_rank + rope_head_dim`` values per token; ``linear`` a state whose
+    size does not grow with the context.
     """
 
     kind: AttentionKind
@@ -169,8 +169,8 @@ class LayerGroup:
 class ModelSpec:
     """A transformer's geometry.
 
-    ``extra_params`` holds what the layer groups do not describe (a vision tower, learned positions); it is loaded but not
-    part of a text token's path.
+    ``extra_params`` holds what the layer groups do not describe (a vision tower, learned positions); it is loaded but
+    not part of a text token's path.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Number formats: what a weight takes in storage, and what it is multiplied as.
 
-The two are kept apart: weight-only INT4 and INT8 are stored small and computed in 16 bit; W8A8 and FP8 use their own units
-where the GPU has them and fall back to weight-only where it has not.
+The two are kept apart: weight-only INT4 and INT8 are stored small and computed in 16 bit; W8A8 and FP8 use their own
+units where the GPU has them and fall back to weight-only where it has not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measured facts with their provenance, one operating point a record, kept as JSON lines.
 
 Additive schema: a reader ignores keys it does not know; ``None`` means not measured, and ``unknown`` says why.
-TTFT = first output token − arrival. TPOT = (end − first token)/(n − 1) per request. ITL = the raw gaps. Throughput = output
-tokens of the whole batch per second of wall clock, prefill included.
+TTFT = first output token − arrival. TPOT = (end − first token)/(n − 1) per request. ITL = the raw gaps. Throughput =
+output tokens of the whole batch per second of wall clock, prefill included.
 """
 
 from __future__ import annotations

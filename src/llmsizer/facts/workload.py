@@ -12,7 +12,7 @@ from llmsizer.units import SECONDS_PER_MONTH
 class Workload(BaseModel):
     """Demand on one model: how many requests, how long.
 
-    ``requests_per_second`` is the average over the month; the hour that sizes the fleet is ``peak_to_average`` times busier.
+    ``requests_per_second`` is the month's average; the hour that sizes the fleet is ``peak_to_average`` times busier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
