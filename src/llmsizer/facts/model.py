@@ -21,8 +21,8 @@ class Attention:
     """One layer's token mixer.
 
     ``full`` keeps keys and values of the whole context; ``sliding`` and ``chunked`` of ``window_tokens`` at most;
-    ``latent`` (MLA) one compressed vector of ``kv_lora_rank + rope_head_dim`` values per token; ``linear`` a state whose
-    size does not grow with the context.
+    ``latent`` (MLA) one compressed vector of ``kv_lora_rank + rope_head_dim`` values per token; ``linear`` a state
+    whose size does not grow with the context.
     """
 
     kind: AttentionKind
