@@ -1,0 +1,281 @@
+"""The answer to "what should we run, on what, and what does it cost": plans, rejections, and what would flip it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from llmsizer.facts.deployment import Deployment
+from llmsizer.facts.figure import Figure, FigureDoc
+from llmsizer.money.cost import Cost, CostDoc, Path
+from llmsizer.traffic.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
+
+RejectionKind = Literal["memory", "slo", "quality", "no price", "no evidence", "parallelism", "constraint", "budget"]
+
+
+class FitDoc(TypedDict):
+    """How one GPU's memory is spent."""
+
+    weights_bytes: float
+    used_bytes: float
+    gpu_bytes: float
+    kv_capacity_tokens: int
+
+
+class PlanDoc(TypedDict):
+    """The JSON form of a plan."""
+
+    label: str
+    path: Path
+    model: str
+    reading: str
+    precision: str
+    kv_format: str
+    gpu: str
+    tensor_parallel: int
+    replicas: int
+    spare_replicas: int
+    gpus: int
+    units: int
+    unit_name: str
+    provider: str
+    zone: str
+    cost: CostDoc
+    capacity: CapacityDoc
+    at_peak: LoadDoc
+    fit: FitDoc
+    quality_recovery: FigureDoc
+    notes: list[str]
+
+
+class ApiPlanDoc(TypedDict):
+    """The JSON form of an API path at the scenario's volume."""
+
+    offer: str
+    provider: str
+    model: str
+    same_model: bool
+    cost: CostDoc
+    notes: list[str]
+
+
+class RejectionDoc(TypedDict):
+    """The JSON form of a rejection."""
+
+    candidate: str
+    kind: RejectionKind
+    reason: str
+    nearest_fix: str
+    shortfall: float | None
+
+
+class FlipDoc(TypedDict):
+    """The JSON form of something that would change the answer."""
+
+    what: str
+    threshold: FigureDoc
+    text: str
+
+
+class RecommendationDoc(TypedDict):
+    """The JSON form of a recommendation."""
+
+    schema_version: int
+    scenario: str
+    model: str
+    reading: str
+    sentence: str
+    plans: list[PlanDoc]
+    apis: list[ApiPlanDoc]
+    rejections: list[RejectionDoc]
+    near_misses: list[RejectionDoc]
+    flips: list[FlipDoc]
+    assumptions: dict[str, FigureDoc]
+    memory_note: str
+    leaves_out: list[str]
+    flags: list[str]
+    priced_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """How one GPU's memory is spent, and how much context it leaves to the replica."""
+
+    weights_bytes: float  # on one GPU
+    used_bytes: float  # on one GPU, everything but the KV cache included
+    gpu_bytes: float
+    kv_capacity_tokens: int  # of the replica
+
+    def to_dict(self) -> FitDoc:
+        return {
+            "weights_bytes": self.weights_bytes,
+            "used_bytes": self.used_bytes,
+            "gpu_bytes": self.gpu_bytes,
+            "kv_capacity_tokens": self.kv_capacity_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A fleet that serves the peak hour within the SLO, and its bill. ``units``: whole servers or whole instances."""
+
+    path: Path
+    deployment: Deployment
+    replicas: int  # that the peak hour needs
+    spare_replicas: int
+    units: int
+    unit_name: str
+    provider: str
+    zone: str
+    cost: Cost
+    capacity: Capacity
+    at_peak: LoadPoint  # one replica in the peak hour
+    fit: Fit
+    quality_recovery: Figure
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        return (self.replicas + self.spare_replicas) * self.deployment.parallelism.gpus
+
+    @property
+    def label(self) -> str:
+        d = self.deployment
+        count = self.replicas + self.spare_replicas
+        verb = {"own": "own", "rent": f"rent at {self.provider}", "api": "call"}[self.path]
+        return f"{verb}: {count} × {d.weights.name} on {d.parallelism.gpus}× {d.gpu.name}"
+
+    def to_dict(self) -> PlanDoc:
+        d = self.deployment
+        return {
+            "label": self.label,
+            "path": self.path,
+            "model": d.model.name,
+            "reading": d.model.reading,
+            "precision": d.weights.name,
+            "kv_format": d.kv_format,
+            "gpu": d.gpu.id,
+            "tensor_parallel": d.parallelism.tensor,
+            "replicas": self.replicas,
+            "spare_replicas": self.spare_replicas,
+            "gpus": self.gpus,
+            "units": self.units,
+            "unit_name": self.unit_name,
+            "provider": self.provider,
+            "zone": self.zone,
+            "cost": self.cost.to_dict(),
+            "capacity": self.capacity.to_dict(),
+            "at_peak": self.at_peak.to_dict(),
+            "fit": self.fit.to_dict(),
+            "quality_recovery": self.quality_recovery.to_dict(),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiPlan:
+    """The scenario's volume at one API; another model than the one asked for is another quality tier."""
+
+    offer: str
+    provider: str
+    model: str
+    same_model: bool
+    cost: Cost
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> ApiPlanDoc:
+        return {
+            "offer": self.offer,
+            "provider": self.provider,
+            "model": self.model,
+            "same_model": self.same_model,
+            "cost": self.cost.to_dict(),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a candidate is out, and the smallest change that would bring it in.
+
+    ``shortfall`` is how far off it is, as a fraction of what was asked (0.1: ten per cent); None where that has no
+    measure.
+    """
+
+    candidate: str
+    kind: RejectionKind
+    reason: str
+    nearest_fix: str
+    shortfall: float | None = None
+
+    def to_dict(self) -> RejectionDoc:
+        return {
+            "candidate": self.candidate,
+            "kind": self.kind,
+            "reason": self.reason,
+            "nearest_fix": self.nearest_fix,
+            "shortfall": self.shortfall,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """One thing that would change the answer, with the value at which it does."""
+
+    what: str
+    threshold: Figure
+    text: str
+
+    def to_dict(self) -> FlipDoc:
+        return {"what": self.what, "threshold": self.threshold.to_dict(), "text": self.text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """Plans cheapest first, APIs cheapest first (the same model before others), and what is out, with reasons."""
+
+    scenario: str
+    model: str
+    reading: str  # which reading of an ambiguous model name was used; empty where the name is plain
+    sentence: str
+    plans: tuple[Plan, ...]
+    apis: tuple[ApiPlan, ...]
+    rejections: tuple[Rejection, ...]
+    flips: tuple[Flip, ...]
+    assumptions: dict[str, Figure]
+    memory_note: str
+    leaves_out: tuple[str, ...]
+    flags: tuple[str, ...]
+    priced_on: str  # the day against which prices were called stale
+
+    @property
+    def best(self) -> Plan | None:
+        """The cheapest plan that meets everything asked; None where nothing does."""
+        return self.plans[0] if self.plans else None
+
+    @property
+    def near_misses(self) -> tuple[Rejection, ...]:
+        """The three that came closest, over those whose distance can be measured."""
+        measured = [r for r in self.rejections if r.shortfall is not None]
+        return tuple(sorted(measured, key=lambda r: r.shortfall or 0.0)[:3])
+
+    def to_dict(self) -> RecommendationDoc:
+        return {
+            "schema_version": 1,
+            "scenario": self.scenario,
+            "model": self.model,
+            "reading": self.reading,
+            "sentence": self.sentence,
+            "plans": [plan.to_dict() for plan in self.plans],
+            "apis": [api.to_dict() for api in self.apis],
+            "rejections": [rejection.to_dict() for rejection in self.rejections],
+            "near_misses": [rejection.to_dict() for rejection in self.near_misses],
+            "flips": [flip.to_dict() for flip in self.flips],
+            "assumptions": {name: figure.to_dict() for name, figure in self.assumptions.items()},
+            "memory_note": self.memory_note,
+            "leaves_out": list(self.leaves_out),
+            "flags": list(self.flags),
+            "priced_on": self.priced_on,
+        }

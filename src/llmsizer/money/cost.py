@@ -1,0 +1,122 @@
+"""What something costs a month: named parts that sum to the total, each with its basis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from typing_extensions import TypedDict
+
+from llmsizer.facts.figure import Figure, FigureDoc, total
+from llmsizer.facts.provenance import Estimate
+from llmsizer.units import MEGA
+
+Path = Literal["own", "rent", "api"]
+USD_PER_MONTH = "USD/month"
+USD_PER_MTOK = "USD/1M tokens"
+
+
+class PartDoc(TypedDict):
+    """The JSON form of one part of a cost."""
+
+    name: str
+    usd_per_month: FigureDoc
+    how: str
+
+
+class CostDoc(TypedDict):
+    """The JSON form of a cost; its parts sum to its total."""
+
+    path: Path
+    label: str
+    parts: list[PartDoc]
+    usd_per_month: FigureDoc
+    usd_per_million_input_tokens: FigureDoc
+    usd_per_million_output_tokens: FigureDoc
+    usd_per_million_tokens: FigureDoc
+    input_tokens_per_month: float
+    output_tokens_per_month: float
+    flags: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPart:
+    """One line of a bill: dollars a month, and the arithmetic behind it in words."""
+
+    name: str
+    usd_per_month: Figure
+    how: str = ""
+
+    def to_dict(self) -> PartDoc:
+        return {"name": self.name, "usd_per_month": self.usd_per_month.to_dict(), "how": self.how}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """A monthly bill for a stated volume of tokens.
+
+    ``input_share`` splits a machine's cost between input and output tokens, by engine time; an API prices them apart.
+    Low and high take every part at its low or its high together, which is wider than 90 % where parts are independent.
+    """
+
+    path: Path
+    label: str
+    parts: tuple[CostPart, ...]
+    input_tokens_per_month: float
+    output_tokens_per_month: float
+    input_share: float
+    flags: tuple[str, ...] = ()  # stale prices, incomplete prices, what the reader must know
+
+    @property
+    def usd_per_month(self) -> Figure:
+        figures = [part.usd_per_month for part in self.parts]
+        dates = sorted(figure.as_of for figure in figures if figure.as_of)
+        return Figure(
+            estimate=total([figure.estimate for figure in figures], reason="sum of its parts"),
+            unit=USD_PER_MONTH,
+            source="sum of its parts",
+            as_of=dates[0] if dates else "",
+            stale=any(figure.stale for figure in figures),
+        )
+
+    @property
+    def at_least_usd_per_month(self) -> float:
+        """The sum of the parts that are known."""
+        return sum(part.usd_per_month.value or 0.0 for part in self.parts)
+
+    @property
+    def is_complete(self) -> bool:
+        return all(part.usd_per_month.value is not None for part in self.parts)
+
+    @property
+    def usd_per_million_output_tokens(self) -> Figure:
+        return self.usd_per_month.scaled(MEGA * (1 - self.input_share) / self.output_tokens_per_month, USD_PER_MTOK)
+
+    @property
+    def usd_per_million_input_tokens(self) -> Figure:
+        return self.usd_per_month.scaled(MEGA * self.input_share / self.input_tokens_per_month, USD_PER_MTOK)
+
+    @property
+    def usd_per_million_tokens(self) -> Figure:
+        """All cost over all tokens, input and output."""
+        tokens = self.input_tokens_per_month + self.output_tokens_per_month
+        return self.usd_per_month.scaled(MEGA / tokens, USD_PER_MTOK)
+
+    def part(self, name: str) -> Estimate:
+        """The estimate of the part of that name; a part that is not on the bill costs nothing."""
+        found = [p.usd_per_month.estimate for p in self.parts if p.name == name]
+        return total(found) if found else Estimate(value=0.0, basis="published")
+
+    def to_dict(self) -> CostDoc:
+        return {
+            "path": self.path,
+            "label": self.label,
+            "parts": [part.to_dict() for part in self.parts],
+            "usd_per_month": self.usd_per_month.to_dict(),
+            "usd_per_million_input_tokens": self.usd_per_million_input_tokens.to_dict(),
+            "usd_per_million_output_tokens": self.usd_per_million_output_tokens.to_dict(),
+            "usd_per_million_tokens": self.usd_per_million_tokens.to_dict(),
+            "input_tokens_per_month": self.input_tokens_per_month,
+            "output_tokens_per_month": self.output_tokens_per_month,
+            "flags": list(self.flags),
+        }
