@@ -41,6 +41,7 @@ class Attention:
     gated_output: bool = False
     linear_state_values: int = 0  # values of the recurrent state per layer, linear attention only
     linear_params: int = 0  # parameters of the mixer where the formula below does not apply
+    extra_params: int = 0  # small vectors that the flags above do not describe (norms over the whole width)
 
     def params(self, hidden_size: int) -> int:
         """Parameters of the projections, their biases and the per-head norms."""
@@ -56,7 +57,19 @@ class Attention:
         total += query_width + key_width + value_width if self.has_bias else 0
         total += hidden_size if self.has_output_bias else 0
         total += 2 * self.head_dim if self.has_query_key_norm else 0
-        return total + (self.query_heads if self.has_sinks else 0)
+        return total + (self.query_heads if self.has_sinks else 0) + self.extra_params
+
+    def vector_params(self, hidden_size: int) -> int:
+        """Parameters that are no matrix (biases, norms, sinks): quantization leaves them as they are."""
+        if self.kind == "linear":
+            return self.extra_params
+        if self.kind == "latent":
+            return self.kv_lora_rank + self.query_lora_rank + self.extra_params
+        total = self.extra_params + (self.query_heads if self.has_sinks else 0)
+        total += self.query_heads * self.head_dim if self.has_bias else 0
+        total += self.kv_heads * (self.head_dim + self.value_head_dim) if self.has_bias else 0
+        total += hidden_size if self.has_output_bias else 0
+        return total + (2 * self.head_dim if self.has_query_key_norm else 0)
 
     def _latent_params(self, hidden_size: int) -> int:
         """MLA: low-rank query, joint low-rank key/value and the shared rope key, each with its norm."""
@@ -106,6 +119,7 @@ class FeedForward:
     shared_hidden_size: int = 0  # all shared experts together
     has_bias: bool = False
     has_router_bias: bool = False
+    extra_params: int = 0  # what the flags do not describe: the gate vector of a shared expert
 
     @property
     def is_moe(self) -> bool:
@@ -127,14 +141,24 @@ class FeedForward:
     def router_params(self, model_hidden_size: int) -> int:
         return (model_hidden_size + int(self.has_router_bias)) * self.experts
 
+    def vector_params(self, model_hidden_size: int) -> int:
+        """Biases and router: what quantization leaves as it is."""
+        matrices = 3 if self.gated else 2
+        one = self.hidden_size * (matrices - 1) + model_hidden_size if self.has_bias else 0
+        shared = self.shared_hidden_size * (matrices - 1) + model_hidden_size if self.shared_hidden_size else 0
+        biases = max(self.experts, 1) * one + (shared if self.has_bias else 0)
+        return biases + self.router_params(model_hidden_size) + self.extra_params
+
     def params(self, model_hidden_size: int) -> int:
         routed = max(self.experts, 1) * self.expert_params(model_hidden_size)
-        return routed + self.shared_params(model_hidden_size) + self.router_params(model_hidden_size)
+        rest = self.router_params(model_hidden_size) + self.extra_params
+        return routed + self.shared_params(model_hidden_size) + rest
 
     def active_params(self, model_hidden_size: int) -> int:
         """Parameters that one token passes."""
         routed = (self.active_experts if self.is_moe else 1) * self.expert_params(model_hidden_size)
-        return routed + self.shared_params(model_hidden_size) + self.router_params(model_hidden_size)
+        rest = self.router_params(model_hidden_size) + self.extra_params
+        return routed + self.shared_params(model_hidden_size) + rest
 
     def expected_experts_touched(self, tokens: float) -> float:
         """Distinct experts that a batch of tokens reaches when each picks ``active_experts`` uniformly.
@@ -159,6 +183,12 @@ class LayerGroup:
     def params(self, hidden_size: int) -> int:
         norm = self.norms * hidden_size * (2 if self.norm_has_bias else 1)
         return self.count * (self.attention.params(hidden_size) + self.feed_forward.params(hidden_size) + norm)
+
+    def vector_params(self, hidden_size: int) -> int:
+        """Norms, biases and routers of all layers: what quantization leaves as it is."""
+        norm = self.norms * hidden_size * (2 if self.norm_has_bias else 1)
+        inner = self.attention.vector_params(hidden_size) + self.feed_forward.vector_params(hidden_size)
+        return self.count * (inner + norm)
 
     def active_params(self, hidden_size: int) -> int:
         norm = self.norms * hidden_size * (2 if self.norm_has_bias else 1)
@@ -217,6 +247,11 @@ class ModelSpec:
     @cached_property
     def layer_params(self) -> int:
         return sum(group.params(self.hidden_size) for group in self.layer_groups)
+
+    @cached_property
+    def quantizable_params(self) -> int:
+        """Parameters of the layers' matrices: what quantization toolkits quantize by default."""
+        return self.layer_params - sum(group.vector_params(self.hidden_size) for group in self.layer_groups)
 
     @cached_property
     def total_params(self) -> int:
