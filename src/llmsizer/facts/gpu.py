@@ -44,7 +44,7 @@ class GpuSpec(BaseModel):
     device_class: str
     memory_bytes: float | None = Field(gt=0)  # what the driver reports where known, else the label read as GiB
     memory_bytes_per_second: float = Field(gt=0)
-    flops_per_second: dict[RateFormat, float]
+    flops_per_second: dict[RateFormat, float] = {}  # empty for CPUs: theirs is measured
     provenance: Provenance
     provenance_by_field: dict[str, Provenance] = {}
     memory_type: str = ""

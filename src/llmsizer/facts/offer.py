@@ -29,7 +29,7 @@ class Offer(BaseModel):
     id: str
     provider: str
     zone: str  # US, EU, GB, CH, NO, or "unspecified" where the source names no region
-    gpu: str | None  # catalogue id; None where the catalogue has no such GPU
+    gpu: str | None = None  # catalogue id; None where the catalogue has no such GPU
     gpu_as_listed: str
     term: str  # on-demand, spot, community, secure, production
     usd_per_gpu_hour: float = Field(gt=0)  # the cheapest seen
@@ -75,8 +75,8 @@ class EnergyFact(BaseModel):
 
     metric: str
     area: str
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     unit: str
     segment: str = ""
     period: str = ""
