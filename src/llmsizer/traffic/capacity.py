@@ -71,7 +71,7 @@ class LoadPoint:
 class Capacity:
     """The largest rate one replica holds within the SLO.
 
-    A rate of 0 is an answer here, not an unknown: even one request is served too slowly, and ``unloaded`` says how slowly.
+    A rate of 0 is an answer here, not an unknown: even one request is too slow; ``unloaded`` says how slow.
     """
 
     requests_per_second: Figure

@@ -1,0 +1,255 @@
+"""Continuous batching in closed form: the batch a replica settles at, and the latency that goes with it.
+
+A mean-field picture of one replica under Poisson arrivals. Let ``t(b)`` be the time of a decode step at batch ``b``,
+``s`` the prefill of one prompt, ``n`` the output tokens, ``m`` the places in the batch. By Little's law ``u`` requests
+arrive while one stays; it meets ``v = min(u, m − 1)`` of them inside, and the prefill of each comes between its steps:
+
+    stay          D(u) = (n − 1) · t(1 + v) + (1 + v) · s
+    arrival rate  λ(u) = u / D(u)
+
+so the load is written by ``u`` without iteration, and λ(m) is where the replica saturates. TTFT adds the wait for a
+place in the batch (M/G/m, Sakasegawa's formula), the wait behind other prefills (M/G/1, Pollaczek–Khinchine), the step
+that is under way, and the prompt's own prefill with the decoding rows it carries.
+
+The 95th percentiles take the 95th-percentile prompt, the 95th percentile of each wait (exponential tails with the
+means of the formulas) and 1.645 standard deviations of a Poisson number of companions, all at once: on the safe side
+by construction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsizer.facts.figure import weakest_basis
+from llmsizer.facts.provenance import Basis, Estimate
+from llmsizer.facts.workload import Workload
+from llmsizer.traffic.capacity import Limit
+
+Vector = NDArray[np.float64]
+Z95 = 1.645  # 95th percentile of the standard normal distribution
+
+METHOD = "mean-field closed form of continuous batching under Poisson arrivals"
+LEAVES_OUT = (
+    "bursts beyond Poisson arrivals, hour-by-hour load, and multi-turn sessions",
+    "prefill chunks that share a step with decoding rows (counted one after the other, on the safe side)",
+    "preemption and recomputation when the KV cache runs full (avoided by a margin instead)",
+    "uneven routing over replicas, start-up time and failures",
+)
+
+
+class StepTimes(Protocol):
+    """How long one replica's steps take; each answer with its interval and basis."""
+
+    def decode_step(self, batch: int, context_tokens: float) -> Estimate: ...
+
+    def prefill(self, prompt_tokens: float) -> Estimate: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What bounds the batch: the cache in tokens, and the engine's own limit on sequences."""
+
+    kv_capacity_tokens: float
+    max_sequences: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Sampled step times at one end of their interval: decode against batch, prefill at the mean and the p95 prompt."""
+
+    batches: Vector
+    decode_seconds: Vector
+    prefill_seconds: float
+    prefill_p95_seconds: float
+
+    def decode(self, batch: Vector) -> Vector:
+        return np.interp(batch, self.batches, self.decode_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One replica under one workload's lengths, ready to be asked about rates."""
+
+    output_tokens: int
+    prompt_cv_squared: float
+    output_cv_squared: float
+    max_batch: int
+    batch_limit: Limit  # "kv cache" or "max sequences"
+    basis: Basis
+    mid: Curves
+    fast: Curves
+    slow: Curves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Latencies over a vector of operating points, ordered by load; infinite where a queue has no end."""
+
+    companions: Vector  # requests that arrive while one stays
+    rate: Vector
+    utilisation: Vector  # of the saturation rate
+    wait_p95: Vector  # for a place in the batch, part of TTFT
+    ttft_mean: Vector
+    ttft_p95: Vector
+    tpot_mean: Vector
+    tpot_p95: Vector
+
+
+def squared_variation(mean: float, p95: float | None) -> float:
+    """Squared coefficient of variation of the lognormal with this mean and 95th percentile; 0 where none is given."""
+    if p95 is None or p95 <= mean:
+        return 0.0
+    # ln(p95/mean) = z·σ − σ²/2 has its largest value at σ = z: heavier tails than that no lognormal has.
+    sigma = Z95 - math.sqrt(max(0.0, Z95**2 - 2 * math.log(p95 / mean)))
+    return math.exp(sigma**2) - 1
+
+
+def largest_batch(workload: Workload, room: Room) -> tuple[int, Limit]:
+    """Sequences that fit at once with a 95 % margin on their summed length, and which limit binds first."""
+    mean = workload.prompt_tokens + workload.output_tokens / 2
+    variance = workload.prompt_tokens**2 * squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95)
+    # Progress through an answer is uniform: its spread is a twelfth of the squared length, plus that of the lengths.
+    variance += workload.output_tokens**2 / 12
+    variance += (workload.output_tokens / 2) ** 2 * squared_variation(
+        workload.output_tokens, workload.output_tokens_p95
+    )
+    margin = Z95 * math.sqrt(variance)
+    # batch · mean + margin · √batch = capacity, solved for √batch
+    root = (-margin + math.sqrt(margin**2 + 4 * mean * room.kv_capacity_tokens)) / (2 * mean)
+    by_cache = int(root**2)
+    longest = workload.context_tokens
+    if by_cache < 1 and room.kv_capacity_tokens >= longest:
+        by_cache = 1  # the margin is about sums; a single longest request fits
+    return (by_cache, "kv cache") if by_cache < room.max_sequences else (room.max_sequences, "max sequences")
+
+
+def sample_replica(steps: StepTimes, workload: Workload, room: Room) -> Replica | None:
+    """Ask the step times at a dozen points; None where not even one request fits. Raises NoEvidenceError."""
+    max_batch, limit = largest_batch(workload, room)
+    if max_batch < 1:
+        return None
+    batches = sorted({min(2**k, max_batch) for k in range(max_batch.bit_length() + 1)})
+    context = workload.prompt_tokens + workload.output_tokens / 2
+    decode = [steps.decode_step(batch, context) for batch in batches]
+    fresh = 1 - workload.cached_prompt_fraction
+    prefill = steps.prefill(max(1.0, workload.prompt_tokens * fresh))
+    tail = steps.prefill(max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh))
+
+    def curves(pick: Callable[[Estimate], float]) -> Curves:
+        # A step with more rows is never faster: what sampling noise or a switch of kernels says otherwise is levelled.
+        seconds = np.maximum.accumulate(np.array([pick(e) for e in decode]))
+        return Curves(
+            batches=np.array(batches, dtype=float),
+            decode_seconds=seconds,
+            prefill_seconds=pick(prefill),
+            prefill_p95_seconds=max(pick(prefill), pick(tail)),
+        )
+
+    return Replica(
+        output_tokens=workload.output_tokens,
+        prompt_cv_squared=squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95),
+        output_cv_squared=squared_variation(workload.output_tokens, workload.output_tokens_p95),
+        max_batch=max_batch,
+        batch_limit=limit,
+        basis=weakest_basis([e.basis for e in (*decode, prefill, tail)]),
+        mid=curves(_value),
+        fast=curves(lambda e: _value(e) if e.low is None else e.low),
+        slow=curves(lambda e: _value(e) if e.high is None else e.high),
+    )
+
+
+def _value(estimate: Estimate) -> float:
+    assert estimate.value is not None, "physics raises NoEvidenceError rather than return an unknown step time"
+    return estimate.value
+
+
+def _inside(replica: Replica, companions: Vector) -> Vector:
+    """Companions that find a place beside the request itself."""
+    return np.minimum(companions, replica.max_batch - 1)
+
+
+def _stay_seconds(replica: Replica, curves: Curves, companions: Vector) -> Vector:
+    """From the start of its prefill to the last token, every prefill that comes between included."""
+    inside = _inside(replica, companions)
+    return (replica.output_tokens - 1) * curves.decode(1 + inside) + (1 + inside) * curves.prefill_seconds
+
+
+def rates(replica: Replica, curves: Curves, companions: Vector) -> Vector:
+    """The arrival rate at which so many companions arrive during a stay: rising, by construction."""
+    return np.maximum.accumulate(companions / _stay_seconds(replica, curves, companions))
+
+
+def saturation_rate(replica: Replica, curves: Curves) -> float:
+    """The rate above which requests pile up without end: every place taken."""
+    return float(rates(replica, curves, np.array([float(replica.max_batch)]))[0])
+
+
+def prefill_share(replica: Replica, curves: Curves, companions: float) -> float:
+    """The part of the engine's busy time that goes to prompts."""
+    inside = _inside(replica, np.array([companions]))
+    stay = _stay_seconds(replica, curves, inside)
+    return float(((1 + inside) * curves.prefill_seconds / stay)[0])
+
+
+def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
+    """Latencies at each number of companions, which must be in rising order."""
+    rate = rates(replica, curves, companions)
+    inside = _inside(replica, companions)
+    step = curves.decode(1 + inside)
+    stay = _stay_seconds(replica, curves, companions)
+    decoding = (replica.output_tokens - 1) * step
+    # An answer of one token comes out of the prefill: nothing decodes, so nothing is in the way.
+    decodes = float(replica.output_tokens > 1)
+    rows = (step - curves.decode_seconds[0]) * decodes  # what decoding rows add to a step that also prefills
+    prefill, prefill_p95 = curves.prefill_seconds + rows, curves.prefill_p95_seconds + rows
+
+    utilisation = rate / saturation_rate(replica, curves)
+    spread = decoding**2 * replica.output_cv_squared + curves.prefill_seconds**2 * replica.prompt_cv_squared
+    place, place_p95 = _wait_for_a_place(replica.max_batch, utilisation, stay, spread / stay**2)
+    busy = np.minimum(rate * curves.prefill_seconds, 1.0)
+    turn, turn_p95 = _wait_behind_prefills(busy, prefill, replica.prompt_cv_squared)
+    turn = np.minimum(turn, inside * prefill)  # no more prompts can be ahead than are inside
+    turn_p95 = np.minimum(turn_p95, (replica.max_batch - 1) * prefill)
+    under_way = (1 - np.exp(-inside)) * step * decodes  # the chance that someone is inside, times a step
+
+    gaps = max(replica.output_tokens - 1, 1)
+    unlucky = _inside(replica, inside + Z95 * np.sqrt(inside))
+    return Points(
+        companions=companions,
+        rate=rate,
+        utilisation=utilisation,
+        wait_p95=place_p95,
+        ttft_mean=prefill + under_way / 2 + place + turn,
+        ttft_p95=prefill_p95 + under_way + place_p95 + turn_p95,
+        tpot_mean=step + inside * curves.prefill_seconds / gaps,
+        tpot_p95=curves.decode(1 + unlucky) + unlucky * curves.prefill_seconds / gaps,
+    )
+
+
+def _wait_for_a_place(places: int, utilisation: Vector, stay: Vector, cv_squared: Vector) -> tuple[Vector, Vector]:
+    """Mean and 95th percentile of the wait for one of so many places (Sakasegawa 1977, for M/G/m)."""
+    full = np.minimum(utilisation, 1.0)
+    waits = full ** (math.sqrt(2 * (places + 1)) - 1)  # probability of waiting at all
+    with np.errstate(divide="ignore"):
+        given_wait = (1 + cv_squared) / 2 * stay / (places * (1 - full))
+    return _mean_and_tail(waits, given_wait)
+
+
+def _wait_behind_prefills(busy: Vector, service: Vector, cv_squared: float) -> tuple[Vector, Vector]:
+    """Mean and 95th percentile of the wait behind other prompts (Pollaczek–Khinchine, M/G/1)."""
+    with np.errstate(divide="ignore"):
+        given_wait = (1 + cv_squared) / 2 * service / (1 - busy)
+    return _mean_and_tail(busy, given_wait)
+
+
+def _mean_and_tail(probability: Vector, given_wait: Vector) -> tuple[Vector, Vector]:
+    """Of a wait that happens with a probability and is then exponential: its mean, and its 95th percentile."""
+    # Below one in twenty the 95th percentile does not wait; there the logarithm is 0.
+    log = np.log(np.maximum(probability, 0.05) / 0.05)
+    return probability * given_wait, np.where(log > 0, given_wait * log, 0.0)
