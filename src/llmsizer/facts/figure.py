@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from typing_extensions import TypedDict
@@ -100,6 +101,27 @@ def total(estimates: Sequence[Estimate], reason: str = "") -> Estimate:
     highs = [e.value if e.high is None else e.high for e in estimates if e.value is not None]
     basis = weakest_basis([e.basis for e in estimates])
     return Estimate(value=sum(values), low=sum(lows), high=sum(highs), basis=basis, reason=reason)
+
+
+def over_corners(formula: Callable[..., float], *inputs: Estimate, reason: str = "") -> Estimate:
+    """A formula that is monotone in each input: its value at the mids, and its extremes over all corners."""
+    missing = [e.reason for e in inputs if e.value is None]
+    if missing:
+        return Estimate(value=None, basis="unknown", reason="; ".join(dict.fromkeys(missing)))
+    mids = [e.value for e in inputs if e.value is not None]
+    ends = [
+        {e.value if e.low is None else e.low, e.value if e.high is None else e.high}
+        for e in inputs
+        if e.value is not None
+    ]
+    corners = [formula(*corner) for corner in itertools.product(*ends)]
+    return Estimate(
+        value=formula(*mids),
+        low=min(corners),
+        high=max(corners),
+        basis=weakest_basis([e.basis for e in inputs]),
+        reason=reason,
+    )
 
 
 def unknown(reason: str, unit: str) -> Figure:

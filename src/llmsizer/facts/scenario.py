@@ -146,6 +146,11 @@ class Scenario(BaseModel):
     currency: Literal["USD"] = Field(default="USD", description="every price in the catalogue is in US dollars")
     electricity_area: Name = Field(default="EU27", description="area code in the energy catalogue, e.g. DEU, FRA, USA")
     spare_replicas: int = Field(default=1, ge=0, le=64, description="replicas beyond what the peak hour needs")
+    assumptions: dict[Name, float | tuple[float, float, float]] = Field(
+        default={},
+        max_length=100,
+        description="cost assumptions of profiles/assumptions/ to replace: a number, or [low, mid, high]",
+    )
     max_context_tokens: int | None = Field(
         default=None, ge=1, le=10_000_000, description="reserved for one request; left out: the workload's own tail"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from typing_extensions import TypedDict
 
 from llmsizer.facts.figure import Figure, FigureDoc, total
-from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.provenance import STALE_AFTER_DAYS, Estimate
 from llmsizer.units import MEGA
 
 Path = Literal["own", "rent", "api"]
@@ -120,3 +121,12 @@ class Cost:
             "output_tokens_per_month": self.output_tokens_per_month,
             "flags": list(self.flags),
         }
+
+
+def stale_flags(parts: Sequence[CostPart]) -> tuple[str, ...]:
+    """One line on prices older than 90 days; none where all are recent."""
+    old = {part.name: part.usd_per_month.as_of for part in parts if part.usd_per_month.stale}
+    if not old:
+        return ()
+    listed = ", ".join(f"{name} ({as_of or 'no date'})" for name, as_of in old.items())
+    return (f"prices older than {STALE_AFTER_DAYS} days: {listed}",)
