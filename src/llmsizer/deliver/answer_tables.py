@@ -1,0 +1,253 @@
+"""The tables of a recommendation: plans side by side, bills that add up, what is out and why, what was assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmsizer.decide.answer import Plan, Recommendation, Rejection, RejectionKind
+from llmsizer.deliver.tables import Cell, Table, figure, number, words
+from llmsizer.deliver.wording import amount, shown_parts, shown_usd, tokens
+from llmsizer.facts.figure import Figure, weakest_basis
+from llmsizer.facts.provenance import Basis
+from llmsizer.money.comparison import Comparison, Crossover, Step
+from llmsizer.money.cost import Cost
+from llmsizer.units import format_usd
+
+REJECTION_WORDS: dict[RejectionKind, str] = {
+    "memory": "Does not fit in memory",
+    "slo": "Too slow for what was asked",
+    "quality": "Loses more quality than allowed",
+    "no price": "No price known",
+    "no evidence": "No evidence to predict from",
+    "parallelism": "Cannot be split that way",
+    "constraint": "Excluded by a constraint",
+    "budget": "Above the budget",
+}
+
+
+def plans_table(plans: Sequence[Plan]) -> Table:
+    """Plans side by side: a row for each thing that matters, a column for each plan."""
+    rows: list[tuple[Cell, ...]] = [
+        (words("Path"), *(words(f"{p.path} · {p.provider or 'your site'}", remark=p.zone) for p in plans)),
+        (words("Cost a month"), *(figure(p.cost.usd_per_month, strong=True) for p in plans)),
+        (words("Cost of 1 M tokens"), *(figure(p.cost.usd_per_million_tokens) for p in plans)),
+        (words("Precision"), *(_precision(p) for p in plans)),
+        (words("One replica"), *(words(_replica(p)) for p in plans)),
+        (words("Replicas"), *(words(f"{p.replicas} + {p.spare_replicas} spare") for p in plans)),
+        (words("To order"), *(words(ordered(p), remark=f"{p.gpus} GPUs used") for p in plans)),
+        (words("TTFT p95 at peak"), *(figure(p.at_peak.ttft_p95) for p in plans)),
+        (words("TPOT p95 at peak"), *(figure(p.at_peak.tpot_p95) for p in plans)),
+        (words("Load at peak"), *(_load(p) for p in plans)),
+        (words("Capacity of a replica"), *(figure(p.capacity.requests_per_second) for p in plans)),
+        (words("Limited by"), *(words(p.capacity.limited_by) for p in plans)),
+        (words("Quality kept"), *(figure(p.quality_recovery) for p in plans)),
+        (words("Notes"), *(words("; ".join((*p.notes, *p.cost.flags)) or "–") for p in plans)),
+    ]
+    return Table(title="Cheapest plans", headers=("", *_ranks(len(plans))), rows=tuple(rows))
+
+
+def _precision(plan: Plan) -> Cell:
+    return words(plan.deployment.weights.name, remark=plan.deployment.weights.description)
+
+
+def ordered(plan: Plan) -> str:
+    """What is bought or rented: ``2 instances``."""
+    return f"{plan.units} {plan.unit_name}{'' if plan.units == 1 or plan.unit_name.endswith('s') else 's'}"
+
+
+def _ranks(count: int) -> tuple[str, ...]:
+    return tuple(("Cheapest", "Second", "Third", "Fourth", "Fifth")[:count])
+
+
+def _replica(plan: Plan) -> str:
+    d = plan.deployment
+    spread = f", TP{d.parallelism.tensor}" if d.parallelism.tensor > 1 else ""
+    return f"{d.parallelism.gpus} × {d.gpu.name}{spread}, {d.engine}"
+
+
+def _load(plan: Plan) -> Cell:
+    basis = plan.capacity.requests_per_second.basis
+    return number(plan.at_peak.utilisation, "fraction", basis, remark=plan.at_peak.verdict)
+
+
+def costs_table(costs: Sequence[tuple[str, Cost]]) -> Table:
+    """Bills side by side; each column's parts sum, as displayed, to its total."""
+    names = list(dict.fromkeys(part.name for _, cost in costs for part in cost.parts))
+    columns = [_bill(cost) for _, cost in costs]
+    parts = [(words(name), *(column.get(name, words("–")) for column in columns)) for name in names]
+    totals = (words("Total a month", strong=True), *(_total(cost) for _, cost in costs))
+    per_million = (words("For 1 M tokens, in and out"), *(figure(cost.usd_per_million_tokens) for _, cost in costs))
+    return Table(
+        title="Monthly bill by part",
+        headers=("US dollars a month", *(name for name, _ in costs)),
+        rows=(*parts, totals, per_million),
+        total_row=len(parts),
+    )
+
+
+def bill_digits(cost: Cost) -> int:
+    """Whole dollars for a bill of a thousand or more, else cents."""
+    return 0 if cost.at_least_usd_per_month >= 1000 else 2
+
+
+def _bill(cost: Cost) -> dict[str, Cell]:
+    """The cell of each part name; parts of one name stand as one line."""
+    digits = bill_digits(cost)
+    known = [part for part in cost.parts if part.usd_per_month.value is not None]
+    shown = shown_parts([part.usd_per_month.value or 0.0 for part in known], digits)
+    cells = {part.name: figure(part.usd_per_month) for part in cost.parts if part.usd_per_month.value is None}
+    for name in dict.fromkeys(part.name for part in known):
+        lines = [(part, value) for part, value in zip(known, shown, strict=True) if part.name == name]
+        cells[name] = _line([part.usd_per_month for part, _ in lines], sum(value for _, value in lines), digits)
+    return cells
+
+
+def _line(parts: Sequence[Figure], shown: float, digits: int) -> Cell:
+    if len(parts) == 1:
+        return figure(parts[0], digits=digits, shown=shown)
+    basis = weakest_basis([part.basis for part in parts])
+    return Cell(text=shown_usd(shown, digits), basis=basis, remark=f"{len(parts)} lines")
+
+
+def _total(cost: Cost) -> Cell:
+    if cost.is_complete:
+        digits = bill_digits(cost)
+        shown = sum(shown_parts([p.usd_per_month.value or 0.0 for p in cost.parts], digits))
+        return figure(cost.usd_per_month, strong=True, digits=digits, shown=shown)
+    at_least = shown_usd(cost.at_least_usd_per_month, bill_digits(cost))
+    return Cell(text=f"at least {at_least}", basis="unknown", remark=cost.usd_per_month.estimate.reason, strong=True)
+
+
+def arithmetic_table(costs: Sequence[tuple[str, Cost]]) -> Table:
+    """How each line of each bill was computed, with its source."""
+    rows = tuple(
+        (words(label), words(p.name), words(p.how or "–"), figure(p.usd_per_month), words(_source(p.usd_per_month)))
+        for label, cost in costs
+        for p in cost.parts
+    )
+    return Table(title="How each line is computed", headers=("Bill", "Part", "How", "A month", "Source"), rows=rows)
+
+
+def _source(value: Figure) -> str:
+    return ", ".join(text for text in (value.source, value.as_of) if text) or value.estimate.reason or "–"
+
+
+def apis_table(recommendation: Recommendation, limit: int = 12) -> Table:
+    """API prices at the scenario's volume; another model is another quality tier and says so."""
+    rows = tuple(
+        (
+            words(api.provider),
+            words(api.model),
+            words("same model" if api.same_model else "another model", remark="; ".join(api.notes)),
+            _total(api.cost),
+            figure(api.cost.usd_per_million_input_tokens),
+            figure(api.cost.usd_per_million_output_tokens),
+        )
+        for api in recommendation.apis[:limit]
+    )
+    left = len(recommendation.apis) - limit
+    headers = ("Provider", "Model", "Compared with yours", "A month", "1 M tokens in", "1 M tokens out")
+    return Table(
+        title="API prices", headers=headers, rows=rows, note=f"{left} dearer ones not shown" if left > 0 else ""
+    )
+
+
+def near_misses_table(recommendation: Recommendation) -> Table:
+    """What came closest, and the smallest change that would bring it in."""
+    rows = tuple(
+        (words(r.candidate), words(r.reason), _shortfall(r), words(r.nearest_fix)) for r in recommendation.near_misses
+    )
+    return Table(
+        title="Near misses", headers=("Candidate", "Why it is out", "Misses by", "What would fix it"), rows=rows
+    )
+
+
+def _shortfall(rejection: Rejection) -> Cell:
+    if rejection.shortfall is None:
+        return words("–")
+    basis: Basis = "published" if rejection.kind in ("memory", "budget") else "calibrated"
+    return Cell(text=amount(rejection.shortfall, "fraction"), basis=basis)
+
+
+def rejection_tables(recommendation: Recommendation) -> list[tuple[str, Table]]:
+    """Everything that is out, in groups by reason, the largest first; each group with its words."""
+    groups: dict[RejectionKind, list[Rejection]] = {}
+    for rejection in recommendation.rejections:
+        groups.setdefault(rejection.kind, []).append(rejection)
+    headers = ("Candidate", "Why it is out", "What would bring it in")
+    return [
+        (
+            REJECTION_WORDS.get(kind, str(kind)),
+            Table(
+                title=REJECTION_WORDS.get(kind, str(kind)),
+                headers=headers,
+                rows=tuple((words(r.candidate), words(r.reason), words(r.nearest_fix)) for r in rejected),
+            ),
+        )
+        for kind, rejected in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def assumptions_table(recommendation: Recommendation) -> Table:
+    """The register: every input that is not a choice, with its range, source and date."""
+    rows = tuple(
+        (
+            words(name),
+            replace(figure(f), between=""),
+            words("–" if f.low is None else amount(f.low, f.unit)),
+            words("–" if f.high is None else amount(f.high, f.unit)),
+            words(f.unit),
+            words(f.source or f.estimate.reason or "–"),
+            words(f.as_of or "–", remark="stale" if f.stale else ""),
+        )
+        for name, f in recommendation.assumptions.items()
+    )
+    return Table(title="Assumptions", headers=("Id", "Value", "Low", "High", "Unit", "Source", "Date"), rows=rows)
+
+
+def stairs_table(comparison: Comparison, volume: float | None = None, rows_shown: int = 7) -> Table:
+    """Every path at a few of the volumes, the scenario's own among them."""
+    volumes = list(comparison.tokens_per_month)
+    own = None if volume is None or not volumes else min(volumes, key=lambda v: abs(v - volume))
+    step = max(1, (len(volumes) - 1) // max(1, rows_shown - 1))
+    chosen = set(volumes[::step]) | set(volumes[-1:])
+    chosen |= set() if own is None else {own}
+    rows = tuple(
+        (
+            words(f"{tokens(v)}{' (yours)' if v == own else ''}", strong=v == own),
+            *(_step(path.steps, v) for path in comparison.paths),
+        )
+        for v in sorted(chosen)
+    )
+    headers = ("Tokens a month", *(p.label + ("" if p.same_model else " (another model)") for p in comparison.paths))
+    return Table(title="Cost by volume", headers=headers, rows=rows)
+
+
+def _step(steps: Sequence[Step], volume: float) -> Cell:
+    found = [s for s in steps if s.tokens_per_month == volume]
+    if not found:
+        return words("–")
+    cost = found[0].usd_per_month
+    cell = figure(cost) if cost.value is None else replace(figure(cost), text=format_usd(cost.value))
+    return replace(cell, remark=" · ".join(text for text in (found[0].label, cell.remark) if text))
+
+
+def crossovers_table(comparison: Comparison) -> Table:
+    """Where one path becomes as cheap as another, or that it does not within what was searched."""
+    rows = tuple(
+        (
+            words(c.cheaper_below),
+            words(c.cheaper_above),
+            words(_crossing(c), strong=True),
+            words(c.text),
+        )
+        for c in comparison.crossovers
+    )
+    headers = ("Cheaper below", "Cheaper from there on", "Crossover", "In words")
+    return Table(title="Crossovers", headers=headers, rows=rows)
+
+
+def _crossing(crossover: Crossover) -> str:
+    volume = crossover.tokens_per_month
+    return crossover.state if volume is None else f"{tokens(volume)} tokens a month"

@@ -1,0 +1,123 @@
+"""The report: one HTML file that explains itself, needs nothing else, and prints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from pydantic import BaseModel
+
+import llmsizer
+from llmsizer.decide.answer import Recommendation
+from llmsizer.deliver import sections
+from llmsizer.deliver.escaping import escape
+from llmsizer.deliver.residuals import CalibrationSummary
+from llmsizer.errors import InputError
+from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.money.comparison import Comparison
+
+REPORT_NAME = "report.html"
+
+
+def write_report(
+    out_dir: Path,
+    *,
+    recommendation: Recommendation,
+    comparison: Comparison | None = None,
+    profiles: Sequence[ProfileRecord] = (),
+    quality: Sequence[QualityRecord] = (),
+    calibration: CalibrationSummary | None = None,
+    scenario: BaseModel | None = None,
+    written_on: str = "",
+    name: str = REPORT_NAME,
+) -> Path:
+    """Write the report into a folder, whole or not at all. Raises InputError where the folder cannot be written."""
+    text = render_report(
+        recommendation=recommendation,
+        comparison=comparison,
+        profiles=profiles,
+        quality=quality,
+        calibration=calibration,
+        scenario=scenario,
+        written_on=written_on,
+    )
+    path = out_dir / name
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; give a folder that can be written") from None
+    return path
+
+
+def render_report(
+    *,
+    recommendation: Recommendation,
+    comparison: Comparison | None = None,
+    profiles: Sequence[ProfileRecord] = (),
+    quality: Sequence[QualityRecord] = (),
+    calibration: CalibrationSummary | None = None,
+    scenario: BaseModel | None = None,
+    written_on: str = "",
+) -> str:
+    """The report as text: the answer first, then why, then every number it rests on."""
+    body = "\n".join(
+        (
+            sections.answer(recommendation),
+            sections.plans(recommendation),
+            sections.build_or_buy(recommendation, comparison),
+            sections.costs(recommendation),
+            sections.memory(recommendation),
+            sections.measured(profiles, quality),
+            sections.calibrated(calibration),
+            sections.rejected(recommendation),
+            sections.assumptions(recommendation),
+            sections.leaves_out(recommendation),
+            sections.definitions(),
+        )
+    )
+    return Template(_part("report.html")).substitute(
+        version=escape(llmsizer.__version__),
+        title=escape(f"{recommendation.scenario}: which hardware, which precision, own, rent or API"),
+        style=_part("report.css"),
+        body=body,
+        footer=_footer(recommendation, scenario, written_on),
+    )
+
+
+def scenario_hash(scenario: BaseModel) -> str:
+    """Twelve digits that change when any input of the scenario does."""
+    text = json.dumps(scenario.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside the target and move into place: a reader sees the old file or the new one, never half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes a file for its owner alone
+        os.replace(temporary, path)  # noqa: PTH105 - atomic on the same file system
+    except BaseException:
+        os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def _footer(recommendation: Recommendation, scenario: BaseModel | None, written_on: str) -> str:
+    facts = [f"llmsizer {llmsizer.__version__}", f"prices judged on {recommendation.priced_on}"]
+    if written_on:
+        facts.append(f"written on {written_on}")
+    if scenario is not None:
+        facts.append(f"scenario {recommendation.scenario}, hash {scenario_hash(scenario)}")
+    return f"<p>{escape(' · '.join(facts))}</p><p>The same scenario and version give the same numbers.</p>"
+
+
+def _part(name: str) -> str:
+    return (files("llmsizer.deliver") / name).read_text(encoding="utf-8")

@@ -1,0 +1,246 @@
+"""The report's sections, each from the answer to HTML; a section with nothing to say is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmsizer.decide.answer import Recommendation
+from llmsizer.deliver import answer_tables, html
+from llmsizer.deliver.basis import MEANINGS, mark
+from llmsizer.deliver.charts import Measure, cost_chart, draw_measure, memory_chart, stairs_chart
+from llmsizer.deliver.confidence import Option, cheapest_by_path, confidence
+from llmsizer.deliver.glossary import GLOSSARY
+from llmsizer.deliver.residuals import CalibrationSummary, residuals_table
+from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
+from llmsizer.deliver.wording import sentence
+from llmsizer.facts.provenance import Basis
+from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.money.comparison import Comparison
+from llmsizer.money.cost import Cost
+
+PATH_HEADINGS = {"own": "Own", "rent": "Rent", "api": "Pay an API (same model)"}
+PLANS_SHOWN = 3
+
+
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands under it; nothing where there is nothing."""
+    body = "".join(parts)
+    return f"<section>{html.said('h2', title)}{body}</section>" if body else ""
+
+
+def answer(recommendation: Recommendation) -> str:
+    """One sentence, what each path costs, how clear it is, and what would flip it."""
+    clear = confidence(recommendation)
+    scenario = html.said("p", f"Scenario {recommendation.scenario}, prices as of {recommendation.priced_on}", "eyebrow")
+    headline = html.said("h1", sentence(recommendation.sentence))
+    options = cheapest_by_path(recommendation)
+    cards = "".join(_path_card(option, is_lowest=i == 0, others=len(options)) for i, option in enumerate(options))
+    sure = f"<p><strong>Confidence: {html.said('span', clear.word)}.</strong> {html.said('span', clear.text)}</p>"
+    flags = "".join(html.said("p", sentence(flag)) for flag in recommendation.flags)
+    warning = html.tag("div", flags, "callout warn") if flags else ""
+    return (
+        scenario
+        + headline
+        + (html.tag("div", cards, "cards paths") if cards else "")
+        + _facts(recommendation)
+        + sure
+        + (_flips(recommendation) + _reading(recommendation) + warning)
+    )
+
+
+def _path_card(option: Option, *, is_lowest: bool, others: int) -> str:
+    tag = html.said("span", "lowest", "tag") if is_lowest and others > 1 else ""
+    heading = html.tag("p", html.said("span", PATH_HEADINGS[option.path]) + tag, "what")
+    cost = html.figure_block(option.usd_per_month)
+    return html.tag(
+        "div", heading + cost + html.said("p", option.label, "which"), "card" + (" lowest" if is_lowest else "")
+    )
+
+
+def _facts(recommendation: Recommendation) -> str:
+    best = recommendation.best
+    if best is None:
+        return ""
+    facts = (
+        ("TTFT p95 in the peak hour", best.at_peak.ttft_p95),
+        ("TPOT p95 in the peak hour", best.at_peak.tpot_p95),
+        ("Cost of 1 M tokens, in and out", best.cost.usd_per_million_tokens),
+        ("Quality kept against 16 bit", best.quality_recovery),
+    )
+    cards = "".join(
+        html.tag("div", html.said("p", name, "what") + html.figure_block(value), "card small") for name, value in facts
+    )
+    return html.said("h3", f"The cheapest plan: {best.label}") + html.tag("div", cards, "cards")
+
+
+def _flips(recommendation: Recommendation) -> str:
+    if not recommendation.flips:
+        return ""
+    items = "".join(
+        html.tag(
+            "li",
+            f"<strong>{html.said('span', flip.what)}</strong>: {html.said('span', flip.text)} "
+            f"{html.surety(flip.threshold)}",
+        )
+        for flip in recommendation.flips
+    )
+    return html.said("h3", "What would change this answer") + html.tag("ul", items, "flips")
+
+
+def _reading(recommendation: Recommendation) -> str:
+    words = [
+        f"Model: {recommendation.model}. {sentence(recommendation.reading)}".strip(),
+        sentence(recommendation.memory_note),
+    ]
+    return html.tag("div", "".join(html.said("p", text) for text in words if text), "callout")
+
+
+def named_costs(recommendation: Recommendation) -> list[tuple[str, Cost]]:
+    """The bills that are set side by side: the cheapest of each path, or whatever there is."""
+    return [(option.label, option.cost) for option in cheapest_by_path(recommendation)]
+
+
+def plans(recommendation: Recommendation) -> str:
+    shown = recommendation.plans[:PLANS_SHOWN]
+    if not shown:
+        return section(
+            "Plans", html.said("p", "No plan meets everything that was asked; the near misses say what would.")
+        )
+    more = len(recommendation.plans) - len(shown)
+    note = html.said("p", f"Dearer plans that also meet everything: {more}.", "muted") if more else ""
+    table = answer_tables.plans_table(shown)
+    return section("The cheapest plans side by side", html.table(table, caption=False, css="side"), note)
+
+
+def memory(recommendation: Recommendation) -> str:
+    shown = recommendation.plans[:PLANS_SHOWN]
+    return section("Where the memory goes", html.chart(memory_chart(shown))) if shown else ""
+
+
+def build_or_buy(recommendation: Recommendation, comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    best = recommendation.best
+    cost = best.cost if best else (recommendation.apis[0].cost if recommendation.apis else None)
+    volume = cost.input_tokens_per_month + cost.output_tokens_per_month if cost else None
+    crossings = answer_tables.crossovers_table(comparison)
+    return section(
+        "Build or buy",
+        html.said("p", sentence(comparison.sentence)),
+        html.chart(stairs_chart(comparison, volume)),
+        html.said("h3", "Where the answer flips"),
+        html.table(crossings, caption=False),
+        html.said("h3", "Left out of this comparison") if comparison.leaves_out else "",
+        html.bullets(comparison.leaves_out),
+    )
+
+
+def costs(recommendation: Recommendation) -> str:
+    named = named_costs(recommendation)
+    if not named:
+        return ""
+    table = answer_tables.costs_table(named)
+    arithmetic = html.details(
+        "How each line is computed", html.table(answer_tables.arithmetic_table(named), caption=False)
+    )
+    apis = answer_tables.apis_table(recommendation)
+    other = html.said("h3", "API prices at your volume") + html.table(apis, caption=False) if apis.rows else ""
+    return section("What it costs, part by part", html.chart(cost_chart(named, table)), arithmetic, other)
+
+
+def measured(profiles: Sequence[ProfileRecord], quality: Sequence[QualityRecord]) -> str:
+    parts = [_measured_group(group, quality) for group in groups(profiles)]
+    return section("Measured: the same model in several formats", *parts)
+
+
+def _measured_group(group: Group, quality: Sequence[QualityRecord]) -> str:
+    points = group.points
+    shown = [points[0], points[-1]] if len(points) > 1 else list(points)
+    parts = [html.said("h3", group.label)]
+    if shown:
+        parts.append(_panels(group, shown[0], quality))
+        reasons = speed_sentences(group, shown[0])
+        parts.append(html.bullets(reasons))
+    parts += [html.table(variants_table(group, point, quality)) for point in shown]
+    failed = [f"{r.variant}, {r.batch} at once: {r.failure or 'failed'}" for r in group.failures]
+    return "".join(parts) + (html.said("h3", "Failed") + html.bullets(failed) if failed else "")
+
+
+def measures(group: Group, point: Point, quality: Sequence[QualityRecord]) -> tuple[Measure, ...]:
+    """The four quantities that tell the variants apart."""
+    records = group.at(point)
+    by_variant = {q.variant: q for q in quality if q.model == group.model}
+
+    def perplexity(variant: str) -> tuple[str, float | None, float | None, float | None]:
+        q = by_variant.get(variant)
+        if q is None:
+            return variant, None, None, None
+        error = 1.645 * q.perplexity_standard_error
+        return variant, q.perplexity, q.perplexity - error, q.perplexity + error
+
+    tpot = tuple((r.variant, r.tpot_seconds, r.tpot_seconds_low, r.tpot_seconds_high) for r in records)
+    ttft = tuple((r.variant, r.ttft_seconds, r.ttft_seconds_low, r.ttft_seconds_high) for r in records)
+    disk = tuple((r.variant, r.weights_bytes_on_disk, None, None) for r in records)
+    return (
+        Measure(name="On disk", unit="bytes", better="lower", values=disk),
+        Measure(name="TPOT", unit="s", better="lower", values=tpot),
+        Measure(name="TTFT", unit="s", better="lower", values=ttft),
+        Measure(
+            name="Perplexity, 90 % interval", unit="", better="lower", values=tuple(perplexity(v) for v, *_ in disk)
+        ),
+    )
+
+
+def _panels(group: Group, point: Point, quality: Sequence[QualityRecord]) -> str:
+    figures = "".join(
+        html.tag(
+            "figure",
+            html.said("figcaption", f"{m.name} {mark('measured')}, {m.better} is better") + draw_measure(m, 380),
+        )
+        for m in measures(group, point, quality)
+    )
+    return html.tag("div", figures, "panels")
+
+
+def calibrated(calibration: CalibrationSummary | None) -> str:
+    if calibration is None:
+        return ""
+    error = calibration.median_error
+    half = "" if error is None else f"Half of these predictions are within {error:.1%} of what was measured."
+    table = residuals_table(calibration.checks)
+    title = "How good the predictions are"
+    return section(
+        title, html.said("p", sentence(calibration.text)), html.said("p", half), html.table(table, caption=False)
+    )
+
+
+def rejected(recommendation: Recommendation) -> str:
+    misses = answer_tables.near_misses_table(recommendation)
+    near = html.said("h3", "Near misses, and what would bring them in") + html.table(misses, caption=False)
+    grouped = "".join(
+        html.details(f"{words}: {len(table.rows)}", html.table(table, caption=False))
+        for words, table in answer_tables.rejection_tables(recommendation)
+    )
+    count = len(recommendation.rejections)
+    every = html.said("h3", f"All {count:,} rejections, by reason") + grouped
+    return section("What is out, and why", near if misses.rows else "", every) if count else ""
+
+
+def assumptions(recommendation: Recommendation) -> str:
+    table = answer_tables.assumptions_table(recommendation)
+    return section("Assumptions", html.table(table, caption=False)) if table.rows else ""
+
+
+def leaves_out(recommendation: Recommendation) -> str:
+    return section("What this leaves out", html.bullets(sentence(text) for text in recommendation.leaves_out))
+
+
+def definitions() -> str:
+    """How sure each kind of number is, and what the words mean."""
+    bases: list[tuple[Basis, str]] = list(MEANINGS.items())
+    marks = "".join(html.said("dt", mark(basis)) + html.said("dd", meaning) for basis, meaning in bases)
+    terms = "".join(html.said("dt", term) + html.said("dd", meaning) for term, meaning in GLOSSARY)
+    lists = (
+        html.said("h3", "Basis of a number") + html.tag("dl", marks) + html.said("h3", "Terms") + html.tag("dl", terms)
+    )
+    return section("Definitions", lists)

@@ -1,0 +1,111 @@
+"""Figures as people read them: the one place where a unit becomes words on a page or a screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from llmsizer.deliver.basis import mark
+from llmsizer.facts.figure import Figure
+from llmsizer.units import GIGA, KILO, MEGA, TERA, UNKNOWN, format_seconds, format_usd
+
+_SECONDS = {"s", "seconds"}
+_BYTES = {"B", "bytes"}
+_FRACTIONS = {"fraction", "1", "ratio of the reference"}
+_USD = "USD"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A value with its unit: ``$12,340 / month``, ``84 ms``, ``44.5 GB``, ``97.2 %``; None is ``unknown``."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if unit.startswith(_USD):
+        per = unit.removeprefix(_USD).strip().replace("/", " / ", 1)
+        return f"{format_usd(value)}{' ' + per.strip() if per else ''}"
+    if unit in _SECONDS:
+        return format_seconds(value)
+    if unit in _BYTES:
+        return size(value)
+    if unit in _FRACTIONS:
+        return f"{value * 100:.3g} %"
+    if unit.startswith("tokens") and not unit.endswith("/s") and abs(value) >= MEGA:
+        return f"{tokens(value)} {unit.replace('/', ' / ')}"
+    return f"{plain_number(value)} {'' if unit == 'ratio' else unit}".strip()
+
+
+def size(value_bytes: float | None) -> str:
+    """Bytes with the decimal prefix that suits them: ``44.5 GB``, ``93.1 MB``."""
+    if value_bytes is None:
+        return UNKNOWN
+    for factor, name in ((TERA, "TB"), (GIGA, "GB"), (MEGA, "MB"), (KILO, "kB")):
+        if abs(value_bytes) >= factor:
+            return f"{value_bytes / factor:.3g} {name}"
+    return f"{value_bytes:,.0f} B"
+
+
+def plain_number(value: float) -> str:
+    """Three digits where they matter, thousands separated, no exponent a reader must decode."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def tokens(value: float | None) -> str:
+    """A volume of tokens: ``850 M``, ``1.2 G`` would be read as grams, so ``1.2 billion``."""
+    if value is None:
+        return UNKNOWN
+    for factor, name in ((TERA, "trillion"), (GIGA, "billion"), (MEGA, "million"), (KILO, "thousand")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {name}"
+    return f"{value:.3g}"
+
+
+def figure_amount(figure: Figure) -> str:
+    """The value alone, without range or basis; ``unknown`` where it is not known."""
+    return amount(figure.value, figure.unit)
+
+
+def figure_range(figure: Figure) -> str:
+    """The interval alone, ``$10,900 to $14,200``; empty where there is none or it is a point."""
+    if figure.value is None or figure.low is None or figure.high is None or figure.low == figure.high:
+        return ""
+    unit = _USD if figure.unit.startswith(_USD) else figure.unit
+    low, high = amount(figure.low, unit), amount(figure.high, unit)
+    if unit not in _SECONDS | _BYTES and unit != _USD:
+        low = low.removesuffix(" %" if unit in _FRACTIONS else unit.replace("/", " / ")).removesuffix(unit).strip()
+    return "" if low == high else f"{low} to {high}"
+
+
+def figure_text(figure: Figure) -> str:
+    """Everything in one line: ``$12,340 / month ($10,900 to $14,200) ◆ calibrated``."""
+    if figure.value is None:
+        return f"{UNKNOWN} ({figure.estimate.reason}) {mark('unknown')}"
+    between = figure_range(figure)
+    stale = ", stale price" if figure.stale else ""
+    return f"{figure_amount(figure)}{f' ({between})' if between else ''} {mark(figure.basis)}{stale}"
+
+
+def shown_parts(values: Sequence[float], digits: int) -> list[float]:
+    """Parts rounded so that, as displayed, they sum to their rounded total (largest remainders first)."""
+    unit = 10.0**-digits
+    floors = [math.floor(value / unit) for value in values]
+    missing = round(sum(values) / unit) - sum(floors)
+    by_remainder = sorted(range(len(values)), key=lambda i: floors[i] - values[i] / unit)
+    for index in by_remainder[:missing]:
+        floors[index] += 1
+    return [round(floor * unit, digits) for floor in floors]
+
+
+def shown_usd(value: float, digits: int) -> str:
+    """Dollars with a stated number of digits, for columns that must add up."""
+    return f"${value:,.{digits}f}"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter and a full stop."""
+    flat = " ".join(text.split())
+    if not flat:
+        return ""
+    return flat[0].upper() + flat[1:] + ("" if flat[-1] in ".!?:" else ".")

@@ -1,0 +1,375 @@
+"""What people read: figures in words, tables that add up, charts that say what they draw, one report that is whole."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import answers
+from llmsizer.deliver import answer_tables, svg, wording
+from llmsizer.deliver.basis import MARKS
+from llmsizer.deliver.charts import cost_chart, draw_measure, memory_chart, stairs_chart
+from llmsizer.deliver.confidence import cheapest_by_path, confidence
+from llmsizer.deliver.report import render_report, scenario_hash, write_report
+from llmsizer.deliver.residuals import CalibrationSummary, Check
+from llmsizer.deliver.sections import measures
+from llmsizer.deliver.variants import groups, speed_sentences, variants_table
+from llmsizer.errors import InputError
+from llmsizer.facts.figure import Figure, exact, unknown
+from llmsizer.facts.scenario import Scenario
+from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart
+
+HOSTILE = "<script>alert('x')</script>\"'&\x00<img src=x onerror=alert(1)>"
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+CALIBRATION = CalibrationSummary(
+    text="fitted on 3 profiles",
+    checks=(Check(what="fp16", quantity="TPOT", measured=0.010, predicted=0.011, unit="s", held_out=True),),
+)
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects what tests ask about."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.faults: list[str] = []
+        self.feed(text)
+        self.close()
+        self.faults += [f"<{tag}> is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> closes something else")
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def full_report() -> str:
+    return render_report(
+        recommendation=answers.recommendation(),
+        comparison=answers.comparison(),
+        profiles=answers.profiles(),
+        quality=answers.quality(),
+        calibration=CALIBRATION,
+        written_on="2026-07-15",
+    )
+
+
+def usd_in(text: str) -> float:
+    found = re.search(r"\$([\d,.]+)", text)
+    assert found, text
+    return float(found.group(1).replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        (exact(12_340.4, USD_PER_MONTH, "price list", "s"), "$12,340 / month ▲ price list"),
+        (exact(0.084, "s", "measured", "s"), "84 ms ● measured"),
+        (exact(44.5e9, "bytes", "published", "s"), "44.5 GB □ published"),
+        (exact(0.972, "fraction", "assumed", "s"), "97.2 % ○ assumed"),
+        (exact(24.8e9, "tokens/month", "calibrated", "s"), "24.8 billion tokens / month ◆ calibrated"),
+        (answers.usd(1000.0, "assumed", 0.2), "$1,000 / month ($800 to $1,200) ○ assumed"),
+        (answers.usd(100.0, "price list", 0, stale=True), "$100 / month ▲ price list, stale price"),
+        (unknown("nobody says", "USD"), "unknown (nobody says) ? unknown"),
+    ],
+)
+def test_a_figure_in_words_has_its_unit_its_range_and_its_basis(figure: Figure, words: str) -> None:
+    assert wording.figure_text(figure) == words
+
+
+def test_an_unknown_number_is_never_shown_as_nought() -> None:
+    assert wording.amount(None, "USD/month") == "unknown"
+    assert wording.amount(float("nan"), "s") == "unknown"
+    assert wording.size(None) == wording.tokens(None) == "unknown"
+
+
+def test_parts_rounded_for_display_sum_to_their_rounded_total() -> None:
+    # 0.4 + 0.4 + 0.4 = 1.2: rounded apart they would make 0, together they must show 1.
+    assert sum(wording.shown_parts([0.4, 0.4, 0.4], 0)) == 1
+    assert wording.shown_parts([1.005, 2.005], 2) == [1.01, 2.0]
+    assert sum(wording.shown_parts([-3.3, 10.6], 0)) == 7
+
+
+@pytest.mark.parametrize("scale", [0.0007, 0.01, 0.333, 1.0, 1.7, 1234.567])
+def test_the_parts_of_a_bill_sum_as_displayed_to_its_total(scale: float) -> None:
+    cost = answers.own_cost(scale)
+    rows = answer_tables.costs_table([("own", cost)]).rows
+    total = answer_tables.costs_table([("own", cost)]).total_row
+    assert total is not None
+    shown = [usd_in(row[1].text) for row in rows[:total]]
+    assert sum(shown) == pytest.approx(usd_in(rows[total][1].text), abs=1e-9)
+    assert usd_in(rows[total][1].text) == pytest.approx(cost.usd_per_month.value, abs=0.51)
+
+
+def test_two_lines_of_one_name_are_one_row() -> None:
+    base = answers.own_cost()
+    doubled = replace(base, parts=(*base.parts, CostPart(name="energy", usd_per_month=answers.usd(100.0))))
+    table = answer_tables.costs_table([("own", doubled)])
+    energy = [row for row in table.rows if row[0].text == "energy"]
+    assert len(energy) == 1
+    assert energy[0][1].remark == "2 lines"
+    assert usd_in(energy[0][1].text) == pytest.approx(318.55, abs=1)
+
+
+def test_a_bill_with_an_unknown_part_says_at_least() -> None:
+    table = answer_tables.costs_table([("API", answers.unpriced_cost())])
+    assert table.total_row is not None
+    total = table.rows[table.total_row][1]
+    assert total.text == "at least $900.00"
+    assert total.basis == "unknown"
+    assert "no output price was published" in total.remark
+
+
+def test_the_paths_are_ranked_by_cost_and_another_model_is_no_substitute() -> None:
+    assert [(o.path, round(o.usd_per_month.value or 0)) for o in cheapest_by_path(answers.recommendation())] == [
+        ("rent", 5615),
+        ("own", 7168),
+        ("api", 7726),
+    ]
+
+
+@pytest.mark.parametrize(("own", "word"), [(7_000.0, "close call"), (9_000.0, "leaning"), (20_000.0, "clear")])
+def test_confidence_is_clear_only_where_ranges_do_not_overlap(own: float, word: str) -> None:
+    # renting costs 6,500 (5,200 to 7,800); owning spreads by 30 % around what is given
+    def plan(value: float, spread: float, base: Cost) -> Cost:
+        return replace(base, parts=(CostPart(name="all", usd_per_month=answers.usd(value, spread=spread)),))
+
+    base = answers.recommendation()
+    plans = (
+        replace(base.plans[0], cost=plan(6_500, 0.2, answers.rent_cost())),
+        replace(base.plans[1], cost=plan(own, 0.3, answers.own_cost())),
+    )
+    assert confidence(replace(base, plans=plans, apis=())).word == word
+
+
+def test_without_a_plan_there_is_no_confidence() -> None:
+    assert confidence(answers.nothing_fits()).clearness == "none"
+
+
+def test_rejections_are_grouped_by_reason_with_the_largest_group_first() -> None:
+    tables = answer_tables.rejection_tables(answers.recommendation())
+    assert [(words, len(table.rows)) for words, table in tables] == [
+        ("Too slow for what was asked", 2),
+        ("Does not fit in memory", 1),
+        ("Loses more quality than allowed", 1),
+        ("No price known", 1),
+    ]
+
+
+def test_variants_stand_widest_first_with_their_measured_numbers() -> None:
+    (group,) = groups(answers.profiles())
+    assert [p.batch for p in group.points] == [1, 8]
+    table = variants_table(group, group.points[0], answers.quality())
+    assert [row[0].text for row in table.rows] == ["fp16", "int8", "int4"]
+    assert table.rows[1][1].plain == "48.1 MB ● measured"
+    assert table.rows[2][6].plain == "33.90 ± 0.62 (× 1.079 (1.077 to 1.081)) ● measured"
+    assert table.rows[0][7].text == "reference"
+    assert [r.failure for r in group.failures] == ["out of memory"]
+
+
+def test_a_smaller_format_that_is_not_faster_gets_its_reason() -> None:
+    (group,) = groups(answers.profiles())
+    faster, slower = speed_sentences(group, group.points[0])
+    assert faster.startswith("INT8 against FP16: decodes 1.40 times as fast")
+    # 29.3 MB at 21 GB/s are 1.4 ms of 6.2 ms
+    assert "INT4 against INT8: 1.07 times as slow" in slower
+    assert "1.4 ms of a step's 6.2 ms (23%)" in slower
+
+
+def test_without_a_measured_bandwidth_no_reason_is_made_up() -> None:
+    records = [
+        r.model_copy(update={"device": answers.DEVICE.model_copy(update={"read_bytes_per_second": None})})
+        for r in answers.profiles()
+    ]
+    (group,) = groups(records)
+    assert "cannot be said" in speed_sentences(group, group.points[0])[1]
+
+
+def test_what_was_not_measured_is_unknown_with_its_reason() -> None:
+    update = {"ttft_seconds": None, "unknown": {"ttft_seconds": "the engine does not stream"}}
+    (group,) = groups([answers.profile("fp16", 1).model_copy(update=update)])
+    cell = variants_table(group, group.points[0], ())
+    assert cell.rows[0][3].plain == "unknown ? unknown · the engine does not stream"
+    assert cell.rows[0][6].plain == "unknown ? unknown · not evaluated"
+
+
+def test_ticks_are_round_numbers_within_the_scale() -> None:
+    assert svg.linear_ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert svg.Scale(low=50, high=2e4, start=0, end=1, logarithmic=True).ticks == [100, 1_000, 10_000]
+    assert svg.linear_ticks(3, 3) == [3]
+
+
+def test_stairs_are_level_until_the_next_step() -> None:
+    assert svg.stepped([(0, 1), (1, 1), (2, 3)]) == [(0, 1), (1, 1), (1, 1), (2, 1), (2, 3)]
+
+
+def test_labels_are_pushed_apart_and_stay_inside() -> None:
+    assert svg.spread([10.0, 11.0, 12.0], 5, 0, 18) == [8.0, 13.0, 18.0]
+
+
+@pytest.mark.parametrize("width", [350.0, 960.0])
+def test_every_chart_draws_within_its_box(width: float) -> None:
+    recommendation = answers.recommendation()
+    costs = [(o.label, o.cost) for o in cheapest_by_path(recommendation)]
+    (group,) = groups(answers.profiles())
+    drawings = [
+        memory_chart(recommendation.plans[:3]).draw(width),
+        cost_chart(costs, answer_tables.costs_table(costs)).draw(width),
+        stairs_chart(answers.comparison(), 13.1e9).draw(width),
+        *(draw_measure(m, width) for m in measures(group, group.points[0], answers.quality())),
+    ]
+    for drawing in drawings:
+        page = Page(drawing)
+        assert not page.faults
+        for name, attributes in page.tags:
+            if name == "rect":
+                right = float(attributes["x"] or 0) + float(attributes["width"] or 0)
+                assert 0 <= float(attributes["x"] or 0) <= right <= width + 1
+        assert page.tags[0][1]["role"] == "img"
+        assert page.tags[0][1]["aria-label"]
+
+
+def test_an_unknown_cost_is_a_gap_in_its_line_and_not_a_fall_to_nought() -> None:
+    base = answers.comparison()
+    steps = list(base.paths[0].steps)
+    steps[20] = replace(steps[20], usd_per_month=unknown("no price", USD_PER_MONTH))
+    holed = replace(base, paths=(replace(base.paths[0], steps=tuple(steps)),))
+    assert stairs_chart(holed).draw(960).count('class="line line-own"') == 2
+
+
+def test_a_chart_of_nothing_is_still_a_chart() -> None:
+    empty = replace(answers.comparison(), paths=(), crossovers=(), tokens_per_month=())
+    assert "<svg" in stairs_chart(empty, 1e9).draw(960)
+    assert "<svg" in memory_chart(()).draw(350)
+
+
+def test_the_report_is_well_formed_and_loads_nothing() -> None:
+    text = full_report()
+    page = Page(text)
+    assert not page.faults
+    for name, attributes in page.tags:
+        assert name not in {"script", "link", "iframe", "object", "embed", "img", "form"}
+        assert not {"src", "href", "srcset", "action", "data"} & attributes.keys()
+        assert not any(key.startswith("on") for key in attributes)
+    assert "@import" not in text
+    assert "url(" not in re.sub(r"clip-path=\"url\(#clip\d+\)\"", "", text)
+
+
+def test_the_report_answers_first() -> None:
+    text = Page(full_report()).text
+    order = (
+        answers.recommendation().sentence,
+        "$5,615 / month",
+        "Confidence: leaning",
+        "What would change this answer",
+        "the press's 22B" if "the press's 22B" in text else "The press's 22B",
+        "The cheapest plans side by side",
+        "Build or buy",
+        "not reached",
+        "What it costs, part by part",
+        "Where the memory goes",
+        "Measured: the same model in several formats",
+        "How good the predictions are",
+        "Near misses",
+        "All 5 rejections, by reason",
+        "Assumptions",
+        "What this leaves out",
+        "Definitions",
+    )
+    positions = [text.find(words) for words in order]
+    assert -1 not in positions, dict(zip(order, positions, strict=True))
+    assert positions == sorted(positions)
+
+
+def test_every_number_in_the_report_carries_its_basis_as_shape_and_word() -> None:
+    text = full_report()
+    bases = re.findall(r'class="fig[^"]*" data-basis="([^"]+)"', text)
+    assert len(bases) > 100
+    marks = re.findall(r'<span class="shape">(.)</span> ([a-z ]+)</span>', text)
+    assert len(marks) == len(bases)
+    assert all(MARKS[word] == shape for shape, word in marks)  # type: ignore[index]
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", text)
+    money = [cell for cell in cells if "$" in cell and 'class="fig"' not in cell]
+    register = [cell for cell in money if re.fullmatch(r"\$[\d.,]+( / \w+)?", cell)]
+    assert len(register) == 2  # low and high in the register of assumptions, whose row states the basis
+    assert not [c for c in money if c not in register and not re.search(r"[a-z]{3}|×", c)]  # words and arithmetic apart
+
+
+def test_no_name_from_outside_becomes_markup() -> None:
+    text = render_report(
+        recommendation=answers.hostile(HOSTILE),
+        comparison=answers.hostile_comparison(HOSTILE),
+        profiles=answers.hostile_profiles(HOSTILE),
+        quality=answers.hostile_quality(HOSTILE),
+        calibration=CalibrationSummary(
+            text=HOSTILE, checks=(Check(what=HOSTILE, quantity=HOSTILE, measured=1, predicted=1, unit=HOSTILE),)
+        ),
+        scenario=Scenario.model_validate({"name": "n", "model": HOSTILE[:100], "workload": {"preset": HOSTILE[:100]}}),
+        written_on=HOSTILE,
+    )
+    page = Page(text)
+    assert not page.faults
+    assert not {"script", "img"} & {name for name, _ in page.tags}
+    assert "$style" not in text
+    assert "\x00" not in text
+
+
+def test_a_dollar_name_is_not_taken_for_a_place_in_the_template() -> None:
+    text = render_report(recommendation=answers.hostile("$body ${style} $$"))
+    assert "$body ${style} $$" in Page(text).text
+
+
+def test_where_nothing_fits_the_report_says_so_and_why() -> None:
+    text = Page(render_report(recommendation=answers.nothing_fits())).text
+    assert "Nothing in the catalogue meets this" in text
+    assert "Confidence: no answer" in text
+    assert "What would bring it in" in text or "what would bring them in" in text
+
+
+def test_the_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_report(tmp_path / "new", recommendation=answers.recommendation())
+    before = path.read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(tmp_path / "new", recommendation=answers.nothing_fits())
+    assert path.read_text() == before
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="give a folder that can be written"):
+        write_report(tmp_path / "file", recommendation=answers.recommendation())
+
+
+def test_the_scenario_hash_changes_with_any_input() -> None:
+    first = Scenario.model_validate({"model": "a", "workload": {"preset": "chat"}})
+    assert scenario_hash(first) == scenario_hash(first.model_copy())
+    assert scenario_hash(first) != scenario_hash(first.model_copy(update={"horizon_months": 12}))
+    assert len(scenario_hash(first)) == 12
