@@ -109,7 +109,10 @@ MODEL_EXTRAS: dict[str, dict[str, Any]] = {
         "note": "the vision encoder of 2.5 B parameters is loaded beside the text model",
     },
     "gemma-3-27b": {
-        "config": {"vision_config": {"model_type": "siglip_vision_model", "image_size": 896}},
+        "config": {
+            "vision_config": {"model_type": "siglip_vision_model", "image_size": 896},
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        },
         "note": "27.0 B text + 0.42 B SigLIP encoder = 27.4 B as published",
     },
     "llama-4-scout": {

@@ -1,7 +1,7 @@
 """From a Hugging Face config.json to a ModelSpec: exact geometry, or one line that says what is wrong.
 
-What a type does that its config does not say lies in ``families``; this module reads keys. They are those of transformers
-and of the makers' own remote code (``n_embd``, ``multi_query_group_num``, ``ffn_hidden_size`` …).
+What a type does that its config does not say lies in ``families``; this module reads keys. They are those of
+transformers and of the makers' own remote code (``n_embd``, ``multi_query_group_num``, ``ffn_hidden_size`` …).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llmsizer.facts.families import (
     TEXT_TYPE_OF_WRAPPER,
     Family,
 )
-from llmsizer.facts.layers import feed_forward_of_layer, layer_attentions
+from llmsizer.facts.layers import feed_forward_of_layer, layer_attentions, rope_table_values
 from llmsizer.facts.model import LayerGroup, ModelSpec
 from llmsizer.facts.provenance import Provenance
 from llmsizer.facts.vision import tower_params
@@ -77,6 +77,7 @@ def model_from_config(
         served_context_tokens=served_context_tokens,
         tied_embeddings=tied,
         extra_params=extra_params + beside,
+        rope_table_values=rope_table_values(values, family, groups, context),
         native_weights=native_weights or native_precision(config, text),
         published_total_params=published_total_params,
         published_active_params=published_active_params,

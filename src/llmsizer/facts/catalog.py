@@ -247,7 +247,8 @@ class Catalog:
 
     def engine(self, name: str, version: str | None = None) -> EngineSpec:
         """How an engine reserves memory: the newest version described that is no newer than the one asked for."""
-        wanted = [spec for spec in self._engines if spec.engine == name.strip().lower()]
+        plain = plain_name(name)
+        wanted = [spec for spec in self._engines if plain in (spec.engine, *spec.aliases)]
         if not wanted:
             raise UnknownNameError("engine", name, {spec.engine for spec in self._engines})
         return newest_first(wanted, version)

@@ -31,6 +31,8 @@ class Family:
     tied: bool = False  # where tie_word_embeddings is absent
     learned_positions: int | None = None  # rows beyond the maximal context; None: no learned positions
     embedding_norm: bool = False
+    rotary: bool = True  # rotary positions; False: learned ones or ALiBi
+    rope_by_kind: bool = False  # windowed layers rotate with a base of their own, so there are two tables
     sinks: bool = False
     gated_output: bool = False
     router_bias: bool = False
@@ -49,6 +51,8 @@ _QWEN2 = Family(
 )
 _GEMMA_DEFAULTS: Mapping[str, object] = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}
 _LAYER_NORM_BIASED = Family(gated=False, norm_has_bias=True, bias=True, mlp_bias=True)
+
+_GPT2 = Family(rotary=False, gated=False, norm_has_bias=True, bias=True, mlp_bias=True, tied=True, learned_positions=0)
 
 FAMILIES: dict[str, Family] = {
     "llama": LLAMA,
@@ -87,6 +91,7 @@ FAMILIES: dict[str, Family] = {
         norms=4,
         tied=True,
         full_every=6,
+        rope_by_kind=True,
         norm_on_heads="head",
         defaults={
             **_GEMMA_DEFAULTS,
@@ -109,15 +114,15 @@ FAMILIES: dict[str, Family] = {
     "phimoe": Family(norm_has_bias=True, head_bias=True),
     "falcon": Family(gated=False, norms=1, norm_has_bias=True, bias_keys=("bias",), tied=True,
                      defaults={"max_position_embeddings": 2048}),
-    "opt": Family(gated=False, norm_has_bias=True, bias=True, bias_keys=("enable_bias",), mlp_bias=True,
+    "opt": Family(rotary=False, gated=False, norm_has_bias=True, bias=True, bias_keys=("enable_bias",), mlp_bias=True,
                   mlp_bias_keys=("enable_bias",), tied=True, learned_positions=2),
     "gptj": Family(gated=False, norms=1, norm_has_bias=True, mlp_bias=True, head_bias=True),
     "gpt_neox": _LAYER_NORM_BIASED,
-    "gpt2": Family(gated=False, norm_has_bias=True, bias=True, mlp_bias=True, tied=True, learned_positions=0),
-    "gpt_bigcode": Family(gated=False, norm_has_bias=True, bias=True, mlp_bias=True, tied=True, learned_positions=0),
-    "bloom": Family(gated=False, norm_has_bias=True, bias=True, mlp_bias=True, tied=True, embedding_norm=True,
-                    defaults={"max_position_embeddings": 2048}),
-    "mpt": Family(gated=False, tied=True),
+    "gpt2": _GPT2,
+    "gpt_bigcode": _GPT2,
+    "bloom": Family(rotary=False, gated=False, norm_has_bias=True, bias=True, mlp_bias=True, tied=True,
+                    embedding_norm=True, defaults={"max_position_embeddings": 2048}),
+    "mpt": Family(rotary=False, gated=False, tied=True),
     "starcoder2": Family(gated=False, norm_has_bias=True, bias=True, bias_keys=("use_bias",), mlp_bias=True,
                          mlp_bias_keys=("use_bias",), tied=True),
     "cohere": Family(norms=1, tied=True, norm_on_heads="per head", norm_on_heads_key="use_qk_norm"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from llmsizer.errors import InputError
 from llmsizer.facts.config_values import ConfigValues
 from llmsizer.facts.families import Family
-from llmsizer.facts.model import Attention, AttentionKind, FeedForward
+from llmsizer.facts.model import Attention, AttentionKind, FeedForward, LayerGroup
 
 _WINDOWED: dict[str, AttentionKind] = {
     "sliding_attention": "sliding",
@@ -158,6 +159,27 @@ def _linear(values: ConfigValues, hidden_size: int, full: Attention) -> Attentio
         gated_output=False,
         extra_params=channels * kernel + 2 * value_heads + value_dim,
     )
+
+
+def rope_table_values(values: ConfigValues, family: Family, groups: tuple[LayerGroup, ...], context: int) -> int:
+    """Values of the position tables: positions × rotated dimensions; linear scaling stretches the positions.
+
+    Gemma-3's full layers rotate over 8 × 131,072 positions and its windowed layers over their own 131,072: half a GiB.
+    """
+    if not family.rotary:
+        return 0
+    attention = groups[0].attention
+    dims = attention.rope_head_dim or attention.head_dim
+    partial = values.raw("partial_rotary_factor", "rotary_pct")
+    if isinstance(partial, int | float) and not isinstance(partial, bool) and 0 < partial <= 1:
+        dims = int(dims * partial)
+    scaling = values.raw("rope_scaling", "rope_parameters")
+    factor = 1.0
+    if isinstance(scaling, Mapping) and (scaling.get("rope_type") or scaling.get("type")) in {"linear", "dynamic"}:
+        given = scaling.get("factor")
+        factor = float(given) if isinstance(given, int | float) and 1 <= given <= 1024 else 1.0
+    tables = context * factor + (context if family.rope_by_kind else 0)
+    return int(tables * dims)
 
 
 def feed_forward_of_layer(values: ConfigValues, family: Family, hidden_size: int, index: int) -> FeedForward:

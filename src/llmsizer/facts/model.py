@@ -214,6 +214,7 @@ class ModelSpec:
     served_context_tokens: int | None = None
     tied_embeddings: bool = False
     extra_params: int = 0
+    rope_table_values: int = 0  # cos/sin of every position, as engines precompute them on each GPU
     native_weights: str = "bf16"  # the precision the maker publishes
     published_total_params: float | None = None
     published_active_params: float | None = None

@@ -25,6 +25,7 @@ class Precision:
     scale_bits: float = 0.0
     zero_point_bits: float = 0.0
     rest_bits: float = 16.0
+    experts_only: bool = False  # in a mixture of experts only the routed experts are quantized
     description: str = ""
 
     @property
@@ -104,7 +105,8 @@ PRECISIONS: dict[str, Precision] = {
             compute="16bit",
             group_size=32,
             scale_bits=8,
-            description="MXFP4 weights",
+            experts_only=True,
+            description="MXFP4 weights (of the experts only, as gpt-oss publishes them)",
         ),
         # bits per weight: llama.cpp tools/quantize/README.md, Llama-3.1-8B, embeddings and output included
         _gguf("gguf-q8_0", 8.50, "llama.cpp Q8_0"),
