@@ -14,14 +14,18 @@ PACKAGE = Path(__file__).parent.parent / "src" / "llmsizer"
 MAY_IMPORT: dict[str, set[str]] = {
     "units": set(),
     "errors": set(),
+    "progress": set(),
+    "files": {"errors"},
+    "installed": {"errors"},
+    "gguf_graph": {"errors", "installed"},
     "facts": {"units", "errors"},
     "physics": {"units", "errors", "facts"},
     "traffic": {"units", "errors", "facts", "physics"},
     "money": {"units", "errors", "facts", "physics", "traffic"},
     "decide": {"units", "errors", "facts", "physics", "traffic", "money"},
-    "profile": {"units", "errors", "facts", "physics"},
-    "quantize": {"units", "errors", "facts", "physics"},
-    "reference_model": {"units", "errors", "facts"},
+    "profile": {"units", "errors", "progress", "files", "installed", "gguf_graph", "facts", "physics"},
+    "quantize": {"units", "errors", "progress", "files", "installed", "gguf_graph", "facts", "physics"},
+    "reference_model": {"units", "errors", "progress", "files", "installed", "facts"},
     "deliver": {"units", "errors", "facts", "physics", "traffic", "money", "decide"},
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything

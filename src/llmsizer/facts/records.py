@@ -45,9 +45,11 @@ class ProfileRecord(BaseModel):
     model_config_hf: dict[str, object] = {}  # the architecture, so that a record stands by itself
     variant: str  # "fp16", "int8", "int4" …
     precision: str
+    method: str = ""
     format: str = ""
     engine: str
     engine_version: str
+    engine_options: dict[str, str] = {}  # what the engine chose: arithmetic, KV format, threads …
     device: DeviceRecord
     batch: int = Field(ge=1)
     prompt_tokens: int = Field(ge=1)
@@ -69,6 +71,8 @@ class ProfileRecord(BaseModel):
     process_anonymous_bytes: float | None = None
     allocator_peak_bytes: float | None = None
     energy_joules: float | None = None
+    ttft_samples: tuple[float, ...] = ()  # one per repeat, in the order taken
+    tpot_samples: tuple[float, ...] = ()
     unknown: dict[str, str] = {}  # field → why it is None
     flags: tuple[str, ...] = ()  # validity: "unsteady", "thermal" …
     seed: int = 0
@@ -102,6 +106,10 @@ class QualityRecord(BaseModel):
     kl_nats_per_token_high: float | None = None
     kl_nats_p99: float | None = None
     top1_agreement: float | None = None
+    top1_agreement_low: float | None = None
+    top1_agreement_high: float | None = None
+    bits_per_weight: float | None = None  # effective, over the whole file
+    weights_bytes: float | None = None
     interval_level: float | None = None
     measured_at: str = ""
     versions: dict[str, str] = {}

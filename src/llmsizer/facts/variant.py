@@ -1,0 +1,70 @@
+"""A model in one stored precision: where its files lie, how they were made, what they weigh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Format = Literal["huggingface", "compressed-tensors", "gguf", "openvino-ir"]
+
+SCHEMA_VERSION = 1
+
+
+class WeightPart(BaseModel):
+    """The weights of one stored format; the bytes contain their scales and zero points."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: str  # "int4", "int8", "fp16" …
+    params: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        return 8.0 * self.bytes / self.params if self.params else None
+
+
+class Variant(BaseModel):
+    """One folder of weights. Everything but ``path`` is written beside the weights as their manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    path: Path
+    model: str
+    name: str  # "fp16", "int8", "int4": what people call it
+    precision: str  # a key of facts.precision.PRECISIONS
+    method: str
+    format: Format
+    recipe: dict[str, object] = {}
+    toolkit: str = ""
+    versions: dict[str, str] = {}
+    source_sha256: str = ""
+    quantized_format: str | None = None  # which of ``parts`` the recipe aimed at; None: nothing was quantized
+    parts: tuple[WeightPart, ...] = ()
+    config: dict[str, object] = {}  # the Hugging Face config.json of the source
+    notes: tuple[str, ...] = ()
+    created_at: str = ""
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def params(self) -> int:
+        return sum(part.params for part in self.parts)
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Effective bits of one weight over the whole file, scales and unquantized layers included."""
+        return 8.0 * self.weights_bytes / self.params if self.params else None
+
+    @property
+    def quantized_bytes_ratio(self) -> float | None:
+        """Bytes of the quantized layers over the bytes they take in 16 bit; None where nothing was quantized."""
+        for part in self.parts:
+            if part.format == self.quantized_format and part.params:
+                return part.bytes / (2.0 * part.params)
+        return None

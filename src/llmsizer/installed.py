@@ -1,0 +1,29 @@
+"""What is installed: optional toolkits by one door, and versions, without which a measurement cannot be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from llmsizer.errors import MissingExtraError
+
+
+def optional(module: str, *, what: str, extra: str) -> Any:
+    """Import a module that an extra brings. Raises MissingExtraError, saying which extra, where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
+            raise  # it is installed, but broken in itself: that message helps more
+        raise MissingExtraError(what, extra) from None
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Installed versions by package name; what is not installed is left out."""
+    found: dict[str, str] = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

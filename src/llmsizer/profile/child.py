@@ -1,0 +1,93 @@
+"""The parent's side of a worker: it sleeps until an answer, a death or the time limit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import IO, Any
+
+from llmsizer.errors import MeasurementError
+from llmsizer.facts.variant import Variant
+
+TIMEOUT_SECONDS = 600.0
+STOP_SECONDS = 5.0
+
+
+class WorkerDied(Exception):
+    """The child ended or fell silent; the text says how. It becomes a failed record, never a user's traceback."""
+
+
+class Child:
+    """One worker process with one variant loaded."""
+
+    def __init__(self, variant: Variant, engine: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._timeout = timeout_seconds
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the child)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "llmsizer.profile.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the child in order
+        )
+        self._buffer = b""
+        try:
+            self.loaded = self.ask("load", engine=engine, variant=variant.model_dump(mode="json"))
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
+        """One request, one answer. Raises MeasurementError on a refusal and WorkerDied when nobody answers."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": action, **arguments}).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerDied(self._how_it_ended()) from None
+        reply: dict[str, Any] = json.loads(self._line())
+        if not reply.pop("ok"):
+            raise MeasurementError(str(reply["reason"]))
+        return reply
+
+    def _line(self) -> bytes:
+        """Wait for a whole line; blocked in the kernel, so that the parent takes no core from the measurement."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(self._timeout):
+                    self.close()
+                    raise WorkerDied(f"no answer for {self._timeout:.0f} s; killed")
+                chunk = os.read(stdout.fileno(), 65_536)
+                if not chunk:
+                    raise WorkerDied(self._how_it_ended())
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        self._log.seek(0)
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        return f"exit code {code}" + (f": {lines[-1].strip()[:200]}" if lines else "")
+
+    def close(self) -> None:
+        """End the child: politely by the end of its input, then by force."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+        self._log.close()

@@ -1,0 +1,143 @@
+"""From the runs of one point to its record, and the name by which a finished point is known again."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmsizer.facts.records import DeviceRecord, ProfileRecord
+from llmsizer.facts.variant import Variant
+from llmsizer.installed import versions_of
+from llmsizer.profile.measure import Point, Sample
+from llmsizer.profile.statistics import Median, median_with_interval, percentile
+
+PACKAGES = ("openvino", "openvino-genai", "torch", "transformers", "numpy")
+UNSTEADY_SPREAD = 0.25  # of the interval's width over the median
+FOREIGN_CPU_SHARE = 0.10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of one variant, apart from the point."""
+
+    variant: Variant
+    engine: str
+    device: DeviceRecord
+    repeats: int
+    seed: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What one variant's child has told about one point."""
+
+    interleaved: bool
+    loaded: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    foreign_cpu_seconds: float = 0.0
+    core_seconds: float = 0.0
+
+
+def record_id(request: Request, point: Point) -> str:
+    """The same for the same weights, method, engine version, device, point, repeats and seed."""
+    variant, device = request.variant, request.device
+    asked = {
+        "source": variant.source_sha256,
+        "method": variant.method,
+        "recipe": variant.recipe,
+        "engine": request.engine,
+        "versions": versions_of(*PACKAGES),
+        "device": [device.name, device.cores, device.memory_bytes],
+        "point": [point.batch, point.prompt_tokens, point.output_tokens],
+        "repeats": request.repeats,
+        "seed": request.seed,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def measured_record(request: Request, point: Point, run: Run) -> ProfileRecord:
+    """The record of a point that went well."""
+    ttft = median_with_interval([sample.ttft_seconds for sample in run.samples])
+    tpots = [sample.tpot_seconds for sample in run.samples if sample.tpot_seconds is not None]
+    tpot = median_with_interval(tpots) if tpots else None
+    gaps = [gap for sample in run.samples for gap in sample.gaps_seconds]
+    rates = [point.batch * point.output_tokens / sample.total_seconds for sample in run.samples]
+    values: dict[str, Any] = {
+        **_asked(request, point),
+        "engine_version": run.loaded.get("version", ""),
+        "engine_options": run.loaded.get("options", {}),
+        "repeats": len(run.samples),
+        "ttft_seconds": ttft.value,
+        "ttft_seconds_low": ttft.low,
+        "ttft_seconds_high": ttft.high,
+        "itl_seconds_p95": percentile(gaps, 0.95),
+        "interval_level": ttft.level,
+        "output_tokens_per_second": median_with_interval(rates).value,
+        "prefill_tokens_per_second": point.batch * point.prompt_tokens / ttft.value if ttft.value > 0 else None,
+        "load_seconds": run.loaded.get("load_seconds"),
+        "process_peak_bytes": run.memory.get("resident_bytes"),
+        "process_anonymous_bytes": run.memory.get("anonymous_bytes"),
+        "allocator_peak_bytes": run.memory.get("allocator_bytes"),
+        "ttft_samples": tuple(sample.ttft_seconds for sample in run.samples),
+        "tpot_samples": tuple(tpots),
+        "flags": _flags(run, ttft, tpot),
+    }
+    if tpot is not None:
+        values |= {"tpot_seconds": tpot.value, "tpot_seconds_low": tpot.low, "tpot_seconds_high": tpot.high}
+    return ProfileRecord(**values, unknown=_unknown(values))
+
+
+def failed_record(request: Request, point: Point, reason: str) -> ProfileRecord:
+    """The record of a point that could not be measured; the reason is the row's content."""
+    return ProfileRecord(**_asked(request, point), engine_version="", status="failed", failure=reason)
+
+
+def _asked(request: Request, point: Point) -> dict[str, Any]:
+    variant = request.variant
+    return {
+        "record_id": record_id(request, point),
+        "model": variant.model,
+        "model_config_hf": variant.config,
+        "variant": variant.name,
+        "precision": variant.precision,
+        "method": variant.method,
+        "format": variant.format,
+        "engine": request.engine,
+        "device": request.device,
+        "batch": point.batch,
+        "prompt_tokens": point.prompt_tokens,
+        "output_tokens": point.output_tokens,
+        "weights_bytes_on_disk": float(variant.weights_bytes),
+        "seed": request.seed,
+        "versions": {**variant.versions, **versions_of(*PACKAGES)},
+        "code_version": versions_of("llmsizer").get("llmsizer", ""),
+        "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _flags(run: Run, ttft: Median, tpot: Median | None) -> tuple[str, ...]:
+    """What a reader should know before believing the row."""
+    flags: list[str] = []
+    if any(m is not None and m.high - m.low > UNSTEADY_SPREAD * m.value for m in (ttft, tpot)):
+        flags.append("unsteady")
+    if run.core_seconds and run.foreign_cpu_seconds > FOREIGN_CPU_SHARE * run.core_seconds:
+        flags.append("foreign_cpu_load")
+    if not run.interleaved:
+        flags.append("not_interleaved")
+    return tuple(flags)
+
+
+def _unknown(values: dict[str, Any]) -> dict[str, str]:
+    reasons = {
+        "tpot_seconds": "one output token has no gap",
+        "itl_seconds_p95": "fewer than 20 gaps",
+        "process_peak_bytes": "this system does not tell",
+        "process_anonymous_bytes": "this system does not tell",
+        "allocator_peak_bytes": "the engine keeps no such count on this device",
+    }
+    unknown = {name: reason for name, reason in reasons.items() if values.get(name) is None}
+    return unknown | {"energy_joules": "no energy counter is read in this version"}

@@ -1,0 +1,114 @@
+"""The child that holds one variant in one engine: reads a JSON line, does it, answers with a JSON line.
+
+A process of its own keeps one variant's memory out of another's figure, and turns a crash into a row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from llmsizer.facts.variant import Variant
+from llmsizer.profile.engines import load_engine
+from llmsizer.profile.measure import Backend, Point, prompts_of, take_sample
+from llmsizer.profile.memory import PeakMemory, current_memory
+
+Message = dict[str, Any]
+
+
+class Worker:
+    """One loaded engine and what it can be asked."""
+
+    def __init__(self) -> None:
+        self._backend: Backend | None = None
+        self.actions: dict[str, Callable[..., Message]] = {
+            "load": self.load,
+            "warm": self.warm,
+            "measure": self.measure,
+        }
+
+    def load(self, engine: str, variant: Message) -> Message:
+        start = time.perf_counter()
+        self._backend = load_engine(engine, Variant.model_validate(variant))
+        memory = current_memory()
+        return {
+            "load_seconds": time.perf_counter() - start,
+            "version": self._backend.version,
+            "options": self._backend.options,
+            "resident_bytes": memory.resident_bytes,
+        }
+
+    def warm(self, point: Message, seed: int) -> Message:
+        """The whole shape once, untimed: kernels are chosen, buffers grow, and memory is watched meanwhile."""
+        backend = self._loaded()
+        shape = Point(**point)
+        with PeakMemory() as memory:
+            take_sample(backend, _prompts(backend, shape, seed, run=0), shape.output_tokens, time.perf_counter)
+        return {
+            "resident_bytes": memory.peak.resident_bytes,
+            "anonymous_bytes": memory.peak.anonymous_bytes,
+            "allocator_bytes": backend.peak_memory_bytes(),
+        }
+
+    def measure(self, point: Message, seed: int, run: int) -> Message:
+        backend = self._loaded()
+        shape = Point(**point)
+        prompts = _prompts(backend, shape, seed, run=run)
+        own, others = time.process_time(), busy_seconds()
+        sample = take_sample(backend, prompts, shape.output_tokens, time.perf_counter)
+        own, others = time.process_time() - own, busy_seconds() - others
+        return {
+            "ttft_seconds": sample.ttft_seconds,
+            "gaps_seconds": sample.gaps_seconds,
+            "foreign_cpu_seconds": max(0.0, others - own),
+        }
+
+    def _loaded(self) -> Backend:
+        assert self._backend is not None, "load comes first"
+        return self._backend
+
+
+def _prompts(backend: Backend, point: Point, seed: int, *, run: int) -> Any:
+    return prompts_of(point, vocabulary=backend.vocabulary, seed=seed, run=run)
+
+
+def busy_seconds(stat: str | None = None) -> float:
+    """CPU seconds that the whole machine has worked, idle and waiting left out; 0 where nobody counts them."""
+    file = Path("/proc/stat")
+    if stat is None:
+        stat = file.read_text() if file.exists() else ""
+    fields = stat.split("\n", 1)[0].split()[1:]
+    busy = [int(value) for index, value in enumerate(fields[:8]) if index not in (3, 4)]
+    return sum(busy) / float(os.sysconf("SC_CLK_TCK")) if busy else 0.0
+
+
+def answer(worker: Worker, request: Message) -> Message:
+    """Do what a line asks; an error is an answer too."""
+    try:
+        return {"ok": True, **worker.actions[request.pop("do")](**request)}
+    except Exception as error:  # whatever an engine throws becomes the row's reason
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        return {"ok": False, "reason": f"{type(error).__name__}: {reason}"[:300]}
+
+
+def serve(requests: TextIO, answers: TextIO) -> None:
+    worker = Worker()
+    for line in requests:
+        answers.write(json.dumps(answer(worker, json.loads(line))) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    # Engines print to standard output as they like; the protocol keeps the real one to itself.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""GGUF: one file that llama.cpp and OpenVINO GenAI read, written by llama.cpp's own Python package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsizer.errors import QuantizationError
+from llmsizer.facts.variant import WeightPart
+from llmsizer.installed import optional
+from llmsizer.progress import Progress
+from llmsizer.quantize.checkpoint import Checkpoint, Tensor
+from llmsizer.quantize.recipes import Recipe
+
+PACKAGES = ("gguf", "numpy")
+WEIGHTS_FILE = "model.gguf"
+# Hugging Face model types that are the "llama" graph of GGUF: pre-norm, rotary positions, gated SiLU.
+LLAMA_LIKE = ("llama", "mistral")
+PART_NAMES = {"F32": "fp32", "F16": "fp16", "Q8_0": "int8", "Q4_0": "int4"}
+GPT2_BYTES = {  # the printable stand-ins of byte-level BPE for bytes that are no printable character
+    byte: chr(byte) for byte in (*range(33, 127), *range(161, 173), *range(174, 256))
+}
+GPT2_BYTES |= {byte: chr(256 + i) for i, byte in enumerate(b for b in range(256) if b not in GPT2_BYTES)}
+
+
+def write(checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progress) -> tuple[WeightPart, ...]:
+    """Write ``model.gguf`` into a folder; what it weighs by stored format. Raises QuantizationError."""
+    gguf = optional("gguf", what="writing GGUF", extra="quantize")
+    check_architecture(checkpoint)
+    config = checkpoint.config
+    writer: Any = gguf.GGUFWriter(folder / WEIGHTS_FILE, "llama")
+    _add_geometry(writer, checkpoint)
+    _add_tokenizer(writer, checkpoint)
+    names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, int(config["num_hidden_layers"]))
+    parts: dict[str, tuple[int, int]] = {}
+    planned = [(tensor, _stored_format(tensor, recipe)) for tensor in checkpoint.tensors.values()]
+    for tensor, stored in planned:
+        name = names.get_name(tensor.name, try_suffixes=(".weight",))
+        if name is None:
+            raise QuantizationError(f"{checkpoint.path}: GGUF has no place for tensor {tensor.name}")
+        qtype = getattr(gguf.GGMLQuantizationType, stored)
+        shape = _check_blocks(tensor, stored, int(gguf.GGML_QUANT_SIZES[qtype][0]))
+        byte_shape = gguf.quant_shape_to_byte_shape(shape, qtype) if stored.startswith("Q") else shape
+        byte_count = tensor.params // gguf.GGML_QUANT_SIZES[qtype][0] * gguf.GGML_QUANT_SIZES[qtype][1]
+        dtype = np.uint8 if stored.startswith("Q") else np.dtype(np.float32 if stored == "F32" else np.float16)
+        writer.add_tensor_info(name, byte_shape, np.dtype(dtype), int(byte_count), raw_dtype=qtype)
+        params, size = parts.get(PART_NAMES[stored], (0, 0))
+        parts[PART_NAMES[stored]] = (params + tensor.params, size + int(byte_count))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for index, (tensor, stored) in enumerate(planned):
+        writer.write_tensor_data(_values(tensor, stored, checkpoint, gguf))
+        progress(f"GGUF {recipe.name}: {tensor.name}", (index + 1) / len(planned))
+    writer.close()
+    return tuple(WeightPart(format=name, params=n, bytes=size) for name, (n, size) in sorted(parts.items()))
+
+
+def check_architecture(checkpoint: Checkpoint) -> None:
+    """Raises QuantizationError where the model is not the graph that GGUF calls llama."""
+    config = checkpoint.config
+    kind = config.get("model_type")
+    if kind not in LLAMA_LIKE:
+        raise QuantizationError(
+            f"{checkpoint.path}: no GGUF or OpenVINO writer for model_type {kind!r}; known: {', '.join(LLAMA_LIKE)}"
+        )
+    for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"):
+        if not isinstance(config.get(key), int) or config[key] < 1:
+            raise QuantizationError(f"{checkpoint.path}/config.json: {key} is {config.get(key)!r}, not a count")
+    scaling = rope_parameters(config).get("rope_type", "default")
+    if scaling != "default":
+        raise QuantizationError(
+            f"{checkpoint.path}/config.json: rope_type {scaling!r} is not written here; known: default"
+        )
+
+
+def rope_parameters(config: Any) -> dict[str, Any]:
+    """Rotary settings in transformers 5's form; older files keep the base beside the other keys."""
+    value = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    parameters = dict(value) if isinstance(value, dict) else {}
+    parameters.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
+    parameters.setdefault("rope_type", parameters.get("type", "default"))
+    return parameters
+
+
+def head_dim(config: Any) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def _add_geometry(writer: Any, checkpoint: Checkpoint) -> None:
+    config = checkpoint.config
+    heads = int(config["num_attention_heads"])
+    writer.add_name(checkpoint.name)
+    writer.add_block_count(int(config["num_hidden_layers"]))
+    writer.add_context_length(int(config.get("max_position_embeddings", 4096)))
+    writer.add_embedding_length(int(config["hidden_size"]))
+    writer.add_feed_forward_length(int(config["intermediate_size"]))
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
+    writer.add_key_length(head_dim(config))
+    writer.add_value_length(head_dim(config))
+    writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
+    writer.add_rope_freq_base(float(rope_parameters(config)["rope_theta"]))
+    writer.add_rope_dimension_count(head_dim(config))
+    writer.add_vocab_size(int(config["vocab_size"]))
+    writer.add_file_type(1)  # "mostly F16"; readers go by each tensor's own type
+
+
+def _add_tokenizer(writer: Any, checkpoint: Checkpoint) -> None:
+    """Vocabulary and merges; a model without a tokenizer gets bytes, because readers demand some vocabulary."""
+    tokens, merges = read_vocabulary(checkpoint)
+    special = {int(checkpoint.config.get(key) or 0) for key in ("bos_token_id", "eos_token_id")} | {0}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if i in special else 1 for i in range(len(tokens))])  # 3 control, 1 normal
+    writer.add_token_merges(merges)
+    for add, key in ((writer.add_bos_token_id, "bos_token_id"), (writer.add_eos_token_id, "eos_token_id")):
+        if isinstance(checkpoint.config.get(key), int):
+            add(checkpoint.config[key])
+
+
+def has_byte_level_tokenizer(checkpoint: Checkpoint) -> bool:
+    """True where tokenizer.json is a byte-level BPE, the one kind whose vocabulary is carried over to GGUF."""
+    file = checkpoint.path / "tokenizer.json"
+    return file.is_file() and '"ByteLevel"' in file.read_text(encoding="utf-8")
+
+
+def read_vocabulary(checkpoint: Checkpoint) -> tuple[list[str], list[str]]:
+    size = int(checkpoint.config["vocab_size"])
+    if not has_byte_level_tokenizer(checkpoint):
+        tokens = ["<unk>", "<s>", "</s>", *GPT2_BYTES.values()][:size]
+        first, second = GPT2_BYTES[ord("a")], GPT2_BYTES[ord("b")]
+        return tokens + [f"<extra_{i}>" for i in range(len(tokens), size)], [f"{first} {second}"]
+    model = json.loads((checkpoint.path / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    by_id = {index: token for token, index in model["vocab"].items()}
+    merges = [" ".join(merge) if isinstance(merge, list) else merge for merge in model["merges"]]
+    return [by_id.get(i, f"<extra_{i}>") for i in range(size)], merges
+
+
+def _stored_format(tensor: Tensor, recipe: Recipe) -> str:
+    if len(tensor.shape) != 2:
+        return "F32"  # norms: a handful of values that every reader expects in full
+    if recipe.bits == 16:
+        return "F16"
+    if recipe.bits == 8 or any(name in tensor.name for name in recipe.kept_8bit):
+        return "Q8_0"
+    return "Q4_0"
+
+
+def _check_blocks(tensor: Tensor, stored: str, block: int) -> tuple[int, ...]:
+    if tensor.shape[-1] % block:
+        raise QuantizationError(
+            f"{tensor.file}: {tensor.name} has rows of {tensor.shape[-1]} weights, not divisible by the "
+            f"{stored} group of {block}; use openvino-int8 or a 16-bit method"
+        )
+    return tensor.shape
+
+
+def _values(tensor: Tensor, stored: str, checkpoint: Checkpoint, gguf: Any) -> NDArray[Any]:
+    if stored == "F32":
+        return tensor.float32()
+    values: NDArray[Any] = tensor.float16() if stored == "F16" else tensor.float32()
+    for projection, key in (("q_proj.", "num_attention_heads"), ("k_proj.", "num_key_value_heads")):
+        if projection in tensor.name:
+            values = _interleaved(values, int(checkpoint.config.get(key) or checkpoint.config["num_attention_heads"]))
+    values = np.ascontiguousarray(values)
+    if stored == "F16":
+        return values
+    quantized: NDArray[Any] = gguf.quants.quantize(values, getattr(gguf.GGMLQuantizationType, stored))
+    return quantized
+
+
+def _interleaved(matrix: NDArray[Any], heads: int) -> NDArray[Any]:
+    """Rows in GGUF's order: llama.cpp rotates neighbouring pairs, Hugging Face the two halves of a head."""
+    rows = matrix.shape[0]
+    return matrix.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(matrix.shape)

@@ -1,0 +1,81 @@
+"""Logits of a variant through the engine that runs it: one reader per format."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsizer.facts.variant import Variant
+from llmsizer.gguf_graph import MODEL_FILE, link_as_ir
+from llmsizer.installed import optional
+
+Tokens = NDArray[np.int64]
+Logits = NDArray[np.float32]
+Reader = Callable[[Tokens], Logits]
+"""From the tokens of one document to a row of logits for each of them."""
+
+ENGINES = {
+    "huggingface": "transformers",
+    "compressed-tensors": "transformers",
+    "openvino-ir": "openvino",
+    "gguf": "openvino",
+}
+
+
+@contextmanager
+def open_reader(variant: Variant, *, compute: str | None = None) -> Iterator[Reader]:
+    """A reader of one variant; ``compute="f32"`` asks for single precision arithmetic, as a reference should have."""
+    if variant.format in ("huggingface", "compressed-tensors"):
+        yield _transformers(variant, compute)
+        return
+    if variant.format == "openvino-ir":
+        yield _openvino(variant.path / MODEL_FILE, compute)
+        return
+    with tempfile.TemporaryDirectory(prefix="llmsizer-gguf-") as folder:
+        yield _openvino(link_as_ir(variant.path, Path(folder)), compute)
+
+
+def _openvino(model: Path, compute: str | None) -> Reader:
+    openvino = optional("openvino", what="reading OpenVINO IR", extra="quantize")
+    options = {} if compute is None else {"INFERENCE_PRECISION_HINT": compute}
+    request: Any = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+
+    def read(tokens: Tokens) -> Logits:
+        request.reset_state()
+        count = tokens.size
+        request.infer(
+            {
+                "input_ids": tokens.reshape(1, count),
+                "attention_mask": np.ones((1, count), np.int64),
+                "position_ids": np.arange(count, dtype=np.int64).reshape(1, count),
+                "beam_idx": np.zeros(1, np.int32),
+            }
+        )
+        return np.array(request.get_output_tensor(0).data[0], dtype=np.float32)
+
+    return read
+
+
+def _transformers(variant: Variant, compute: str | None) -> Reader:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    torch = optional("torch", what="reading Hugging Face weights", extra="quantize")
+    transformers = optional("transformers", what="reading Hugging Face weights", extra="quantize")
+    on_gpu = torch.cuda.is_available()
+    # Compressed tensors are unpacked to 16 bit and computed like the original; a CPU computes FP16 slowly.
+    dtype = torch.float32 if compute == "f32" or not on_gpu else torch.float16
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    model = load(variant.path, dtype=dtype, local_files_only=True).eval().to("cuda" if on_gpu else "cpu")
+
+    def read(tokens: Tokens) -> Logits:
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(tokens.reshape(1, -1)).to(model.device), use_cache=False).logits[0]
+        return np.array(logits.float().cpu().numpy(), dtype=np.float32)
+
+    return read
