@@ -9,10 +9,13 @@ from typing_extensions import TypedDict
 
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.figure import Figure, FigureDoc
+from llmsizer.money.comparison import Comparison, ComparisonDoc
 from llmsizer.money.cost import Cost, CostDoc, Path
 from llmsizer.traffic.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
 
-RejectionKind = Literal["memory", "slo", "quality", "no price", "no evidence", "parallelism", "constraint", "budget"]
+RejectionKind = Literal[
+    "memory", "slo", "quality", "unsupported", "no price", "no evidence", "parallelism", "constraint", "budget"
+]
 
 
 class FitDoc(TypedDict):
@@ -97,6 +100,7 @@ class RecommendationDoc(TypedDict):
     leaves_out: list[str]
     flags: list[str]
     priced_on: str
+    comparison: ComparisonDoc | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +253,7 @@ class Recommendation:
     leaves_out: tuple[str, ...]
     flags: tuple[str, ...]
     priced_on: str  # the day against which prices were called stale
+    comparison: Comparison | None = None
 
     @property
     def best(self) -> Plan | None:
@@ -278,4 +283,5 @@ class Recommendation:
             "leaves_out": list(self.leaves_out),
             "flags": list(self.flags),
             "priced_on": self.priced_on,
+            "comparison": None if self.comparison is None else self.comparison.to_dict(),
         }

@@ -1,0 +1,86 @@
+"""Which APIs to set beside one's own machines: the same open model first, then others as another quality tier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmsizer.decide.answer import ApiPlan
+from llmsizer.decide.study import Study
+from llmsizer.facts.offer import ApiOffer
+from llmsizer.money.api import api_cost, context_is_enough
+
+LOCATION = "where this API processes data is not in the price list: ask before sending data that has to stay in the EU"
+OTHER_TIER = "another model: another quality tier; compare on your own task before comparing prices"
+# Makers whose own price lists people set a self-hosted model against.
+_MAKERS = ("mistral", "openai", "anthropic", "google")
+# Listed beside text models, but not for answering prompts with text.
+_NOT_TEXT = (
+    "image",
+    "audio",
+    "tts",
+    "embed",
+    "research",
+    "codex",
+    "realtime",
+    "transcribe",
+    "ocr",
+    "moderation",
+    "voxtral",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiChoice:
+    """An offer and whether it serves the model that was asked for."""
+
+    offer: ApiOffer
+    same_model: bool
+    usd_per_month: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.offer.name or self.offer.model} at {self.offer.provider}"
+
+
+def api_choices(found: Study) -> list[ApiChoice]:
+    """Every complete offer of the same model, cheapest first; then of each maker its cheapest and its middle one."""
+    model, workload = found.question.model, found.question.workload
+    same: list[ApiChoice] = []
+    others: dict[str, list[ApiChoice]] = {maker: [] for maker in _MAKERS}
+    for offer in found.book.apis:
+        is_same = offer.serves == model.name
+        if offer.deprecated or not context_is_enough(offer, workload) or not (is_same or offer.provider in others):
+            continue
+        if any(word in offer.model for word in _NOT_TEXT):
+            continue
+        usd = api_cost(offer, workload, found.book.today).usd_per_month.value
+        if usd is not None:
+            choice = ApiChoice(offer=offer, same_model=is_same, usd_per_month=usd)
+            (same if is_same else others[offer.provider]).append(choice)
+    chosen = sorted(same, key=lambda c: c.usd_per_month)
+    tiers: list[ApiChoice] = []
+    for listed in others.values():
+        ordered = sorted(listed, key=lambda c: c.usd_per_month)
+        tiers += dict.fromkeys([ordered[0], ordered[len(ordered) // 2]]) if ordered else []
+    return chosen + sorted(tiers, key=lambda c: c.usd_per_month)
+
+
+def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
+    """The scenario's volume at each choice."""
+    eu_only = found.question.scenario.constraints.eu_only
+    plans = []
+    for choice in choices:
+        notes = [] if choice.same_model else [OTHER_TIER]
+        notes += [LOCATION] if eu_only else []
+        notes += [f"a second price list {choice.offer.crosscheck}"] if choice.offer.crosscheck else []
+        plans.append(
+            ApiPlan(
+                offer=choice.offer.id,
+                provider=choice.offer.provider,
+                model=choice.offer.serves or choice.offer.model,
+                same_model=choice.same_model,
+                cost=api_cost(choice.offer, found.question.workload, found.book.today),
+                notes=tuple(notes),
+            )
+        )
+    return tuple(plans)

@@ -1,0 +1,63 @@
+"""The physics of this package as a decision asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmsizer.decide.answer import Fit
+from llmsizer.decide.candidates import Memory
+from llmsizer.errors import InputError, NoEvidenceError
+from llmsizer.facts.deployment import Deployment
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.precision import Precision
+from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.workload import Workload
+from llmsizer.physics.memory import estimate_memory
+from llmsizer.physics.parallelism import tensor_problem
+from llmsizer.traffic.meanfield import Room, StepTimes
+
+
+class ModelledPhysics:
+    """Memory by the engine's account, step times by the calibrated formulas."""
+
+    def allows(self, model: ModelSpec, precision: Precision, tensor: int) -> bool:
+        return tensor_problem(model, precision, tensor) is None
+
+    def memory(self, deployment: Deployment, workload: Workload) -> Memory:
+        """Raises NoEvidenceError for a device without a memory of its own."""
+        try:
+            budget = estimate_memory(deployment)
+        except InputError as error:
+            raise NoEvidenceError(str(error)) from None
+        mean_context = workload.prompt_tokens + workload.output_tokens // 2
+        # Windowed layers hold less than their share of a token: count what really fits at once.
+        tokens = max(budget.kv_capacity_tokens, budget.max_concurrency(mean_context) * mean_context)
+        return Memory(
+            fits=budget.fits,
+            fit=Fit(
+                weights_bytes=budget.weight_bytes,
+                used_bytes=budget.used_bytes,
+                gpu_bytes=budget.gpu_bytes,
+                kv_capacity_tokens=budget.kv_capacity_tokens,
+            ),
+            room=Room(kv_capacity_tokens=tokens, max_sequences=budget.max_sequences),
+            missing_bytes=budget.shortfall_bytes,
+            reason=budget.reason,
+        )
+
+    def nearest_fit(self, deployment: Deployment) -> str:
+        return ""
+
+    def steps(self, deployment: Deployment) -> StepTimes:
+        return _Steps(deployment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    deployment: Deployment
+
+    def decode_step(self, batch: int, context_tokens: float) -> Estimate:
+        raise NoEvidenceError("step times are not calibrated")
+
+    def prefill(self, prompt_tokens: float) -> Estimate:
+        raise NoEvidenceError("step times are not calibrated")

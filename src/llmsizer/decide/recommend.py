@@ -1,0 +1,128 @@
+"""What to run, on what, and what it costs: plans cheapest first, what is out and why, and what would flip it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+from llmsizer.decide.answer import Plan, Recommendation, Rejection
+from llmsizer.decide.apis import api_choices, api_plans
+from llmsizer.decide.candidates import Physics
+from llmsizer.decide.compare import compare_study
+from llmsizer.decide.study import Study, study
+from llmsizer.decide.wording import flips, memory_note, sentence
+from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.scenario import Scenario
+from llmsizer.money.api import LEAVES_OUT as API_LEAVES_OUT
+from llmsizer.money.comparison import Comparison
+from llmsizer.traffic.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
+
+LEAVES_OUT = (
+    *TRAFFIC_LEAVES_OUT,
+    "spare replicas may share a server: losing a whole host is not yet simulated",
+    "replicas over more than one server, pipeline parallelism and expert parallelism",
+    "reserved and spot terms, storage, egress, software licences, lead times, taxes and growth",
+    "intervals of costs move all parts together, which is wider than 90 % where parts are independent",
+    *API_LEAVES_OUT,
+)
+_USUAL_CARD = "h100-sxm-80"
+
+
+def recommend(
+    model: ModelSpec,
+    scenario: Scenario,
+    catalog: Catalog,
+    *,
+    today: datetime.date,
+    physics: Physics | None = None,
+    records: Sequence[QualityRecord] = (),
+) -> Recommendation:
+    """The answer to a scenario. "Nothing fits" is an answer too; LlmSizerError is for what cannot be meant."""
+    found = study(model, scenario, catalog, today=today, physics=physics, records=records)
+    plans, rejections = _priced(found)
+    choices = api_choices(found) if scenario.constraints.api else []
+    apis = api_plans(found, choices)
+    comparison = compare_study(found, choices)
+    return Recommendation(
+        scenario=scenario.name,
+        model=model.name,
+        reading=model.reading,
+        sentence=sentence(found, plans, apis, rejections),
+        plans=plans,
+        apis=apis,
+        rejections=rejections,
+        flips=tuple(flips(found, plans, comparison)),
+        assumptions={**found.book.assumed, "usd_per_kwh": found.book.usd_per_kwh},
+        memory_note=memory_note(found, catalog.gpu(_USUAL_CARD) if _USUAL_CARD in catalog.gpu_names else None),
+        leaves_out=LEAVES_OUT,
+        flags=_flags(plans),
+        priced_on=today.isoformat(),
+        comparison=comparison,
+    )
+
+
+def compare(
+    model: ModelSpec, scenario: Scenario, catalog: Catalog, *, today: datetime.date, physics: Physics | None = None
+) -> Comparison:
+    """Own, rent or API over the volumes; also part of every recommendation."""
+    found = study(model, scenario, catalog, today=today, physics=physics)
+    return compare_study(found, api_choices(found) if scenario.constraints.api else [])
+
+
+def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
+    """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
+    cheapest: dict[tuple[str, str, str], Plan] = {}
+    rejections = list(found.rejections)
+    for sized in found.sized:
+        plans = list(found.pricer.plans(sized, found.question.workload))
+        if not plans:
+            rejections.append(found.pricer.no_price(sized))
+        for plan in plans:
+            key = (sized.deployment.gpu.id, sized.deployment.weights.name, plan.path)
+            if key not in cheapest or _usd(plan) < _usd(cheapest[key]):
+                cheapest[key] = plan
+    within, beyond = _within_budget(sorted(cheapest.values(), key=_usd), found.question.scenario)
+    return tuple(within), (*_once(rejections), *beyond)
+
+
+def _usd(plan: Plan) -> float:
+    usd = plan.cost.usd_per_month.value
+    assert usd is not None, "plans without a full price are rejections"
+    return usd
+
+
+def _within_budget(plans: Sequence[Plan], scenario: Scenario) -> tuple[list[Plan], list[Rejection]]:
+    budget = scenario.constraints.max_usd_per_month
+    if budget is None:
+        return list(plans), []
+    within = [plan for plan in plans if _usd(plan) <= budget]
+    beyond = [
+        Rejection(
+            candidate=plan.label,
+            kind="budget",
+            reason=f"costs ${_usd(plan):,.0f} a month; the budget is ${budget:,.0f}",
+            nearest_fix=f"max_usd_per_month = {_usd(plan):.0f}",
+            shortfall=_usd(plan) / budget - 1,
+        )
+        for plan in plans
+        if _usd(plan) > budget
+    ]
+    return within, beyond
+
+
+def _once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
+    """Widths without a price say the same of one GPU: once is enough."""
+    seen: dict[tuple[str, str], Rejection] = {}
+    for rejection in rejections:
+        key = (rejection.candidate, rejection.reason)
+        if rejection.kind == "no price":
+            key = (rejection.candidate.split(" (TP")[0].split("× ")[-1], rejection.reason)
+        seen.setdefault(key, rejection)
+    return tuple(seen.values())
+
+
+def _flags(plans: Sequence[Plan]) -> tuple[str, ...]:
+    """What the reader must know of the plan that is recommended."""
+    return plans[0].cost.flags if plans else ()

@@ -1,0 +1,100 @@
+"""One scenario looked into: the question, its prices, and every replica that fits and meets the SLO."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmsizer.decide.answer import Rejection
+from llmsizer.decide.candidates import Physics, Question, Sized, size_candidates
+from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.pricing import Pricer
+from llmsizer.errors import ScenarioError
+from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.evidence import load_quality_prior, load_support
+from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.precision import get_precision
+from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.scenario import Scenario
+from llmsizer.facts.workload import Workload
+from llmsizer.money.prices import PriceBook, price_book
+
+_ENGINE = "vllm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What both the recommendation and the comparison are made of."""
+
+    question: Question
+    book: PriceBook
+    pricer: Pricer
+    sized: tuple[Sized, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def study(
+    model: ModelSpec,
+    scenario: Scenario,
+    catalog: Catalog,
+    *,
+    today: datetime.date,
+    physics: Physics | None = None,
+    records: Sequence[QualityRecord] = (),
+) -> Study:
+    """Size every allowed candidate for the scenario's lengths and SLO. Raises LlmSizerError."""
+    question = Question(
+        model=model,
+        workload=workload_of(scenario, catalog),
+        scenario=scenario,
+        physics=physics or ModelledPhysics(),
+        prior=load_quality_prior(catalog.root),
+        support=load_support(_ENGINE, catalog.root),
+        records=records,
+    )
+    book = price_book(catalog, scenario, today)
+    too_long = _context_too_long(question)
+    if too_long is not None or not (scenario.constraints.own or scenario.constraints.rent):
+        sized: list[Sized] = []
+        rejected = [too_long] if too_long else []
+    else:
+        precisions = [get_precision(name) for name in scenario.constraints.precisions]
+        sized, rejected = size_candidates(question, allowed_gpus(scenario, catalog), precisions)
+    pricer = Pricer(question=question, book=book)
+    return Study(question=question, book=book, pricer=pricer, sized=tuple(sized), rejections=tuple(rejected))
+
+
+def workload_of(scenario: Scenario, catalog: Catalog) -> Workload:
+    """The scenario's workload with its preset looked up. Raises UnknownNameError, ScenarioError."""
+    preset = scenario.workload.preset
+    workload = scenario.workload.resolve(None if preset is None else catalog.workload(preset))
+    least = workload.prompt_tokens + workload.output_tokens
+    if scenario.max_context_tokens is not None and scenario.max_context_tokens < least:
+        raise ScenarioError(
+            f"max_context_tokens = {scenario.max_context_tokens} is less than a mean request of {least} tokens; "
+            f"give {workload.context_tokens} or leave it out"
+        )
+    return workload
+
+
+def allowed_gpus(scenario: Scenario, catalog: Catalog) -> list[GpuSpec]:
+    """Accelerators the scenario allows. Raises UnknownNameError for a name the catalogue does not hold."""
+    constraints = scenario.constraints
+    excluded = {catalog.gpu(name).id for name in constraints.exclude_gpus}
+    named = {catalog.gpu(name).id for name in constraints.gpus}
+    return [g for g in catalog.gpus() if g.id not in excluded and (g.id in named if named else not g.is_cpu)]
+
+
+def _context_too_long(question: Question) -> Rejection | None:
+    model, context = question.model, question.context_tokens
+    if context <= model.max_context_tokens:
+        return None
+    return Rejection(
+        candidate=model.name,
+        kind="constraint",
+        reason=f"a request takes {context:,} tokens of context; the model holds {model.max_context_tokens:,}",
+        nearest_fix=f"max_context_tokens = {model.max_context_tokens}, or a model with a longer context",
+        shortfall=context / model.max_context_tokens - 1,
+    )

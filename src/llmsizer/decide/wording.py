@@ -1,0 +1,165 @@
+"""The answer in words: one sentence first, what would flip it, and what a model takes in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llmsizer.decide.answer import ApiPlan, Flip, Plan, Rejection
+from llmsizer.decide.compare import crossover_figure
+from llmsizer.decide.study import Study
+from llmsizer.facts.deployment import deployment
+from llmsizer.facts.figure import Figure, exact
+from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.provenance import Estimate
+from llmsizer.money.comparison import Comparison
+from llmsizer.money.cost import USD_PER_MTOK
+from llmsizer.physics.memory import estimate_memory
+from llmsizer.units import GIGA, format_count, format_gb, format_usd
+
+_ROUND_GB = 10  # people quote memory in tens of gigabytes
+
+
+def money(figure: Figure) -> str:
+    """``$1,240 [$900–$1,800]``."""
+    if figure.low is None or figure.high is None or figure.low == figure.high:
+        return format_usd(figure.value)
+    return f"{format_usd(figure.value)} [{format_usd(figure.low)}–{format_usd(figure.high)}]"
+
+
+def sentence(found: Study, plans: Sequence[Plan], apis: Sequence[ApiPlan], rejections: Sequence[Rejection]) -> str:
+    """What to do, in plain words."""
+    tokens = volume_text(found)
+    hosted = next((api for api in apis if api.same_model), None)
+    beside = _beside(found, plans, hosted)
+    if plans:
+        return f"{_run(plans[0])} for {tokens}: {money(plans[0].cost.usd_per_month)} a month. {beside}".strip()
+    if apis and found.question.scenario.constraints.api:
+        why = _why_none(rejections)
+        return f"No machine of one's own meets everything asked{why}. {beside or _cheapest_other(apis)}"
+    return f"Nothing meets everything asked{_why_none(rejections)}; the closest and what they lack are listed."
+
+
+def volume_text(found: Study) -> str:
+    workload = found.question.workload
+    return f"{format_count(workload.input_tokens_per_month + workload.output_tokens_per_month)} tokens a month"
+
+
+def _run(plan: Plan) -> str:
+    d, count = plan.deployment, plan.replicas + plan.spare_replicas
+    replicas = "one replica" if count == 1 else f"{count} replicas"
+    spare = f" ({plan.spare_replicas} spare)" if plan.spare_replicas else ""
+    verb = "Buy" if plan.path == "own" else f"Rent at {plan.provider} ({plan.zone})"
+    boxes = f"{plan.units} {plan.unit_name if plan.units != 1 else plan.unit_name.removesuffix('s')}"
+    return (
+        f"{verb} {boxes} and run {d.model.name} in {d.weights.name} as {replicas}{spare} on "
+        f"{d.parallelism.gpus}× {d.gpu.name} each"
+    )
+
+
+def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
+    if not found.question.scenario.constraints.api:
+        return ""
+    if hosted is None:
+        return "No API in the price list serves this model."
+    usd = hosted.cost.usd_per_month
+    text = f"The same model at {hosted.provider}'s API costs {format_usd(usd.value)} a month"
+    own = plans[0].cost.usd_per_month.value if plans else None
+    if own and usd.value:
+        ratio = own / usd.value
+        text += f", {ratio:,.0f} times less" if ratio >= 2 else f", {1 / ratio:,.1f} times as much" if ratio < 1 else ""
+    if found.question.scenario.constraints.eu_only:
+        text += "; where it processes data is not in the price list"
+    return text + "."
+
+
+def _cheapest_other(apis: Sequence[ApiPlan]) -> str:
+    api = apis[0]
+    usd = format_usd(api.cost.usd_per_month.value)
+    return f"The cheapest API listed, {api.cost.label}, is another model: {usd} a month."
+
+
+def _why_none(rejections: Sequence[Rejection]) -> str:
+    kinds: dict[str, int] = {}
+    for rejection in rejections:
+        kinds[rejection.kind] = kinds.get(rejection.kind, 0) + 1
+    if not kinds:
+        return ""
+    return " (" + ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items(), key=lambda kv: -kv[1])) + ")"
+
+
+def flips(found: Study, plans: Sequence[Plan], comparison: Comparison) -> Iterator[Flip]:
+    """Values at which another answer would be the cheaper one."""
+    if plans:
+        yield from _flips_of(found, plans)
+    for crossover in comparison.crossovers:
+        yield Flip(
+            what=f"volume: {crossover.cheaper_above} against {crossover.cheaper_below}",
+            threshold=crossover_figure(crossover),
+            text=crossover.text,
+        )
+
+
+def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:
+    best = plans[0]
+    blended = best.cost.usd_per_million_tokens
+    if found.question.scenario.constraints.api:
+        yield Flip(
+            what="API price",
+            threshold=Figure(estimate=blended.estimate, unit=USD_PER_MTOK, source="this plan's cost over its tokens"),
+            text=f"An API is the cheaper path below {money(blended)} per million tokens, input and output together.",
+        )
+    if len(plans) > 1:
+        second = plans[1]
+        first_usd, second_usd = best.cost.usd_per_month.value, second.cost.usd_per_month.value
+        if first_usd and second_usd:
+            margin = second_usd / first_usd - 1
+            yield Flip(
+                what="price of the best plan",
+                threshold=exact(margin, "share", "calibrated", "second plan's cost over the first's"),
+                text=f"If it cost {margin:.0%} more, the next would win: {second.label}.",
+            )
+    workload = found.question.workload
+    rate = best.capacity.requests_per_second
+    held = (rate.value or 0.0) * best.replicas / workload.peak_requests_per_second
+    spread = Estimate(
+        value=held,
+        low=None if rate.low is None else held * rate.low / (rate.value or 1.0),
+        high=None if rate.high is None else held * rate.high / (rate.value or 1.0),
+        basis=rate.basis,
+    )
+    yield Flip(
+        what="load",
+        threshold=Figure(estimate=spread, unit="× the peak hour", source=rate.source),
+        text=f"Up to {held:.3g} times this load needs no further replica; limited by {best.capacity.limited_by}.",
+    )
+
+
+def memory_note(found: Study, card: GpuSpec | None) -> str:
+    """What the model takes at 16 bit, on how many of a usual card it fits, and where a round figure stops holding."""
+    model = found.question.model
+    weights_bytes = model.total_params * 2.0
+    per_token = model.kv_bytes_per_token(2.0)
+    round_bytes = (weights_bytes // (_ROUND_GB * GIGA) + 1) * _ROUND_GB * GIGA
+    text = f"At 16 bit the weights of {model.name} are {format_gb(weights_bytes)}"
+    if per_token and set(model.attention_kinds) <= {"full", "latent"}:
+        until = int((round_bytes - weights_bytes) // per_token)
+        low = (round_bytes / GIGA) - _ROUND_GB
+        text += (
+            f"; the cache adds {per_token / 1e3:,.0f} kB a token, so weights and cache stay within "
+            f"{low:.0f}–{round_bytes / GIGA:.0f} GB up to {until:,} tokens in flight and pass it beyond"
+        )
+    return text + f".{_on_card(found, card)}"
+
+
+def _on_card(found: Study, card: GpuSpec | None) -> str:
+    if card is None:
+        return ""
+    model, context = found.question.model, found.question.context_tokens
+    for tensor in (1, 2, 4, 8):
+        if not found.question.physics.allows(model, deployment(model, card).weights, tensor):
+            continue
+        budget = estimate_memory(deployment(model, card, "bf16", tp=tensor, max_context_tokens=context))
+        if budget.fits:
+            cards = f"one {card.name}" if tensor == 1 else f"{tensor}× {card.name}"
+            return f" It fits {cards} with room for {budget.kv_capacity_tokens:,} tokens of context in all."
+    return f" It does not fit eight {card.name} at a context of {context:,} tokens."
