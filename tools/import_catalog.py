@@ -142,6 +142,8 @@ def gpu_memory(row: dict[str, str]) -> tuple[int | None, dict[str, str]]:
     """Bytes the driver shows where reported; else the label read as GiB, less inline ECC on data-centre GDDR6."""
     reported, label = number(row["memory_gib_reported"]), number(row["memory_gb"])
     if reported is not None:
+        exact = re.search(r"(\d{5,6}) MiB", row["memory_unit_note"])
+        reported = int(exact[1]) / 1024 if exact else reported
         note = row["memory_unit_note"] or "memory the driver reports"
         return round(reported * GIB), provenance(
             row["source_url_2"] or row["source_url"], row["as_of"], "as reported", "measured", note=note

@@ -56,6 +56,7 @@ class EngineSpec(BaseModel):
     activation_base_bytes: float = Field(ge=0)
     activation_vision_bytes: float = Field(default=0.0, ge=0)  # profiling of an image encoder beside the text model
     sampler_float32_copies: float = Field(ge=0)  # × sequences × vocabulary × 4 bytes, beside one in compute format
+    sampler_sequences_limit: int = Field(default=1_000_000, ge=1)  # sequences sampled in one go at most
     sampler_hidden_copies: float = Field(ge=0)  # × batched tokens × hidden size × compute bytes
     forward_inner_copies: float = Field(ge=0)  # × batched tokens × dense inner size per GPU × compute bytes
     forward_expert_copies: float = Field(ge=0)  # × batched tokens × active experts × inner size per GPU × bytes

@@ -95,7 +95,7 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
 def fetch_config(hub_id: str) -> str:
     """config.json from the hub: by huggingface_hub (cache, token) where installed, else by HTTPS."""
     try:
-        import huggingface_hub
+        import huggingface_hub  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return _fetch_by_https(hub_id)
     try:

@@ -30,26 +30,27 @@ def smallest_change_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = ())
 
 
 def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = ()) -> Iterator[Change]:
-    """Every single change that suffices, in the order of what it costs the user.
+    """Every kind of change that suffices by itself, each in its smallest form, in the order of what it costs the user.
 
     The cache's precision, then the weights', then twice the GPUs (and again), then a larger GPU of those given, then a
     shorter context.
     """
     if estimate_memory(deployment).fits:
         return
-    candidates = (
-        *_smaller_cache(deployment),
-        *_smaller_weights(deployment),
-        *_more_gpus(deployment),
-        *_larger_gpu(deployment, gpus),
-    )
-    for text, changed in candidates:
-        try:
-            budget = estimate_memory(changed)
-        except InputError:  # the shape forbids that spread
-            continue
-        if budget.fits:
-            yield Change(text=text, deployment=changed, budget=budget)
+    for kind in (
+        _smaller_cache(deployment),
+        _smaller_weights(deployment),
+        _more_gpus(deployment),
+        _larger_gpu(deployment, gpus),
+    ):
+        for text, changed in kind:
+            try:
+                budget = estimate_memory(changed)
+            except InputError:  # the shape forbids that spread
+                continue
+            if budget.fits:
+                yield Change(text=text, deployment=changed, budget=budget)
+                break
     yield from _shorter_context(deployment)
 
 

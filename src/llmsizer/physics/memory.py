@@ -296,7 +296,7 @@ def activation_bytes(
         forward += 2 * hidden  # sent and received
     sampler = 0.0
     if stage.has_head:
-        logits = sequences * model.vocab_size
+        logits = min(sequences, engine.sampler_sequences_limit) * model.vocab_size
         sampler = logits * (4 * engine.sampler_float32_copies + value_bytes) + engine.sampler_hidden_copies * hidden
     vision = engine.activation_vision_bytes if model.extra_params > VISION_PARAMS else 0.0
     return max(forward, sampler) + engine.activation_base_bytes + vision

@@ -123,7 +123,7 @@ def shard(
     second time in 16 bit for decoding (vLLM).
     """
     share = stage.layers / model.layers
-    quantized = rest = copies = 0.0
+    quantized, rest, copies = 0.0, 0.0, 0.0
     for group in model.layer_groups:
         layer_quantized, layer_rest = _layer_shard(model, group, precision, tensor, pads_hidden)
         quantized += share * group.count * layer_quantized
@@ -151,7 +151,7 @@ def _layer_shard(
     feed_forward = group.feed_forward
     dense, experts = _feed_forward_matrices(feed_forward, hidden, tensor)
     norms = group.norms * hidden * (2 if group.norm_has_bias else 1)
-    vectors = norms + group.attention.vector_params(hidden) + feed_forward.router_params(hidden)
+    vectors: float = norms + group.attention.vector_params(hidden) + feed_forward.router_params(hidden)
     biases = feed_forward.vector_params(hidden) - feed_forward.router_params(hidden)
     vectors += biases / tensor
     if precision.experts_only and model.is_moe:
