@@ -201,7 +201,7 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
         precision,
         tensor,
         stage,
-        pads_hidden=engine.mxfp4_pads_hidden,
+        padded_dims=2 if engine.mxfp4_pads_hidden else 1,
         absorbs=engine.engine == "vllm",
     )
     weights = part.quantized_params * precision.bytes_per_quantized_weight

@@ -114,18 +114,18 @@ def shard(
     tensor: int,
     stage: Stage,
     *,
-    pads_hidden: bool = False,
+    padded_dims: int = 0,
     absorbs: bool = False,
 ) -> Shard:
     """Parameters on one GPU of a stage.
 
     Layers of different kinds are spread evenly over stages. ``absorbs``: the engine keeps the latent up-projection a
-    second time in 16 bit for decoding (vLLM).
+    second time in 16 bit for decoding (vLLM). ``padded_dims``: how many dimensions of MXFP4 experts kernels pad.
     """
     share = stage.layers / model.layers
     quantized, rest, copies = 0.0, 0.0, 0.0
     for group in model.layer_groups:
-        layer_quantized, layer_rest = _layer_shard(model, group, precision, tensor, pads_hidden)
+        layer_quantized, layer_rest = _layer_shard(model, group, precision, tensor, padded_dims)
         quantized += share * group.count * layer_quantized
         rest += share * group.count * layer_rest
         attention = group.attention
@@ -142,7 +142,7 @@ def shard(
 
 
 def _layer_shard(
-    model: ModelSpec, group: LayerGroup, precision: Precision, tensor: int, pads_hidden: bool
+    model: ModelSpec, group: LayerGroup, precision: Precision, tensor: int, padded_dims: int
 ) -> tuple[float, float]:
     """Quantized and other parameters of one layer on one GPU."""
     hidden = model.hidden_size
@@ -156,8 +156,8 @@ def _layer_shard(
     vectors += biases / tensor
     if precision.experts_only and model.is_moe:
         inner = feed_forward.hidden_size / tensor
-        padding = _padded(inner) / inner if feed_forward.is_moe else 1.0
-        padding *= _padded(hidden) / hidden if pads_hidden else 1.0
+        padding = _padded(inner) / inner if feed_forward.is_moe and padded_dims else 1.0
+        padding *= _padded(hidden) / hidden if padded_dims > 1 else 1.0
         return experts * padding, attention + dense + vectors
     return attention + dense + experts, vectors
 

@@ -1,0 +1,131 @@
+"""Held against 34 start-ups of vLLM 0.19 on H100-80GB, as their authors published them (Apache-2.0)."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from llmsizer.facts.catalog import load_catalog
+from llmsizer.facts.deployment import deployment
+from llmsizer.physics.memory import MemoryBudget, estimate_memory
+from llmsizer.units import GIB
+
+CATALOG = load_catalog()
+CHECKPOINT_OF = {
+    "redhatai/Llama-3.3-70B-Instruct-quantized.w8a8": "llama-3.3-70b",
+    "RedHatAI/Qwen2.5-7B-Instruct-quantized.w8a8": "qwen2.5-7b",
+}
+PRECISION_OF = {"None": "bf16", "fp8": "fp8", "mxfp4": "mxfp4", "compressed-tensors": "int8"}
+
+
+@dataclass(frozen=True)
+class StartUp:
+    row: dict[str, str]
+    budget: MemoryBudget
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.row['model']} tp{self.row['tp']} pp{self.row['pp']} {self.row['max_model_len']} {self.row['dtype']}"
+        )
+
+    def logged(self, column: str) -> float:
+        return float(self.row[column])
+
+
+def start_ups() -> Iterator[StartUp]:
+    path = CATALOG.root / "measured" / "public" / "vllm_memory_ledger.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            weights = "fp32" if "float32" in row["dtype"] else PRECISION_OF[row["quantization"]]
+            cache = "fp8" if row["kv_cache_dtype"] == "fp8" else "fp32" if weights == "fp32" else "bf16"
+            asked = deployment(
+                CATALOG.model(CHECKPOINT_OF.get(row["model"], row["model"])),
+                CATALOG.gpu("h100-sxm-80"),
+                weights,
+                tp=row["tp"],
+                pp=row["pp"],
+                kv_format=cache,
+                engine_version=row["engine_version"],
+                max_context_tokens=int(row["max_model_len"]),
+                memory_fraction=float(row["gpu_memory_utilization"]),
+            )
+            yield StartUp(row, estimate_memory(asked))
+
+
+LEDGER = list(start_ups())
+
+
+@pytest.mark.parametrize("start", LEDGER, ids=lambda s: s.name)
+def test_weights_are_within_one_per_cent(start: StartUp):
+    assert start.budget.weight_bytes / GIB == pytest.approx(start.logged("weight_memory_gib"), rel=0.0101)
+
+
+@pytest.mark.parametrize("start", LEDGER, ids=lambda s: s.name)
+def test_tokens_of_the_cache_are_within_two_per_cent_of_the_log(start: StartUp):
+    tokens = start.budget.layout.capacity_tokens(start.logged("kv_cache_memory_gib") * GIB)
+    assert tokens == pytest.approx(start.logged("kv_cache_tokens"), rel=0.02)
+
+
+def test_tokens_predicted_without_the_log_are_within_three_per_cent():
+    errors = [s.budget.kv_capacity_tokens / s.logged("kv_cache_tokens") - 1 for s in LEDGER]
+    assert statistics.median(abs(e) for e in errors) < 0.002
+    assert max(abs(e) for e in errors) < 0.03
+
+
+def test_concurrency_as_the_engine_prints_it():
+    for start in LEDGER:
+        layout, pool = start.budget.layout, start.logged("kv_cache_memory_gib") * GIB
+        context = int(start.row["max_model_len"])
+        each = layout.blocks_per_request(context, reading=True)
+        assert layout.blocks(pool) / each == pytest.approx(start.logged("max_concurrency"), rel=0.02), start.name
+
+
+def test_every_logged_start_up_fits():
+    assert all(start.budget.fits for start in LEDGER)
+
+
+def test_graphs_are_within_half_a_gibibyte():
+    for start in LEDGER:
+        assert start.budget.graph_bytes / GIB == pytest.approx(start.logged("cuda_graph_actual_gib"), abs=0.45), (
+            start.name
+        )
+
+
+def sampler_rows() -> list[tuple[str, float, float, float]]:
+    """Model, float32 logits, hidden states and activation peak (GiB) where the sampler is the peak."""
+    rows = []
+    for start in LEDGER:
+        model, pp = start.budget.deployment.model, start.budget.deployment.parallelism.pipeline
+        if pp > 1 or model.extra_params > 1e8 or model.vocab_size < 45_000 or "float32" in start.row["dtype"]:
+            continue
+        logits = 1024 * model.vocab_size / GIB
+        rows.append(
+            (
+                model.name,
+                4 * logits,
+                8192 * model.hidden_size * 2 / GIB,
+                start.logged("activation_memory_gib") - 2 * logits,
+            )
+        )
+    return rows
+
+
+def test_the_activation_model_holds_for_models_it_was_not_fitted_on():
+    rows = sampler_rows()
+    names = sorted({row[0] for row in rows})
+    assert len(names) >= 8
+    errors = []
+    for left_out in names:
+        fitted = np.array([(logits, hidden, 1.0, peak) for name, logits, hidden, peak in rows if name != left_out])
+        coefficients, *_ = np.linalg.lstsq(fitted[:, :3], fitted[:, 3], rcond=None)
+        for name, logits, hidden, peak in rows:
+            if name == left_out:
+                errors.append(abs(float(coefficients @ np.array([logits, hidden, 1.0])) - peak))
+    assert max(errors) < 0.1  # GiB, of peaks between 0.8 and 3.7
+    assert statistics.median(errors) < 0.02
