@@ -1,5 +1,86 @@
-"""llmsizer: which hardware, which precision, own, rent or API — measured, calibrated and priced."""
+"""llmsizer: which hardware, which precision, own, rent or API — measured, calibrated and priced.
+
+>>> import llmsizer
+>>> catalog = llmsizer.load_catalog()
+>>> model = llmsizer.load_model("llama-3.1-8b", catalog)
+>>> model.total_params
+8030261248
+
+Names are imported from their modules on first use, so that ``import llmsizer`` itself costs milliseconds.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "Catalog": "facts.catalog",
+    "Deployment": "facts.deployment",
+    "Estimate": "facts.provenance",
+    "GpuSpec": "facts.gpu",
+    "LlmSizerError": "errors",
+    "ModelSpec": "facts.model",
+    "Parallelism": "facts.deployment",
+    "Precision": "facts.precision",
+    "ProfileRecord": "facts.records",
+    "QualityRecord": "facts.records",
+    "Recommendation": "decide.answer",
+    "Scenario": "facts.scenario",
+    "Slo": "facts.workload",
+    "Workload": "facts.workload",
+    "compare": "decide.recommend",
+    "estimate_memory": "physics.memory",
+    "get_precision": "facts.precision",
+    "load_catalog": "facts.catalog",
+    "load_model": "facts.hub",
+    "load_scenario": "facts.scenario",
+    "quantize_all": "quantize",
+    "read_records": "profile.store",
+    "recommend": "decide.recommend",
+    "smallest_change_to_fit": "physics.fit",
+    "write_report": "deliver.report",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+if TYPE_CHECKING:
+    from llmsizer.decide.answer import Recommendation as Recommendation
+    from llmsizer.decide.recommend import compare as compare
+    from llmsizer.decide.recommend import recommend as recommend
+    from llmsizer.deliver.report import write_report as write_report
+    from llmsizer.errors import LlmSizerError as LlmSizerError
+    from llmsizer.facts.catalog import Catalog as Catalog
+    from llmsizer.facts.catalog import load_catalog as load_catalog
+    from llmsizer.facts.deployment import Deployment as Deployment
+    from llmsizer.facts.deployment import Parallelism as Parallelism
+    from llmsizer.facts.gpu import GpuSpec as GpuSpec
+    from llmsizer.facts.hub import load_model as load_model
+    from llmsizer.facts.model import ModelSpec as ModelSpec
+    from llmsizer.facts.precision import Precision as Precision
+    from llmsizer.facts.precision import get_precision as get_precision
+    from llmsizer.facts.provenance import Estimate as Estimate
+    from llmsizer.facts.records import ProfileRecord as ProfileRecord
+    from llmsizer.facts.records import QualityRecord as QualityRecord
+    from llmsizer.facts.scenario import Scenario as Scenario
+    from llmsizer.facts.scenario import load_scenario as load_scenario
+    from llmsizer.facts.workload import Slo as Slo
+    from llmsizer.facts.workload import Workload as Workload
+    from llmsizer.physics.fit import smallest_change_to_fit as smallest_change_to_fit
+    from llmsizer.physics.memory import estimate_memory as estimate_memory
+    from llmsizer.profile.store import read_records as read_records
+    from llmsizer.quantize import quantize_all as quantize_all
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'llmsizer' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"llmsizer.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,7 +17,7 @@ LlmSizerError                 one line for the user: what, where, what would wor
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LlmSizerError(Exception):
@@ -29,8 +29,9 @@ class UnknownNameError(LlmSizerError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
-        self.nearest = nearest_names(name, known)
-        super().__init__(f"no {kind} named {name!r}; {suggest(self.nearest)}")
+        names = sorted(known)
+        self.nearest = nearest_names(name, names)
+        super().__init__(f"no {kind} named {name!r}; {suggest(self.nearest, names)}")
 
 
 class InputError(LlmSizerError):
@@ -69,14 +70,18 @@ class MeasurementError(LlmSizerError):
 
 
 def nearest_names(name: str, known: Iterable[str], *, limit: int = 4) -> tuple[str, ...]:
-    """The known names closest in spelling, or the first few where none is close."""
-    names = sorted(known)
-    lowered = {known_name.lower(): known_name for known_name in names}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=limit, cutoff=0.4)
-    inside = [n for low, n in lowered.items() if name and name.lower() in low and low not in close]
-    return tuple([lowered[low] for low in close] + inside)[:limit] or tuple(names[:limit])
+    """The known names closest in spelling, closest first; none where nothing is close."""
+    lowered = {known_name.lower(): known_name for known_name in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=limit, cutoff=0.5)
+    inside = [low for low in lowered if name and name.lower() in low and low not in close]
+    return tuple(lowered[low] for low in (*close, *inside))[:limit]
 
 
-def suggest(names: tuple[str, ...]) -> str:
-    """The tail of an error line that offers names."""
-    return f"did you mean {' or '.join(names)}?" if names else "none is known"
+def suggest(nearest: Sequence[str], known: Sequence[str] = (), *, shown: int = 8) -> str:
+    """The tail of an error line: the nearest names, else some of what is known."""
+    if nearest:
+        return f"did you mean {' or '.join(nearest)}?"
+    if not known:
+        return "none is known"
+    more = f" and {len(known) - shown} more" if len(known) > shown else ""
+    return f"known are {', '.join(known[:shown])}{more}"

@@ -1,0 +1,284 @@
+"""``model``, ``quantize``, ``profile``, ``quality``, ``records``: making variants and measuring them here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmsizer.cli.arguments import Commands, add_json, comma_list, existing_path, whole_number
+from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.errors import InputError
+from llmsizer.units import format_gb
+
+if TYPE_CHECKING:
+    from llmsizer.facts.records import ProfileRecord, QualityRecord
+    from llmsizer.facts.variant import Variant
+
+DEFAULT_METHODS = "openvino-fp16,openvino-int8,openvino-int4"
+
+
+def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
+    _add_model(commands)
+    _add_quantize(commands)
+    _add_profile(commands)
+    _add_quality(commands)
+    records = commands.add_parser("records", help="read a file of profile records")
+    records.add_argument("file", type=existing_path)
+    add_json(records)
+    records.set_defaults(run=_records)
+
+
+def _add_model(commands: Commands) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("model", help="build a model here: the trained reference one, or random weights")
+    parser.add_argument("--config", type=existing_path, help="a config.json: random weights of that architecture")
+    parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR")
+    parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
+    add_json(parser)
+    parser.set_defaults(run=_model)
+
+
+def _add_quantize(commands: Commands) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("quantize", help="write INT8 and INT4 variants of a checkpoint")
+    parser.add_argument("checkpoint", type=existing_path, help="a folder with config.json and safetensors")
+    parser.add_argument("--methods", default=DEFAULT_METHODS, help=f"comma list (default: {DEFAULT_METHODS})")
+    parser.add_argument("--out", type=Path, default=Path("variants"), metavar="DIR")
+    parser.add_argument("--calibration", type=existing_path, help="text file, a document a line, for GPTQ")
+    parser.add_argument("--list", action="store_true", help="list the methods and what they write")
+    add_json(parser)
+    parser.set_defaults(run=_quantize)
+
+
+def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("profile", help="latency, throughput and memory of variants on this machine")
+    parser.add_argument("variants", nargs="+", type=existing_path, help="folders that `llmsizer quantize` wrote")
+    parser.add_argument(
+        "--records", type=Path, default=Path("records.jsonl"), help="file to append to; resumes from it"
+    )
+    parser.add_argument("--points", help="batch×prompt×output, comma list, e.g. 1x128x32,8x64x32")
+    parser.add_argument("--repeats", type=whole_number("repeats", most=1000), default=None)
+    parser.add_argument("--engine", default=None, help="openvino or transformers (default: what reads the format)")
+    add_json(parser)
+    parser.set_defaults(run=_profile)
+
+
+def _add_quality(commands: Commands) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("quality", help="what variants lose: perplexity, KL divergence, agreement")
+    parser.add_argument("reference", type=existing_path, help="the 16-bit variant to compare with")
+    parser.add_argument("variants", nargs="+", type=existing_path)
+    parser.add_argument("--text", type=existing_path, required=True, help="held-out text: a file, a document a line")
+    parser.add_argument("--records", type=Path, default=Path("quality.jsonl"), help="file to append to")
+    add_json(parser)
+    parser.set_defaults(run=_quality)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar with time left on stderr; silent where stderr is no terminal, but for a line per stage."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out, disable=not out.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+
+        def report(stage: str, fraction: float) -> None:
+            bar.update(task, description=f"{what}: {stage}"[:60], completed=min(1.0, fraction))
+
+        yield report
+        bar.update(task, description=what, completed=1.0)
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    from llmsizer import reference_model
+
+    with progress_bar("building the model") as progress:
+        if arguments.config:
+            path = reference_model.random_checkpoint(
+                arguments.config, arguments.out, seed=arguments.seed, progress=progress
+            )
+        else:
+            path = reference_model.build(arguments.out, seed=arguments.seed, progress=progress)
+    print_json({"checkpoint": str(path)}) if arguments.json else console().print(str(path), highlight=False)
+    return 0
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    from llmsizer.quantize import RECIPES, quantize_all
+
+    if arguments.list:
+        rows = [(r.name, r.format, r.toolkit, r.description) for r in RECIPES.values()]
+        print_json(RECIPES) if arguments.json else print_table("Methods", ("method", "format", "toolkit", ""), rows)
+        return 0
+    texts = _documents(arguments.calibration) if arguments.calibration else _own_calibration(arguments.checkpoint)
+    with progress_bar("quantizing") as progress:
+        variants = quantize_all(
+            arguments.checkpoint, comma_list(arguments.methods), arguments.out, calibration=texts, progress=progress
+        )
+    print_json(variants) if arguments.json else print_variants(variants)
+    return 0
+
+
+def _documents(path: Path) -> list[str]:
+    """A document a line: plain text, or JSON lines with a "text" key."""
+    import json
+
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as text ({error}); give a UTF-8 file, a document a line") from None
+    documents = []
+    for line in lines:
+        try:
+            entry: Any = json.loads(line) if line.startswith("{") else {"text": line}
+        except json.JSONDecodeError:
+            entry = {"text": line}
+        documents.append(str(entry.get("text", "")) if isinstance(entry, dict) else line)
+    if not any(documents):
+        raise InputError(f"{path}: holds no text; give a document a line")
+    return documents
+
+
+def _own_calibration(checkpoint: Path) -> list[str]:
+    """The texts that lie beside a reference model, where they do."""
+    from llmsizer import reference_model
+
+    try:
+        return reference_model.calibration_documents(checkpoint)
+    except InputError:
+        return []
+
+
+def print_variants(variants: list[Variant]) -> None:
+    """Bytes on disk, bits per weight and format of each."""
+    base = variants[0].weights_bytes
+    rows = [
+        (v.name, v.method, v.format, format_gb(v.weights_bytes, digits=3), f"{v.weights_bytes / base:.2f}×", v.path)
+        for v in variants
+    ]
+    print_table(
+        "Variants (bytes on disk: measured)", ("variant", "method", "format", "weights", "ratio", "folder"), rows
+    )
+
+
+def _profile(arguments: argparse.Namespace) -> int:
+    from llmsizer import profile
+    from llmsizer.quantize import read_variant
+
+    variants = [read_variant(path) for path in arguments.variants]
+    points = _points(arguments.points) if arguments.points else profile.DEFAULT_POINTS
+    with progress_bar("profiling") as progress:
+        records = profile.profile(
+            variants,
+            points,
+            records_path=arguments.records,
+            repeats=arguments.repeats or profile.DEFAULT_REPEATS,
+            engine=arguments.engine,
+            progress=progress,
+        )
+    print_json(records) if arguments.json else print_profiles(records)
+    return 0
+
+
+def _points(text: str) -> list[Any]:
+    from llmsizer.profile import Point
+
+    points = []
+    for part in comma_list(text.replace("×", "x")):
+        numbers = part.lower().split("x")
+        if len(numbers) != 3:
+            raise InputError(f"point {part!r} is not batch x prompt x output; write for example 8x128x32")
+        batch, prompt, output = (
+            whole_number(name, most=10**7)(n) for name, n in zip(("batch", "prompt", "output"), numbers, strict=True)
+        )
+        points.append(Point(batch=batch, prompt_tokens=prompt, output_tokens=output))
+    if not points:
+        raise InputError("--points is empty; write for example 1x128x32,8x64x32")
+    return points
+
+
+def print_profiles(records: list[ProfileRecord]) -> None:
+    """One row a point: what was measured, with its interval; a failure with its reason."""
+
+    def band(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+        if value is None:
+            return "unknown"
+        around = "" if low is None or high is None else f" [{low * 1e3:.{digits}g}–{high * 1e3:.{digits}g}]"
+        return f"{value * 1e3:.{digits}g} ms{around}"
+
+    rows = []
+    for r in records:
+        point = f"{r.batch}×{r.prompt_tokens}→{r.output_tokens}"
+        if r.status != "ok":
+            rows.append((r.variant, point, f"failed: {r.failure}", "", "", ""))
+            continue
+        rows.append(
+            (
+                r.variant,
+                point,
+                band(r.ttft_seconds, r.ttft_seconds_low, r.ttft_seconds_high),
+                band(r.tpot_seconds, r.tpot_seconds_low, r.tpot_seconds_high),
+                "unknown" if r.output_tokens_per_second is None else f"{r.output_tokens_per_second:.1f}",
+                format_gb(r.process_peak_bytes, digits=2),
+            )
+        )
+    headers = ("variant", "batch×prompt→output", "TTFT", "TPOT", "output tok/s", "process peak")
+    print_table("Measured on this machine", headers, rows)
+
+
+def _quality(arguments: argparse.Namespace) -> int:
+    from llmsizer.profile import append_record
+    from llmsizer.quantize import read_variant
+    from llmsizer.quantize.quality import evaluate
+
+    with progress_bar("examining") as progress:
+        records = evaluate(
+            [read_variant(path) for path in arguments.variants],
+            read_variant(arguments.reference),
+            _documents(arguments.text),
+            dataset=arguments.text.name,
+            progress=progress,
+        )
+    for record in records:
+        append_record(arguments.records, record)
+    print_json(records) if arguments.json else print_quality(records)
+    return 0
+
+
+def print_quality(records: list[QualityRecord]) -> None:
+    """Perplexity with its standard error, KL with its interval, agreement of the likeliest token."""
+    rows = []
+    for r in records:
+        low, high = r.kl_nats_per_token_low, r.kl_nats_per_token_high
+        band = "" if low is None or high is None else f" [{low:.2g}–{high:.2g}]"
+        rows.append(
+            (
+                r.variant,
+                f"{r.perplexity:.3f} ± {r.perplexity_standard_error:.3f}",
+                "unknown" if r.kl_nats_per_token is None else f"{r.kl_nats_per_token:.2g}{band}",
+                "unknown" if r.top1_agreement is None else f"{r.top1_agreement:.2%}",
+                f"{r.tokens:,}",
+            )
+        )
+    headers = ("variant", "perplexity", "KL, nats/token", "same top token", "tokens")
+    print_table("Quality on held-out text (measured)", headers, rows)
+
+
+def _records(arguments: argparse.Namespace) -> int:
+    from llmsizer.facts.records import ProfileRecord
+    from llmsizer.profile import read_records
+
+    records, complaints = read_records(arguments.file, ProfileRecord)
+    for complaint in complaints:
+        console(stderr=True).print(f"skipped: {complaint}", highlight=False)
+    print_json(records) if arguments.json else print_profiles(records)
+    return 0

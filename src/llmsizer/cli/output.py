@@ -1,0 +1,66 @@
+"""Printing: one JSON document, or tables and sentences for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that keeps its width in pipes and never colours a file."""
+    from rich.console import Console
+
+    probe = Console(stderr=stderr)
+    return probe if probe.is_terminal else Console(stderr=stderr, width=120, no_color=True)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on stdout; a number that is not finite becomes null, as JSON has no other word for it."""
+    print(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, pydantic models, tuples and paths as JSON types."""
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
+
+
+def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]], *, note: str = "") -> None:
+    """A table; columns whose header ends in a space-free unit or number are right-aligned by content."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    body = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    table = Table(caption=note or None, caption_justify="left")
+    for index, header in enumerate(headers):
+        numeric = all(_is_numeric(row[index]) for row in body) and bool(body)
+        table.add_column(header, justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        table.add_row(*(escape(cell) for cell in row))
+    out = console()
+    if title:
+        out.print(title, style="bold", highlight=False, markup=False)
+    out.print(table)
+
+
+def _is_numeric(text: str) -> bool:
+    return not text or text.lstrip("$€−-~≈").replace(",", "")[:1].isdigit()

@@ -1,0 +1,311 @@
+"""``memory``, ``plan``, ``compare``, ``report``: answers from facts, without measuring anything."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmsizer.cli.arguments import Commands, add_json, whole_number
+from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.errors import InputError
+from llmsizer.units import format_count, format_gb, format_gib, format_usd
+
+if TYPE_CHECKING:
+    from llmsizer.decide.answer import Recommendation
+    from llmsizer.facts.figure import Figure
+    from llmsizer.facts.scenario import Scenario
+    from llmsizer.money.comparison import Comparison
+    from llmsizer.physics.memory import MemoryBudget
+
+SHOWN_PLANS = 8
+SCENARIO_HELP = "a scenario in TOML, or the name of one that ships (eu-chat, eu-chat-22b)"
+
+
+def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
+    _add_memory(commands)
+    for name, help_text, run in (
+        ("plan", "the cheapest setups that meet a scenario, and why the others do not", _plan),
+        ("compare", "own, rent or API over the volume, and where they cross", _compare),
+    ):
+        parser = commands.add_parser(name, help=help_text)
+        parser.add_argument("scenario", help=SCENARIO_HELP)
+        parser.add_argument("--quality", type=Path, metavar="FILE", help="measured quality records (JSON lines)")
+        add_json(parser)
+        parser.set_defaults(run=run)
+    report = commands.add_parser("report", help="one self-contained HTML page with the answer and every number's basis")
+    report.add_argument("scenario", help=SCENARIO_HELP)
+    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write report.html into")
+    report.add_argument("--records", type=Path, metavar="FILE", help="profile records to show (JSON lines)")
+    report.add_argument("--quality", type=Path, metavar="FILE", help="measured quality records (JSON lines)")
+    add_json(report)
+    report.set_defaults(run=_report)
+
+
+def _add_memory(commands: Commands) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("memory", help="where the VRAM of one GPU goes, and whether it fits")
+    parser.add_argument("model", help="a catalogue name, a config.json, its folder, or a hub id")
+    parser.add_argument("--gpu", required=True, help="e.g. h100-sxm-80; see: llmsizer catalog list gpus")
+    parser.add_argument("--weights", default="bf16", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: bf16)")
+    parser.add_argument("--kv", default="bf16", help="format of the KV cache (default: bf16)")
+    for flag, name in (("--tp", "tensor"), ("--pp", "pipeline"), ("--ep", "expert")):
+        parser.add_argument(flag, type=whole_number(flag[2:], most=4096), default=1, help=f"{name} parallel degree")
+    parser.add_argument("--context", type=whole_number("context", most=100_000_000), default=8192)
+    parser.add_argument("--concurrency", type=whole_number("concurrency"), default=1, help="requests of that context")
+    parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--engine-version", default=None)
+    add_json(parser)
+    parser.set_defaults(run=_memory)
+
+
+def _memory(arguments: argparse.Namespace) -> int:
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.facts.deployment import Deployment, Parallelism
+    from llmsizer.facts.hub import load_model
+    from llmsizer.facts.precision import get_precision
+    from llmsizer.physics.fit import changes_to_fit
+    from llmsizer.physics.memory import estimate_memory
+
+    catalog = default_catalog()
+    deployment = Deployment(
+        model=load_model(arguments.model, catalog),
+        gpu=catalog.gpu(arguments.gpu),
+        weights=get_precision(arguments.weights),
+        kv_format=arguments.kv,
+        parallelism=Parallelism(tensor=arguments.tp, pipeline=arguments.pp, expert=arguments.ep),
+        engine=arguments.engine,
+        engine_version=arguments.engine_version,
+        max_context_tokens=arguments.context,
+    )
+    budget = estimate_memory(deployment)
+    changes = () if budget.fits else tuple(changes_to_fit(deployment, catalog.gpus()))
+    concurrency: int = arguments.concurrency
+    if arguments.json:
+        print_json(_memory_document(budget, concurrency, [change.text for change in changes]))
+        return 0
+    _print_memory(budget, concurrency)
+    for change in changes[:3]:
+        console().print(f"  would fit: {change.text}", highlight=False)
+    return 0
+
+
+def _memory_document(budget: MemoryBudget, concurrency: int, changes: list[str]) -> dict[str, object]:
+    deployment = budget.deployment
+    return {
+        "model": deployment.model.name,
+        "reading": deployment.model.reading,
+        "gpu": deployment.gpu.id,
+        "gpus": deployment.parallelism.gpus,
+        "weights": deployment.weights.name,
+        "kv_format": deployment.kv_format,
+        "engine": budget.engine.engine,
+        "fits": budget.fits,
+        "reason": budget.reason,
+        "would_fit": changes,
+        "gpu_bytes": budget.gpu_bytes,
+        "parts_bytes": budget.parts,
+        "basis": budget.basis,
+        "replica_weight_bytes": budget.replica_weight_bytes,
+        "kv_bytes_per_token": budget.kv_bytes_per_token,
+        "kv_capacity_tokens": budget.kv_capacity_tokens,
+        "max_context_tokens": budget.max_context_tokens,
+        "context_tokens": deployment.max_context_tokens,
+        "max_concurrency": budget.max_concurrency(),
+        "concurrency": concurrency,
+        "concurrency_fits": budget.fits and budget.max_concurrency() >= concurrency,
+    }
+
+
+def _print_memory(budget: MemoryBudget, concurrency: int) -> None:
+    deployment = budget.deployment
+    out = console()
+    if deployment.model.reading:
+        out.print(deployment.model.reading, style="italic", highlight=False)
+    rows = [
+        (name, format_gib(size, digits=2), f"{size / budget.gpu_bytes:.1%}", budget.basis[name])
+        for name, size in budget.parts.items()
+    ]
+    rows.append(("GPU", format_gib(budget.gpu_bytes, digits=2), "100.0%", budget.basis["unused"]))
+    title = f"{deployment.label}: memory of one GPU under {budget.engine.engine} {budget.engine.version}"
+    print_table(title, ("part", "size", "share", "basis"), rows)
+    out.print(
+        f"weights of one copy {format_gb(budget.replica_weight_bytes)} · "
+        f"KV cache {budget.kv_bytes_per_token:,.0f} bytes per token and GPU · "
+        f"{budget.kv_capacity_tokens:,} tokens of cache",
+        highlight=False,
+    )
+    if not budget.fits:
+        out.print(f"[bold red]✗ does not fit:[/] {budget.reason}", highlight=False)
+        return
+    most = budget.max_concurrency()
+    context = deployment.max_context_tokens
+    out.print(
+        f"[bold green]✓ fits:[/] {most:,} requests of {context:,} tokens at once; "
+        f"one request may be {budget.max_context_tokens:,} tokens long",
+        highlight=False,
+    )
+    if concurrency > most:
+        out.print(f"[bold red]✗ not {concurrency:,} of them:[/] the cache holds {most:,}", highlight=False)
+
+
+def find_scenario(name: str) -> Scenario:
+    """A scenario from a path, or by the name of one that ships."""
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.facts.scenario import load_scenario
+
+    path = Path(name).expanduser()
+    if path.exists():
+        return load_scenario(path)
+    folder = default_catalog().root / "scenarios"
+    shipped = folder / f"{name}.toml"
+    if shipped.is_file():
+        return load_scenario(shipped)
+    known = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
+    raise InputError(f"no scenario {name!r}; give the path of a TOML file, or one that ships: {known}")
+
+
+def answer(scenario: Scenario, quality: Path | None = None) -> Recommendation:
+    """The recommendation for a scenario; measured quality, where given, replaces the published prior."""
+    from llmsizer.decide.recommend import recommend
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.facts.hub import load_model
+    from llmsizer.facts.records import QualityRecord
+
+    catalog = default_catalog()
+    records = _records(quality, QualityRecord) if quality else []
+    model = load_model(scenario.model, catalog)
+    return recommend(model, scenario, catalog, today=datetime.date.today(), records=records)
+
+
+def _records(path: Path, kind: type) -> list:  # type: ignore[type-arg]
+    from llmsizer.profile.store import read_records
+
+    if not path.is_file():
+        raise InputError(f"no records at {path}; make them with: llmsizer profile … --records {path}")
+    records, complaints = read_records(path, kind)
+    for complaint in complaints:
+        console(stderr=True).print(f"skipped: {complaint}", highlight=False)
+    return records
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    recommendation = answer(find_scenario(arguments.scenario), arguments.quality)
+    if arguments.json:
+        print_json(recommendation)
+    else:
+        print_recommendation(recommendation)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    comparison = answer(find_scenario(arguments.scenario), arguments.quality).comparison
+    if comparison is None:
+        raise InputError("there is nothing to compare: the scenario allows neither owning, renting nor an API")
+    if arguments.json:
+        print_json(comparison)
+    else:
+        print_comparison(comparison)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from llmsizer.deliver.report import write_report
+    from llmsizer.facts.records import ProfileRecord, QualityRecord
+
+    scenario = find_scenario(arguments.scenario)
+    recommendation = answer(scenario, arguments.quality)
+    path = write_report(
+        arguments.out,
+        recommendation=recommendation,
+        comparison=recommendation.comparison,
+        profiles=_records(arguments.records, ProfileRecord) if arguments.records else (),
+        quality=_records(arguments.quality, QualityRecord) if arguments.quality else (),
+        scenario=scenario,
+        written_on=datetime.date.today().isoformat(),
+    )
+    if arguments.json:
+        print_json({"report": str(path), "sentence": recommendation.sentence})
+    else:
+        console().print(f"{recommendation.sentence}\nreport: {path}", highlight=False)
+    return 0
+
+
+def range_usd(figure: Figure) -> str:
+    """``$1,234 [1,000–1,500]``; unknown with its reason."""
+    if figure.value is None:
+        return f"unknown: {figure.estimate.reason}"
+    band = f" [{figure.low:,.0f}–{figure.high:,.0f}]" if figure.low is not None and figure.high is not None else ""
+    return format_usd(figure.value) + band
+
+
+def print_recommendation(recommendation: Recommendation) -> None:
+    """The answer first, then the cheapest plans, the APIs, what came close, what would flip it, what is left out."""
+    out = console()
+    out.print(f"[bold]{recommendation.sentence}[/bold]", highlight=False)
+    for note in (recommendation.reading, recommendation.memory_note):
+        if note:
+            out.print(note, style="italic", highlight=False)
+    _print_plans(recommendation)
+    _print_apis(recommendation)
+    if recommendation.near_misses:
+        rows = [(r.candidate, r.reason, r.nearest_fix) for r in recommendation.near_misses]
+        print_table("Came closest", ("candidate", "why not", "what would do"), rows)
+    for flip in recommendation.flips:
+        out.print(f"· would flip: {flip.text}", highlight=False)
+    for flag in recommendation.flags:
+        out.print(f"! {flag}", highlight=False, style="yellow")
+    kinds: dict[str, int] = {}
+    for rejection in recommendation.rejections:
+        kinds[rejection.kind] = kinds.get(rejection.kind, 0) + 1
+    summary = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1]))
+    out.print(f"{len(recommendation.rejections)} candidates rejected: {summary or 'none'}", highlight=False)
+    out.print(f"Left out: {'; '.join(recommendation.leaves_out)}", style="dim", highlight=False)
+
+
+def _print_plans(recommendation: Recommendation) -> None:
+    rows = []
+    for plan in recommendation.plans[:SHOWN_PLANS]:
+        cost, rate = plan.cost.usd_per_month, plan.capacity.requests_per_second
+        rows.append(
+            (
+                plan.label,
+                f"{range_usd(cost)} ({cost.basis}, {cost.as_of or 'no date'})",
+                range_usd(plan.cost.usd_per_million_tokens).split(" [")[0],
+                f"{rate.estimate.text(suffix='/s')}",
+                f"{plan.at_peak.ttft_p95.estimate.text(suffix=' s')}",
+                plan.quality_recovery.estimate.text(),
+            )
+        )
+    more = len(recommendation.plans) - SHOWN_PLANS
+    note = f"{more} more plans: --json has them all" if more > 0 else ""
+    if rows:
+        headers = ("plan", "a month", "per 1M tokens", "one replica holds", "TTFT p95 at peak", "quality kept")
+        print_table("Cheapest that meet everything asked", headers, rows, note=note)
+
+
+def _print_apis(recommendation: Recommendation) -> None:
+    rows = []
+    for api in recommendation.apis[:SHOWN_PLANS]:
+        cost = api.cost.usd_per_month
+        tier = "same model" if api.same_model else "another quality tier"
+        rows.append((api.offer, tier, range_usd(cost), cost.basis, cost.as_of))
+    if rows:
+        print_table("The same volume by API", ("offer", "what", "a month", "basis", "as of"), rows)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The stairs as a table, and where they cross."""
+    out = console()
+    out.print(f"[bold]{comparison.sentence}[/bold]", highlight=False)
+    if comparison.reading:
+        out.print(comparison.reading, style="italic", highlight=False)
+    headers = ["tokens a month", *(path.label for path in comparison.paths)]
+    rows = []
+    for index, tokens in enumerate(comparison.tokens_per_month):
+        cells = [format_usd(path.steps[index].usd_per_month.value) for path in comparison.paths]
+        rows.append((format_count(tokens), *cells))
+    bases = {path.label: path.steps[0].usd_per_month.basis for path in comparison.paths if path.steps}
+    print_table("A month", headers, rows, note="basis: " + "; ".join(f"{k}: {v}" for k, v in bases.items()))
+    for crossover in comparison.crossovers:
+        out.print(f"· {crossover.text}", highlight=False)
