@@ -129,3 +129,39 @@ def test_the_activation_model_holds_for_models_it_was_not_fitted_on():
                 errors.append(abs(float(coefficients @ np.array([logits, hidden, 1.0])) - peak))
     assert max(errors) < 0.1  # GiB, of peaks between 0.8 and 3.7
     assert statistics.median(errors) < 0.02
+
+
+OLDER = (
+    # vLLM about 0.11 on H100-80GB: weights, activation peak and cache in GiB (llm-d-planner, Apache-2.0)
+    ("gpt-oss-20b", "h100", "0.11.0", "mxfp4", 1, 0.90, 16_000, 13.47, 7.38, 50.28),
+    ("gpt-oss-120b", "h100", "0.11.0", "mxfp4", 1, 0.95, 16_000, 64.38, 7.38, 3.33),
+    ("llama-3.3-70b", "h100", "0.11.0", "fp8", 2, 0.90, 16_000, 33.88, 4.84, 32.00),
+    ("llama-3.1-8b", "h100", "0.11.0", "bf16", 1, 0.90, 16_000, 14.99, 4.76, 51.38),
+    ("qwen3-0.6b", "h100", "0.11.0", "bf16", 1, 0.90, 16_000, 1.12, 5.56, 64.45),
+    ("qwen3-32b", "h100", "0.11.0", "bf16", 1, 0.90, 16_000, 61.03, 5.64, 4.45),
+    ("qwen3-32b", "h100", "0.11.0", "bf16", 2, 0.90, 16_000, 30.59, 5.64, 34.49),
+    ("mistral-small-3.2-24b-2506", "h100", "0.11.0", "bf16", 1, 0.95, 16_000, 44.76, 2.12, 28.20),
+    # first engine: prompts read whole (vllm issue 10517 and start-up logs)
+    ("llama-3.1-8b", "a100", "0.6.4", "bf16", 1, 0.90, 2_048, 14.99, 1.19, 54.93),
+    ("llama-3.1-8b", "rtx-3090", "0.6.4", "bf16", 1, 0.90, 20_000, 14.99, 2.07, 3.81),
+    ("llama-3.1-8b", "rtx-3090", "0.6.4", "bf16", 1, 0.90, 29_000, 14.99, 2.99, 2.89),
+    ("qwen2.5-1.5b", "t4", "0.7.3", "fp16", 1, 0.50, 32_768, 2.89, 2.02, 2.36),
+)
+
+
+@pytest.mark.parametrize("logged", OLDER, ids=lambda row: f"{row[0]} {row[1]} {row[2]} tp{row[4]} {row[6]}")
+def test_older_versions_and_other_gpus(logged: tuple[str, str, str, str, int, float, int, float, float, float]):
+    model, gpu, version, weights, tp, fraction, context, weights_gib, activation_gib, cache_gib = logged
+    asked = deployment(
+        CATALOG.model(model),
+        CATALOG.gpu(gpu),
+        weights,
+        tp=tp,
+        engine_version=version,
+        memory_fraction=fraction,
+        max_context_tokens=context,
+    )
+    budget = estimate_memory(asked)
+    assert budget.weight_bytes / GIB == pytest.approx(weights_gib, rel=0.01)
+    assert budget.activation_bytes / GIB == pytest.approx(activation_gib, abs=0.12)
+    assert budget.kv_cache_bytes / GIB == pytest.approx(cache_gib, abs=0.3)

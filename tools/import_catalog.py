@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from import_names import GPU_ALIASES, GPU_OF_LISTING, MEMORY_OVERRIDES, MODEL_EXTRAS, served_model
+from import_names import ALLOCATABLE_GIB, GPU_ALIASES, GPU_OF_LISTING, MEMORY_OVERRIDES, MODEL_EXTRAS, served_model
 
 GIB = 2**30
 PROVENANCE_KEYS = ("source", "as_of", "confidence", "basis", "licence", "note")
@@ -133,8 +133,12 @@ def import_gpus(source: Path, out: Path) -> None:
             "flops_per_second": {name: scaled(row[column], 1e12) for name, column in RATES.items() if row[column]},
             "provenance": provenance(origin, row["as_of"], row["confidence"], "datasheet", note=row["verification"]),
         }
-        if memory_provenance:
-            body["provenance_by_field"] = {"memory_bytes": memory_provenance}
+        by_field = {"memory_bytes": memory_provenance} if memory_provenance else {}
+        if row["id"] in ALLOCATABLE_GIB:
+            gib, log = ALLOCATABLE_GIB[row["id"]]
+            body["allocatable_bytes"] = round(gib * GIB)
+            by_field["allocatable_bytes"] = provenance(log, "2026", "as logged", "measured")
+        body["provenance_by_field"] = by_field
         write(out / "gpus" / f"{row['id']}.toml", table("", body))
 
 

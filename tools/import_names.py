@@ -91,6 +91,15 @@ MEMORY_OVERRIDES: dict[str, tuple[float, str]] = {
     "m4-max": (96.0, "unified memory: the GPU may take about 75 % of 128 GiB"),
 }
 
+# What programs are given, by start-up logs of vLLM (GiB): the driver keeps the rest of what it shows.
+ALLOCATABLE_GIB: dict[str, tuple[float, str]] = {
+    "h100-sxm-80": (79.19, "profiles/measured/public/vllm_memory_ledger.csv"),
+    "a100-sxm-80": (79.14, "start-up log of vLLM 0.6 on an A100 SXM 80GB"),
+    "t4": (14.56, "start-up log of vLLM 0.7 on a T4"),
+    "rtx-3090": (23.58, "https://github.com/vllm-project/vllm/issues/10517"),
+    "l40s": (44.35, "start-up log of vLLM on an L40S"),
+}
+
 _PIXTRAL = {"spatial_merge_size": 2, "vision_config": {"model_type": "pixtral"}}
 _PIXTRAL_NOTE = "vision encoder taken as Pixtral's 24 layers of 1,024 with its projector (about 0.4 B parameters)"
 MODEL_EXTRAS: dict[str, dict[str, Any]] = {

@@ -46,8 +46,9 @@ class EngineSpec(BaseModel):
     memory_fraction: float = Field(gt=0, le=1)
     batching: tuple[Batching, ...] = Field(min_length=1)
     block_tokens: int = Field(default=16, ge=1)
+    whole_prompt_tokens: int = Field(default=0, ge=0)  # contexts up to this are read in one piece, not in chunks
     hybrid_cache: bool = True  # whether layers with a window keep only their window
-    driver_bytes: float = Field(ge=0)  # what the driver shows but does not give out
+    driver_bytes: float = Field(ge=0)  # what the driver shows but does not give out, where the GPU's file does not say
     context_bytes: float = Field(ge=0)  # CUDA context and libraries, outside the engine's budget
     context_bytes_tensor_parallel: float = Field(ge=0)
     non_torch_bytes: float = Field(ge=0)  # inside the budget: kernels' work spaces, communicators
@@ -56,6 +57,7 @@ class EngineSpec(BaseModel):
     activation_base_bytes: float = Field(ge=0)
     activation_vision_bytes: float = Field(default=0.0, ge=0)  # profiling of an image encoder beside the text model
     sampler_float32_copies: float = Field(ge=0)  # × sequences × vocabulary × 4 bytes, beside one in compute format
+    sampler_float32_copies_vision: float | None = Field(default=None, ge=0)  # the same for models with an image encoder
     sampler_sequences_limit: int = Field(default=1_000_000, ge=1)  # sequences sampled in one go at most
     sampler_hidden_copies: float = Field(ge=0)  # × batched tokens × hidden size × compute bytes
     forward_inner_copies: float = Field(ge=0)  # × batched tokens × dense inner size per GPU × compute bytes

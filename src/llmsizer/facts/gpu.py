@@ -43,6 +43,7 @@ class GpuSpec(BaseModel):
     vendor: str
     device_class: str
     memory_bytes: float | None = Field(gt=0)  # what the driver reports where known, else the label read as GiB
+    allocatable_bytes: float | None = Field(default=None, gt=0)  # what programs are given of it, where logs show it
     memory_bytes_per_second: float = Field(gt=0)
     flops_per_second: dict[RateFormat, float] = {}  # empty for CPUs: theirs is measured
     provenance: Provenance

@@ -195,6 +195,8 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
     limits = engine.defaults_for(deployment.gpu)
     sequences = deployment.max_sequences or limits.max_sequences
     batched = deployment.max_batched_tokens or limits.max_batched_tokens
+    if deployment.max_batched_tokens is None and deployment.max_context_tokens <= engine.whole_prompt_tokens:
+        batched = max(batched, deployment.max_context_tokens)
     precision = deployment.weights
     part = shard(
         deployment.model,
@@ -210,7 +212,7 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
     activations = activation_bytes(deployment, engine, stage, sequences=sequences, batched_tokens=batched)
     graphs = graph_bytes(deployment, engine, stage)
     own, context = _engine_bytes(deployment, engine)
-    usable = max(0.0, gpu_bytes - engine.driver_bytes)
+    usable = deployment.gpu.allocatable_bytes or max(0.0, gpu_bytes - engine.driver_bytes)
     inside = weights + rest + activations + own + (graphs if engine.graphs_inside_budget else 0.0)
     if engine.rule == "static pool":
         inside = weights + rest
@@ -225,7 +227,7 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
         activation_bytes=activations,
         graph_bytes=graphs,
         engine_bytes=own,
-        driver_bytes=min(engine.driver_bytes, gpu_bytes) + context,
+        driver_bytes=gpu_bytes - usable + context,
         kv_cache_bytes=max(0.0, budget - inside),
         layout=kv_layout(
             deployment.model,
@@ -294,11 +296,15 @@ def activation_bytes(
         forward = max(forward, layer + engine.forward_hidden_copies * hidden)
     if deployment.parallelism.pipeline > 1:
         forward += 2 * hidden  # sent and received
+    sees = model.extra_params > VISION_PARAMS
+    copies = engine.sampler_float32_copies
+    if sees and engine.sampler_float32_copies_vision is not None:
+        copies = engine.sampler_float32_copies_vision
     sampler = 0.0
     if stage.has_head:
         logits = min(sequences, engine.sampler_sequences_limit) * model.vocab_size
-        sampler = logits * (4 * engine.sampler_float32_copies + value_bytes) + engine.sampler_hidden_copies * hidden
-    vision = engine.activation_vision_bytes if model.extra_params > VISION_PARAMS else 0.0
+        sampler = logits * (4 * copies + value_bytes) + engine.sampler_hidden_copies * hidden
+    vision = engine.activation_vision_bytes if sees else 0.0
     return max(forward, sampler) + engine.activation_base_bytes + vision
 
 
