@@ -50,6 +50,7 @@ class PlanDoc(TypedDict):
     at_peak: LoadDoc
     fit: FitDoc
     quality_recovery: FigureDoc
+    is_robust: bool
     notes: list[str]
 
 
@@ -141,6 +142,11 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     @property
+    def is_robust(self) -> bool:
+        """Whether it meets the SLO even if steps are as slow as their 90 % interval allows."""
+        return self.capacity.requests_per_second.low != 0
+
+    @property
     def gpus(self) -> int:
         return (self.replicas + self.spare_replicas) * self.deployment.parallelism.gpus
 
@@ -174,6 +180,7 @@ class Plan:
             "at_peak": self.at_peak.to_dict(),
             "fit": self.fit.to_dict(),
             "quality_recovery": self.quality_recovery.to_dict(),
+            "is_robust": self.is_robust,
             "notes": list(self.notes),
         }
 
@@ -238,7 +245,11 @@ class Flip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """Plans cheapest first, APIs cheapest first (the same model before others), and what is out, with reasons."""
+    """Plans and APIs cheapest first, and what is out, with reasons.
+
+    Plans that meet the SLO over the whole interval of the step times come before those that may miss it; APIs of the
+    same model before those of others.
+    """
 
     scenario: str
     model: str

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from llmsizer.decide.answer import ApiPlan
 from llmsizer.decide.study import Study
 from llmsizer.facts.offer import ApiOffer
+from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, context_is_enough
 
 LOCATION = "where this API processes data is not in the price list: ask before sending data that has to stay in the EU"
+SIBLING = "another reading of the same name: a different model, served under the name that was asked for"
 OTHER_TIER = "another model: another quality tier; compare on your own task before comparing prices"
 # Makers whose own price lists people set a self-hosted model against.
 _MAKERS = ("mistral", "openai", "anthropic", "google")
@@ -31,10 +33,11 @@ _NOT_TEXT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiChoice:
-    """An offer and whether it serves the model that was asked for."""
+    """An offer, and whether it serves the model that was asked for or another reading of its name."""
 
     offer: ApiOffer
     same_model: bool
+    is_sibling: bool
     usd_per_month: float
 
     @property
@@ -43,26 +46,30 @@ class ApiChoice:
 
 
 def api_choices(found: Study) -> list[ApiChoice]:
-    """Every complete offer of the same model, cheapest first; then of each maker its cheapest and its middle one."""
+    """Offers of the same model, then of its other readings; then of each maker the cheapest and the middle one."""
     model, workload = found.question.model, found.question.workload
-    same: list[ApiChoice] = []
+    named: list[ApiChoice] = []
     others: dict[str, list[ApiChoice]] = {maker: [] for maker in _MAKERS}
     for offer in found.book.apis:
-        is_same = offer.serves == model.name
-        if offer.deprecated or not context_is_enough(offer, workload) or not (is_same or offer.provider in others):
-            continue
-        if any(word in offer.model for word in _NOT_TEXT):
+        is_same, is_sibling = offer.serves == model.name, offer.serves in found.question.siblings
+        if not (is_same or is_sibling or offer.provider in others) or not _usable(offer, workload):
             continue
         usd = api_cost(offer, workload, found.book.today).usd_per_month.value
         if usd is not None:
-            choice = ApiChoice(offer=offer, same_model=is_same, usd_per_month=usd)
-            (same if is_same else others[offer.provider]).append(choice)
-    chosen = sorted(same, key=lambda c: c.usd_per_month)
+            choice = ApiChoice(offer=offer, same_model=is_same, is_sibling=is_sibling, usd_per_month=usd)
+            (named if is_same or is_sibling else others[offer.provider]).append(choice)
     tiers: list[ApiChoice] = []
     for listed in others.values():
         ordered = sorted(listed, key=lambda c: c.usd_per_month)
         tiers += dict.fromkeys([ordered[0], ordered[len(ordered) // 2]]) if ordered else []
-    return chosen + sorted(tiers, key=lambda c: c.usd_per_month)
+    return sorted(named, key=lambda c: (not c.same_model, c.usd_per_month)) + sorted(
+        tiers, key=lambda c: c.usd_per_month
+    )
+
+
+def _usable(offer: ApiOffer, workload: Workload) -> bool:
+    is_text = not any(word in offer.model for word in _NOT_TEXT)
+    return is_text and not offer.deprecated and context_is_enough(offer, workload)
 
 
 def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
@@ -70,7 +77,7 @@ def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
     eu_only = found.question.scenario.constraints.eu_only
     plans = []
     for choice in choices:
-        notes = [] if choice.same_model else [OTHER_TIER]
+        notes = [] if choice.same_model else [SIBLING if choice.is_sibling else OTHER_TIER]
         notes += [LOCATION] if eu_only else []
         notes += [f"a second price list {choice.offer.crosscheck}"] if choice.offer.crosscheck else []
         plans.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 from llmsizer.decide.answer import Fit, Rejection
@@ -21,7 +22,7 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo, Workload
 from llmsizer.traffic.capacity import Capacity, LoadPoint
 from llmsizer.traffic.meanfield import Replica, Room, StepTimes, sample_replica
-from llmsizer.traffic.sizing import capacity
+from llmsizer.traffic.sizing import Held, describe, hold, load_at
 from llmsizer.units import format_gb, format_seconds
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
@@ -65,25 +66,36 @@ class Question:
     prior: Mapping[str, Figure]
     support: FormatSupport
     records: Sequence[QualityRecord] = ()
+    siblings: Sequence[str] = ()  # other models that an ambiguous name can mean
 
     @property
     def context_tokens(self) -> int:
         return self.scenario.max_context_tokens or self.workload.context_tokens
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sized:
     """A replica that fits and meets the SLO, before any price."""
 
     deployment: Deployment
     replica: Replica
-    capacity: Capacity
+    held: Held
     fit: Fit
     quality: Figure
 
     @property
-    def requests_per_second(self) -> float:
-        return self.capacity.requests_per_second.value or 0.0
+    def gpus(self) -> int:
+        return self.deployment.parallelism.gpus
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether it meets the SLO at the slow end of the step times too."""
+        return self.held.rate_low > 0
+
+    @cached_property
+    def capacity(self) -> Capacity:
+        """In full; most candidates are only ever asked for their rate."""
+        return describe(self.replica, self.held)
 
 
 def size_candidates(
@@ -180,10 +192,10 @@ def _size_one(question: Question, candidate: Deployment, quality: Figure, name: 
     replica = sample_replica(question.physics.steps(candidate), question.workload, memory.room)
     if replica is None:
         return _no_room(label, memory)
-    held = capacity(replica, question.scenario.slo)
-    if not held.meets_slo:
-        return _too_slow(label, held.unloaded, question.scenario.slo)
-    return Sized(deployment=candidate, replica=replica, capacity=held, fit=memory.fit, quality=quality)
+    held = hold(replica, question.scenario.slo)
+    if held.rate <= 0:
+        return _too_slow(label, load_at(replica, 0.0), question.scenario.slo)
+    return Sized(deployment=candidate, replica=replica, held=held, fit=memory.fit, quality=quality)
 
 
 def _no_room(label: str, memory: Memory) -> Rejection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from llmsizer.decide.apis import ApiChoice
+from llmsizer.decide.apis import OTHER_TIER, SIBLING, ApiChoice
+from llmsizer.decide.candidates import Sized
 from llmsizer.decide.study import Study
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.facts.workload import Workload
@@ -37,10 +38,9 @@ def compare_study(found: Study, choices: Sequence[ApiChoice]) -> Comparison:
         paths.append(_stairs(found, path, grid))
         prices[path] = _self_hosted_usd(found, path)
     paths += [_line(found, choice, grid) for choice in choices]
-    same = next((choice for choice in choices if choice.same_model), None)
-    reference = same or next(iter(choices), None)
-    if reference is not None:
-        prices[f"API ({reference.label})"] = _api_usd(found, reference)
+    if choices:
+        # The same model where someone hosts it; else another one, and its name in the crossover says so.
+        prices[f"API ({choices[0].label})"] = _api_usd(found, choices[0])
     crossovers = _crossovers(prices)
     return Comparison(
         model=model.name,
@@ -70,15 +70,31 @@ def _volumes(per_decade: int) -> list[float]:
     return [LEAST_TOKENS * 10 ** (k / per_decade) for k in range(decades * per_decade + 1)]
 
 
-def _self_hosted_usd(found: Study, path: Path) -> UsdAt:
+def _self_hosted(found: Study, path: Path) -> Callable[[float], tuple[float, Sized] | None]:
     """The cheapest candidate of a path at a volume; None where none has a price."""
-    pricer = found.pricer
-    usd_of = pricer.own_usd if path == "own" else pricer.rent_usd
+    # On the same GPUs the bill depends on the number of replicas alone: the fastest format of a width beats the others.
+    fastest: dict[tuple[str, int], Sized] = {}
+    # As in the recommendation, candidates that may miss the SLO count only where there are no others.
+    robust = [sized for sized in found.sized if sized.is_robust]
+    for sized in robust or found.sized:
+        key = (sized.deployment.gpu.id, sized.gpus)
+        if key not in fastest or sized.held.rate > fastest[key].held.rate:
+            fastest[key] = sized
+
+    def cheapest(tokens: float) -> tuple[float, Sized] | None:
+        peak = at_volume(found.question.workload, tokens).peak_requests_per_second
+        priced = [(usd, s) for s in fastest.values() if (usd := found.pricer.usd(s, path, peak)) is not None]
+        return min(priced, key=lambda pair: pair[0], default=None)
+
+    return cheapest
+
+
+def _self_hosted_usd(found: Study, path: Path) -> UsdAt:
+    cheapest = _self_hosted(found, path)
 
     def usd(tokens: float) -> float | None:
-        workload = at_volume(found.question.workload, tokens)
-        known = [cost for sized in found.sized if (cost := usd_of(sized, workload)) is not None]
-        return min(known, default=None)
+        best = cheapest(tokens)
+        return None if best is None else best[0]
 
     return usd
 
@@ -92,17 +108,15 @@ def _api_usd(found: Study, choice: ApiChoice) -> UsdAt:
 
 def _stairs(found: Study, path: Path, grid: Sequence[float]) -> PathCost:
     """The lower edge of all candidates' stairs, which is stairs itself."""
-    usd_of = found.pricer.own_usd if path == "own" else found.pricer.rent_usd
+    cheapest = _self_hosted(found, path)
     steps = []
     for tokens in grid:
-        workload = at_volume(found.question.workload, tokens)
-        priced = [(cost, s) for s in found.sized if (cost := usd_of(s, workload)) is not None]
-        if not priced:
+        best = cheapest(tokens)
+        if best is None:
             reason = "no candidate meets the SLO" if not found.sized else f"no price to {path} any candidate"
             steps.append(Step(tokens_per_month=tokens, usd_per_month=unknown(reason, USD_PER_MONTH), label=path))
             continue
-        _, sized = min(priced, key=lambda pair: pair[0])
-        plan = next(plan for plan in found.pricer.plans(sized, workload) if plan.path == path)
+        plan = found.pricer.plan(best[1], path, at_volume(found.question.workload, tokens))
         steps.append(
             Step(tokens_per_month=tokens, usd_per_month=plan.cost.usd_per_month, label=plan.label, units=plan.units)
         )
@@ -114,7 +128,7 @@ def _line(found: Study, choice: ApiChoice, grid: Sequence[float]) -> PathCost:
     for tokens in grid:
         bill = api_cost(choice.offer, at_volume(found.question.workload, tokens), found.book.today)
         steps.append(Step(tokens_per_month=tokens, usd_per_month=bill.usd_per_month, label=choice.label))
-    note = "" if choice.same_model else "another model: another quality tier"
+    note = "" if choice.same_model else SIBLING if choice.is_sibling else OTHER_TIER
     return PathCost(path="api", label=choice.label, steps=tuple(steps), same_model=choice.same_model, note=note)
 
 

@@ -3,87 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmsizer.decide.answer import Plan, Rejection
 from llmsizer.decide.candidates import Question, Sized
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
-from llmsizer.money.cost import Cost
-from llmsizer.money.owning import Servers, Volume, own_cost, servers_for
+from llmsizer.money.cost import Cost, Path
+from llmsizer.money.owning import Servers, Volume, own_cost, people, servers_for
 from llmsizer.money.prices import PriceBook, is_whole_machine
 from llmsizer.money.renting import assumes_larger, billed_gpus, instances_for, is_marketplace, rent_cost
 from llmsizer.traffic.sizing import load_at, replicas_for
+from llmsizer.units import HOURS_PER_MONTH
 
 JURISDICTION = "the operator's jurisdiction is not in the price lists: an EU region of any provider counts as EU here"
+PATHS: tuple[Path, ...] = ("own", "rent")
+# The total of a bill does not depend on the tokens it is spread over.
+_NO_VOLUME = Volume(input_tokens_per_month=1.0, output_tokens_per_month=1.0, input_share=0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pricer:
-    """Bills of fleets; a fleet's bill is worked out once, however often it is asked for."""
+    """Bills of fleets: quickly as a sum for a search over volumes, in full for what is shown."""
 
     question: Question
     book: PriceBook
-    _own: dict[tuple[str, Servers], float | None] = field(default_factory=dict)
+    _servers_usd: dict[tuple[str, int], float | None] = field(default_factory=dict)
     _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
 
-    def replicas(self, sized: Sized, workload: Workload) -> int:
-        """Replicas that the peak hour needs, spares not counted."""
-        return replicas_for(workload.peak_requests_per_second, sized.requests_per_second)
+    @property
+    def spare(self) -> int:
+        return self.question.scenario.spare_replicas
 
-    def offers(self, gpu: str) -> tuple[Offer, ...]:
-        """Offers the scenario allows, cheapest first; those without a full price not among them."""
+    def count(self, sized: Sized, peak_requests_per_second: float) -> int:
+        """Replicas for the peak hour, spares included."""
+        return replicas_for(peak_requests_per_second, sized.held.rate) + self.spare
+
+    def usd(self, sized: Sized, path: Path, peak_requests_per_second: float) -> float | None:
+        """Dollars a month of a path; None where the scenario or a missing price rules it out."""
+        count = self.count(sized, peak_requests_per_second)
+        return self._own_usd(sized, count) if path == "own" else self._rent_usd(sized, count)
+
+    def _own_usd(self, sized: Sized, count: int) -> float | None:
+        servers = self._servers(sized, count)
+        if servers is None:
+            return None
+        key = (sized.deployment.gpu.id, servers.gpus_each)
+        if key not in self._servers_usd:
+            # Every part of the bill but people is proportional to the servers: one of them says what many cost.
+            one = replace(servers, count=1)
+            bill = own_cost(sized.deployment, one, self.question.scenario.horizon_months, _NO_VOLUME, self.book)
+            whole = bill.usd_per_month.value
+            self._servers_usd[key] = None if whole is None else whole - self._people_usd("people_fte_own")
+        each = self._servers_usd[key]
+        return None if each is None else servers.count * each + self._people_usd("people_fte_own")
+
+    def _rent_usd(self, sized: Sized, count: int) -> float | None:
+        offer = self.cheapest_offer(sized, count)
+        if offer is None:
+            return None
+        hourly = offer.usd_per_gpu_hour * billed_gpus(offer, sized.gpus, count)
+        return hourly * HOURS_PER_MONTH + self._people_usd("people_fte_rent")
+
+    def _people_usd(self, fte: str) -> float:
+        return people(self.book, fte).usd_per_month.value or 0.0
+
+    def _servers(self, sized: Sized, count: int) -> Servers | None:
+        allowed = self.question.scenario.constraints.own
+        return servers_for(sized.deployment.gpu, sized.gpus, count) if allowed else None
+
+    def cheapest_offer(self, sized: Sized, count: int) -> Offer | None:
+        """Of the offers the scenario allows."""
+        gpu = sized.deployment.gpu.id
         if gpu not in self._offers:
             self._offers[gpu] = tuple(offer for offer in self.book.offers.get(gpu, ()) if self._allowed(offer))
-        return self._offers[gpu]
+        return min(
+            self._offers[gpu],
+            key=lambda offer: offer.usd_per_gpu_hour * billed_gpus(offer, sized.gpus, count),
+            default=None,
+        )
 
     def _allowed(self, offer: Offer) -> bool:
         constraints = self.question.scenario.constraints
         zones = constraints.allowed_zones
-        if (zones and offer.zone not in zones) or offer.gpu_only:
+        if not constraints.rent or (zones and offer.zone not in zones) or offer.gpu_only:
             return False
         return constraints.interruptible or not (offer.is_interruptible or is_marketplace(offer))
 
-    def cheapest_offer(self, sized: Sized, replicas: int) -> Offer | None:
-        width = sized.deployment.parallelism.gpus
-        found = self.offers(sized.deployment.gpu.id)
-        return min(found, key=lambda o: o.usd_per_gpu_hour * billed_gpus(o, width, replicas), default=None)
-
-    def own_usd(self, sized: Sized, workload: Workload) -> float | None:
-        """Dollars a month of owning, quickly; None where a price is missing."""
-        if not self.question.scenario.constraints.own:
-            return None
-        count = self.replicas(sized, workload) + self.question.scenario.spare_replicas
-        servers = servers_for(sized.deployment.gpu, sized.deployment.parallelism.gpus, count)
-        if servers is None:
-            return None
-        key = (sized.deployment.gpu.id, servers)
-        if key not in self._own:
-            self._own[key] = self._own_bill(sized, servers, workload).usd_per_month.value
-        return self._own[key]
-
-    def rent_usd(self, sized: Sized, workload: Workload) -> float | None:
-        """Dollars a month of renting; None where no offer is allowed."""
-        if not self.question.scenario.constraints.rent:
-            return None
-        count = self.replicas(sized, workload) + self.question.scenario.spare_replicas
+    def plan(self, sized: Sized, path: Path, workload: Workload) -> Plan:
+        """The fleet of a path that has a price, with its bill in full."""
+        count = self.count(sized, workload.peak_requests_per_second)
+        volume = Volume(
+            input_tokens_per_month=workload.input_tokens_per_month,
+            output_tokens_per_month=workload.output_tokens_per_month,
+            input_share=sized.capacity.prefill_time_share,
+        )
+        if path == "own":
+            servers = self._servers(sized, count)
+            assert servers is not None
+            bill = own_cost(sized.deployment, servers, self.question.scenario.horizon_months, volume, self.book)
+            return self._plan(sized, workload, count, bill, units=servers.count, offer=None)
         offer = self.cheapest_offer(sized, count)
-        return None if offer is None else self._rent_bill(sized, offer, count, workload).usd_per_month.value
-
-    def plans(self, sized: Sized, workload: Workload) -> Iterator[Plan]:
-        """The fleet for this workload, owned and rented, as far as prices are known."""
-        constraints, spare = self.question.scenario.constraints, self.question.scenario.spare_replicas
-        replicas = self.replicas(sized, workload)
-        count, width = replicas + spare, sized.deployment.parallelism.gpus
-        servers = servers_for(sized.deployment.gpu, width, count) if constraints.own else None
-        if servers is not None:
-            bill = self._own_bill(sized, servers, workload)
-            if bill.is_complete:
-                yield self._plan(sized, workload, replicas, bill, servers=servers)
-        offer = self.cheapest_offer(sized, count) if constraints.rent else None
-        if offer is not None:
-            bill = self._rent_bill(sized, offer, count, workload)
-            yield self._plan(sized, workload, replicas, bill, offer=offer)
+        assert offer is not None
+        bill = rent_cost(offer, sized.gpus, count, volume, self.book)
+        units = instances_for(offer, sized.gpus, count)
+        return self._plan(sized, workload, count, bill, units=units, offer=offer)
 
     def no_price(self, sized: Sized) -> Rejection:
         """Why a replica that works has no bill."""
@@ -106,40 +130,17 @@ class Pricer:
             nearest_fix=" or ".join(fixes) or "allow own or rent",
         )
 
-    def _volume(self, sized: Sized, workload: Workload) -> Volume:
-        return Volume(
-            input_tokens_per_month=workload.input_tokens_per_month,
-            output_tokens_per_month=workload.output_tokens_per_month,
-            input_share=sized.capacity.prefill_time_share,
-        )
-
-    def _own_bill(self, sized: Sized, servers: Servers, workload: Workload) -> Cost:
-        horizon = self.question.scenario.horizon_months
-        return own_cost(sized.deployment, servers, horizon, self._volume(sized, workload), self.book)
-
-    def _rent_bill(self, sized: Sized, offer: Offer, count: int, workload: Workload) -> Cost:
-        return rent_cost(offer, sized.deployment.parallelism.gpus, count, self._volume(sized, workload), self.book)
-
     def _plan(
-        self,
-        sized: Sized,
-        workload: Workload,
-        replicas: int,
-        bill: Cost,
-        *,
-        servers: Servers | None = None,
-        offer: Offer | None = None,
+        self, sized: Sized, workload: Workload, count: int, bill: Cost, *, units: int, offer: Offer | None
     ) -> Plan:
-        count = replicas + self.question.scenario.spare_replicas
-        width = sized.deployment.parallelism.gpus
-        units = servers.count if servers else instances_for(offer, width, count) if offer else 0
+        replicas = count - self.spare
         return Plan(
             path=bill.path,
             deployment=sized.deployment,
             replicas=replicas,
-            spare_replicas=self.question.scenario.spare_replicas,
+            spare_replicas=self.spare,
             units=units,
-            unit_name="servers" if servers else "instances",
+            unit_name="instances" if offer else "servers",
             provider=offer.provider if offer else "own",
             zone=offer.zone if offer else "own premises or colocation",
             cost=bill,
@@ -151,14 +152,13 @@ class Pricer:
         )
 
     def _notes(self, sized: Sized, workload: Workload, replicas: int, offer: Offer | None) -> Iterator[str]:
-        gpu, width = sized.deployment.gpu, sized.deployment.parallelism.gpus
-        rate = sized.capacity.requests_per_second
-        if rate.low and rate.high:
-            most = replicas_for(workload.peak_requests_per_second, rate.low)
-            fewest = replicas_for(workload.peak_requests_per_second, rate.high)
+        gpu, width, held = sized.deployment.gpu, sized.gpus, sized.held
+        if held.rate_low > 0:
+            most = replicas_for(workload.peak_requests_per_second, held.rate_low)
+            fewest = replicas_for(workload.peak_requests_per_second, held.rate_high)
             if most != fewest:
                 yield f"{fewest} to {most} replicas for the peak hour within the interval of the step times"
-        elif rate.low == 0:
+        else:
             yield "misses the SLO if steps are as slow as their interval allows"
         floor, quality = self.question.scenario.slo.quality_floor, sized.quality
         if quality.low is not None and quality.low < floor:
@@ -174,5 +174,5 @@ class Pricer:
             yield "a marketplace's lowest host; what one gets is commonly two to three times as dear"
         if offer is not None and self.question.scenario.constraints.eu_only:
             yield JURISDICTION
-        if is_whole_machine(gpu) and replicas + self.question.scenario.spare_replicas > 1:
+        if is_whole_machine(gpu) and replicas + self.spare > 1:
             yield "desktop machines, one replica each"

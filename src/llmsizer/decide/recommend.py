@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from llmsizer.decide.answer import Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
-from llmsizer.decide.candidates import Physics
+from llmsizer.decide.candidates import Physics, Sized
 from llmsizer.decide.compare import compare_study
+from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.study import Study, study
 from llmsizer.decide.wording import flips, memory_note, sentence
 from llmsizer.facts.catalog import Catalog
@@ -17,6 +18,7 @@ from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.api import LEAVES_OUT as API_LEAVES_OUT
 from llmsizer.money.comparison import Comparison
+from llmsizer.money.cost import Path
 from llmsizer.traffic.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
 
 LEAVES_OUT = (
@@ -73,17 +75,21 @@ def compare(
 
 def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
-    cheapest: dict[tuple[str, str, str], Plan] = {}
+    peak = found.question.workload.peak_requests_per_second
+    cheapest: dict[tuple[str, str, Path], tuple[bool, float, Sized]] = {}
     rejections = list(found.rejections)
     for sized in found.sized:
-        plans = list(found.pricer.plans(sized, found.question.workload))
-        if not plans:
+        bills = {path: usd for path in PATHS if (usd := found.pricer.usd(sized, path, peak)) is not None}
+        if not bills:
             rejections.append(found.pricer.no_price(sized))
-        for plan in plans:
-            key = (sized.deployment.gpu.id, sized.deployment.weights.name, plan.path)
-            if key not in cheapest or _usd(plan) < _usd(cheapest[key]):
-                cheapest[key] = plan
-    within, beyond = _within_budget(sorted(cheapest.values(), key=_usd), found.question.scenario)
+        for path, usd in bills.items():
+            key = (sized.deployment.gpu.id, sized.deployment.weights.name, path)
+            rank = (not sized.is_robust, usd)
+            if key not in cheapest or rank < cheapest[key][:2]:
+                cheapest[key] = (*rank, sized)
+    ranked = sorted(cheapest.items(), key=lambda item: item[1][:2])
+    plans = [found.pricer.plan(sized, key[2], found.question.workload) for key, (_, _, sized) in ranked]
+    within, beyond = _within_budget(plans, found.question.scenario)
     return tuple(within), (*_once(rejections), *beyond)
 
 

@@ -10,7 +10,7 @@ from llmsizer.decide.answer import Rejection
 from llmsizer.decide.candidates import Physics, Question, Sized, size_candidates
 from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.pricing import Pricer
-from llmsizer.errors import ScenarioError
+from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.gpu import GpuSpec
@@ -53,6 +53,7 @@ def study(
         prior=load_quality_prior(catalog.root),
         support=load_support(_ENGINE, catalog.root),
         records=records,
+        siblings=_siblings(model, catalog),
     )
     book = price_book(catalog, scenario, today)
     too_long = _context_too_long(question)
@@ -77,6 +78,14 @@ def workload_of(scenario: Scenario, catalog: Catalog) -> Workload:
             f"give {workload.context_tokens} or leave it out"
         )
     return workload
+
+
+def _siblings(model: ModelSpec, catalog: Catalog) -> tuple[str, ...]:
+    """Other readings of the model's name; none for a model from outside the catalogue."""
+    try:
+        return tuple(other.name for other in catalog.readings(model.name) if other.name != model.name)
+    except UnknownNameError:
+        return ()
 
 
 def allowed_gpus(scenario: Scenario, catalog: Catalog) -> list[GpuSpec]:

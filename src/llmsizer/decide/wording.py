@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Rejection
+from llmsizer.decide.apis import SIBLING
 from llmsizer.decide.compare import crossover_figure
 from llmsizer.decide.study import Study
 from llmsizer.facts.deployment import deployment
@@ -29,14 +30,37 @@ def money(figure: Figure) -> str:
 def sentence(found: Study, plans: Sequence[Plan], apis: Sequence[ApiPlan], rejections: Sequence[Rejection]) -> str:
     """What to do, in plain words."""
     tokens = volume_text(found)
-    hosted = next((api for api in apis if api.same_model), None)
+    hosted = next((api for api in apis if api.same_model or SIBLING in api.notes), None)
+    if hosted is not None and _api_wins(found, plans, hosted):
+        usd = format_usd(hosted.cost.usd_per_month.value)
+        otherwise = (
+            f"The cheapest way on machines: {_run(plans[0])}, {money(plans[0].cost.usd_per_month)} a month."
+            if plans
+            else f"No machine meets everything asked{_why_none(rejections)}."
+        )
+        return (
+            f"Call {hosted.model} at {hosted.provider}'s API for {tokens}: {usd} a month at list price; "
+            f"its latency is not in the price list. {otherwise}"
+        )
     beside = _beside(found, plans, hosted)
     if plans:
         return f"{_run(plans[0])} for {tokens}: {money(plans[0].cost.usd_per_month)} a month. {beside}".strip()
-    if apis and found.question.scenario.constraints.api:
-        why = _why_none(rejections)
-        return f"No machine of one's own meets everything asked{why}. {beside or _cheapest_other(apis)}"
+    if apis:
+        other = beside if hosted is not None else _cheapest_other(apis)
+        return f"No machine meets everything asked{_why_none(rejections)}. {other}"
     return f"Nothing meets everything asked{_why_none(rejections)}; the closest and what they lack are listed."
+
+
+def _api_wins(found: Study, plans: Sequence[Plan], hosted: ApiPlan) -> bool:
+    """Whether the same model's API is the answer: cheaper, within budget, and no limit on where data goes."""
+    constraints = found.question.scenario.constraints
+    if not hosted.same_model or constraints.allowed_zones:
+        return False
+    usd, budget = hosted.cost.usd_per_month.value, constraints.max_usd_per_month
+    if usd is None or (budget is not None and usd > budget):
+        return False
+    own = plans[0].cost.usd_per_month.value if plans else None
+    return own is None or usd < own
 
 
 def volume_text(found: Study) -> str:
@@ -46,13 +70,12 @@ def volume_text(found: Study) -> str:
 
 def _run(plan: Plan) -> str:
     d, count = plan.deployment, plan.replicas + plan.spare_replicas
-    replicas = "one replica" if count == 1 else f"{count} replicas"
-    spare = f" ({plan.spare_replicas} spare)" if plan.spare_replicas else ""
     verb = "Buy" if plan.path == "own" else f"Rent at {plan.provider} ({plan.zone})"
     boxes = f"{plan.units} {plan.unit_name if plan.units != 1 else plan.unit_name.removesuffix('s')}"
+    spare = f", {plan.spare_replicas} of them spare" if plan.spare_replicas else ""
+    replicas = "one replica" if count == 1 else f"{count} replicas{spare}, each"
     return (
-        f"{verb} {boxes} and run {d.model.name} in {d.weights.name} as {replicas}{spare} on "
-        f"{d.parallelism.gpus}× {d.gpu.name} each"
+        f"{verb} {boxes} and run {d.model.name} in {d.weights.name}: {replicas} on {d.parallelism.gpus}× {d.gpu.name}"
     )
 
 
@@ -61,12 +84,13 @@ def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
         return ""
     if hosted is None:
         return "No API in the price list serves this model."
+    whose = "The same model" if hosted.same_model else f"No API serves this reading; {hosted.model}"
     usd = hosted.cost.usd_per_month
-    text = f"The same model at {hosted.provider}'s API costs {format_usd(usd.value)} a month"
+    text = f"{whose} at {hosted.provider}'s API costs {format_usd(usd.value)} a month"
     own = plans[0].cost.usd_per_month.value if plans else None
     if own and usd.value:
         ratio = own / usd.value
-        text += f", {ratio:,.0f} times less" if ratio >= 2 else f", {1 / ratio:,.1f} times as much" if ratio < 1 else ""
+        text += f", 1/{ratio:,.3g} of it" if ratio >= 1 else f", {1 / ratio:,.3g} times as much"
     if found.question.scenario.constraints.eu_only:
         text += "; where it processes data is not in the price list"
     return text + "."
@@ -108,7 +132,7 @@ def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:
             threshold=Figure(estimate=blended.estimate, unit=USD_PER_MTOK, source="this plan's cost over its tokens"),
             text=f"An API is the cheaper path below {money(blended)} per million tokens, input and output together.",
         )
-    if len(plans) > 1:
+    if len(plans) > 1 and plans[1].is_robust == best.is_robust:
         second = plans[1]
         first_usd, second_usd = best.cost.usd_per_month.value, second.cost.usd_per_month.value
         if first_usd and second_usd:

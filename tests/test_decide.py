@@ -1,0 +1,394 @@
+"""From a scenario to an answer: laws that every answer keeps, the published facts, and the two readings of one name."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from llmsizer.decide.answer import Plan, Recommendation, RecommendationDoc, Rejection
+from llmsizer.decide.compare import LEAST_TOKENS, _crossover, _volumes, at_volume
+from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.quality import quality_recovery
+from llmsizer.decide.recommend import compare, recommend
+from llmsizer.decide.schema import published_schemas, schema_text
+from llmsizer.decide.study import study, workload_of
+from llmsizer.errors import LlmSizerError, NoEvidenceError, ScenarioError, UnknownNameError
+from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.deployment import Deployment, deployment
+from llmsizer.facts.evidence import load_quality_prior, load_support
+from llmsizer.facts.precision import get_precision
+from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.scenario import Scenario, load_scenario, parse_scenario
+from llmsizer.physics.memory import estimate_memory
+from llmsizer.traffic.meanfield import StepTimes
+
+TODAY = datetime.date(2026, 11, 21)
+CATALOG = default_catalog()
+PROFILES = Path(__file__).parent.parent / "profiles"
+SCENARIOS = sorted((PROFILES / "scenarios").glob("*.toml"))
+
+
+@dataclass(frozen=True)
+class RooflineSteps:
+    """Weights and cache over most of the bandwidth, arithmetic over some of the peak: quick, and checkable by hand."""
+
+    deployment: Deployment
+
+    def decode_step(self, batch: int, context_tokens: float) -> Estimate:
+        d = self.deployment
+        model, gpus = d.model, d.parallelism.gpus
+        params = min(model.total_params, model.active_params * batch) if model.is_moe else model.total_params
+        read = params * d.weights.bytes_per_quantized_weight + batch * model.kv_values(context_tokens) * 2
+        return self._estimate(read / (d.gpu.memory_bytes_per_second * 0.7 * gpus) + 0.004)
+
+    def prefill(self, prompt_tokens: float) -> Estimate:
+        d = self.deployment
+        rate = (d.gpu.flops_16bit_per_second or 1e12) * 0.4 * d.parallelism.gpus
+        return self._estimate(0.02 + 2 * d.model.active_params * prompt_tokens / rate)
+
+    def _estimate(self, seconds: float) -> Estimate:
+        return Estimate(value=seconds, low=seconds * 0.9, high=seconds * 1.1, basis="calibrated")
+
+
+class RooflinePhysics(ModelledPhysics):
+    """Real memory, simple step times."""
+
+    def steps(self, deployment: Deployment) -> StepTimes:
+        return RooflineSteps(deployment)
+
+
+class BlindPhysics(ModelledPhysics):
+    """No evidence for any step time."""
+
+    def steps(self, deployment: Deployment) -> StepTimes:
+        raise NoEvidenceError("nobody measured this")
+
+
+def scenario(text: str = "", *, model: str = "mistral-small-2409", **workload: float) -> Scenario:
+    lines = "\n".join(f"{key} = {value}" for key, value in ({"tokens_per_month": 1e9} | workload).items())
+    return parse_scenario(f'model = "{model}"\nelectricity_area = "DEU"\n{text}\n[workload]\npreset = "chat"\n{lines}')
+
+
+FEW = '[constraints]\ngpus = ["h100-sxm-80", "l40s", "a100-sxm-80", "l4"]\n'
+
+
+def answer(asked: Scenario) -> Recommendation:
+    return recommend(CATALOG.model(asked.model), asked, CATALOG, today=TODAY, physics=RooflinePhysics())
+
+
+@cache
+def answer_to_file(name: str) -> Recommendation:
+    return answer(load_scenario(PROFILES / "scenarios" / f"{name}.toml"))
+
+
+def usd(plan: Plan) -> float:
+    value = plan.cost.usd_per_month.value
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
+def test_every_shipped_scenario_is_answered_in_one_sentence(path: Path) -> None:
+    found = answer_to_file(path.stem)
+    assert found.sentence and "\n" not in found.sentence
+    assert found.plans and found.leaves_out and found.assumptions
+    assert found.reading  # both readings of mistral-small-4 say which they are
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
+def test_plans_are_priced_in_order_and_rejections_say_why_and_what_would_do(path: Path) -> None:
+    found = answer_to_file(path.stem)
+    ranks = [(not plan.is_robust, usd(plan)) for plan in found.plans]
+    assert ranks == sorted(ranks)
+    for plan in found.plans:
+        assert usd(plan) == pytest.approx(sum(part.usd_per_month.value or 0 for part in plan.cost.parts))
+        assert plan.at_peak.verdict == "STABLE"
+        assert plan.fit.used_bytes <= plan.fit.gpu_bytes
+    for rejection in found.rejections:
+        assert rejection.reason and rejection.nearest_fix, rejection
+
+
+def test_no_plan_in_the_eu_is_rented_elsewhere_and_the_api_location_is_called_unknown() -> None:
+    found = answer_to_file("eu-chat")
+    assert {plan.zone for plan in found.plans if plan.path == "rent"} == {"EU"}
+    assert any("jurisdiction" in note for plan in found.plans if plan.path == "rent" for note in plan.notes)
+    assert found.apis and all("not in the price list" in " ".join(api.notes) for api in found.apis)
+    assert not found.sentence.startswith("Call")
+
+
+def test_the_real_reading_is_the_default_and_its_own_api_comes_first() -> None:
+    found = answer_to_file("eu-chat")
+    assert found.model == "mistral-small-4-119b-2603" and "119B" in found.reading
+    assert found.apis[0].same_model and found.apis[0].model == found.model
+    # openrouter's list: 80 M in × (70 % × 0.15 + 30 % × 0.015) + 20 M out × 0.60
+    assert found.apis[0].cost.usd_per_month.value == pytest.approx(80 * (0.7 * 0.15 + 0.3 * 0.015) + 20 * 0.6)
+
+
+def test_the_press_reading_of_22b_says_so_and_where_40_to_50_gb_stops_holding() -> None:
+    found = answer_to_file("eu-chat-22b")
+    assert "22B" in found.reading and "assumed" in found.reading
+    # 22,247,282,688 parameters × 2 bytes = 44.5 GB; (50 GB − 44.4946 GB) / 229,376 bytes a token = 24,001 tokens
+    assert "44.5 GB" in found.memory_note and "40–50 GB up to 24,001 tokens" in found.memory_note
+    assert "fits one H100 SXM5 80GB" in found.memory_note
+    assert not any(api.same_model for api in found.apis)
+    assert "No API serves this reading" in found.sentence
+
+
+def test_the_room_on_one_80_gb_card_is_what_the_memory_account_says() -> None:
+    found = answer_to_file("eu-chat-22b")
+    model, context = CATALOG.model("mistral-small-4-press-22b"), 4300  # the chat preset's longest usual request
+    budget = estimate_memory(deployment(model, CATALOG.gpu("h100-sxm-80"), max_context_tokens=context))
+    assert budget.fits and f"{budget.kv_capacity_tokens:,} tokens" in found.memory_note
+
+
+def test_an_api_is_the_answer_where_it_is_cheaper_and_data_may_go_anywhere() -> None:
+    found = answer_to_file("build-or-buy")
+    assert found.sentence.startswith("Call mistral-small-4-119b-2603 at ")
+
+
+def test_one_card_means_one_card_and_no_api_means_none() -> None:
+    found = answer_to_file("one-card-22b")
+    assert {plan.deployment.parallelism.gpus for plan in found.plans} == {1}
+    assert found.apis == () and "API" not in found.sentence
+
+
+def test_nothing_feasible_still_names_the_closest() -> None:
+    found = answer(scenario("[slo]\ntpot_p95_seconds = 0.0001\n" + FEW + "api = false"))
+    assert found.plans == () and found.best is None
+    assert found.sentence.startswith("Nothing meets everything asked")
+    assert 1 <= len(found.near_misses) <= 3
+    assert "meets it at" in found.near_misses[0].nearest_fix
+
+
+def test_where_nothing_is_known_the_answer_abstains() -> None:
+    asked = scenario(FEW)
+    found = recommend(CATALOG.model(asked.model), asked, CATALOG, today=TODAY, physics=BlindPhysics())
+    assert found.plans == ()
+    kinds = {rejection.kind for rejection in found.rejections}
+    assert "no evidence" in kinds and not any(r.kind == "slo" for r in found.rejections)
+
+
+def test_a_budget_turns_plans_into_rejections_that_name_the_budget_they_need() -> None:
+    every = answer(scenario(FEW))
+    limit = usd(every.plans[2]) + 1
+    found = answer(scenario(FEW + f"max_usd_per_month = {limit}"))
+    assert all(usd(plan) <= limit for plan in found.plans)
+    assert {r.kind for r in found.rejections} >= {"budget"}
+
+
+def test_a_context_beyond_the_model_is_one_rejection() -> None:
+    found = answer(scenario("max_context_tokens = 100000\n" + FEW))
+    assert [r.kind for r in found.rejections] == ["constraint"] and "32,768" in found.rejections[0].reason
+
+
+def test_api_only_asks_for_no_machines() -> None:
+    found = answer(scenario("[constraints]\nown = false\nrent = false", model="mistral-small-4"))
+    assert found.plans == () and found.rejections == () and found.apis
+    assert found.sentence.startswith("Call mistral-small-4-119b-2603")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ('[constraints]\ngpus = ["h100-smx-80"]', UnknownNameError, "did you mean h100-sxm-80"),
+        ('[constraints]\nexclude_gpus = ["abacus"]', UnknownNameError, "no GPU named"),
+        ("max_context_tokens = 10", ScenarioError, "less than a mean request"),
+        ("[assumptions]\npuee = 1", ScenarioError, "did you mean pue"),
+    ],
+)
+def test_names_and_numbers_that_cannot_be_meant_are_refused(text: str, error: type[LlmSizerError], says: str) -> None:
+    with pytest.raises(error, match=says):
+        answer(scenario(text))
+
+
+def test_a_format_below_the_quality_floor_is_out_with_the_evidence() -> None:
+    found = answer(scenario("[slo]\nquality_floor = 0.995\n" + FEW))
+    (refused,) = [r for r in found.rejections if r.kind == "quality"]
+    assert "int4" in refused.candidate and "models" in refused.reason and "quality_floor" in refused.nearest_fix
+    assert all(plan.deployment.weights.name != "int4" for plan in found.plans)
+
+
+def test_a_format_nobody_evaluated_is_not_planned_with() -> None:
+    found = answer(scenario(FEW + 'precisions = ["mxfp4", "bf16"]'))
+    assert any(r.kind == "no evidence" and "mxfp4" in r.candidate for r in found.rejections)
+    assert {plan.deployment.weights.name for plan in found.plans} == {"bf16"}
+
+
+def test_what_was_measured_here_comes_before_the_prior() -> None:
+    prior, model = load_quality_prior(), CATALOG.model("mistral-small-2409")
+    int4 = get_precision("int4")
+    record = QualityRecord(
+        model=model.name,
+        variant="int4",
+        precision="int4",
+        engine="e",
+        dataset="d",
+        documents=9,
+        tokens=9,
+        perplexity=5.5,
+        perplexity_standard_error=0.1,
+        perplexity_ratio=1.1,
+        perplexity_ratio_low=1.05,
+        perplexity_ratio_high=1.25,
+    )
+    seen = quality_recovery(model, int4, prior, [record])
+    assert seen.value == pytest.approx(1 / 1.1) and seen.basis == "measured"
+    assert seen.low == pytest.approx(0.8) and seen.high == pytest.approx(1 / 1.05)
+    assert quality_recovery(model, int4, prior, []).basis == "published"
+    assert quality_recovery(model, get_precision("bf16"), prior, []).value == 1
+    native = replace(model, native_weights="fp8")
+    assert quality_recovery(native, get_precision("fp8"), prior, []).value == 1
+
+
+def test_published_medians_stand_in_the_usual_order() -> None:
+    prior = load_quality_prior()
+    median = {name: figure.value or 0 for name, figure in prior.items()}
+    assert median["int4"] < median["fp8"] < 1 and median["int4"] < median["int8"] < 1
+    assert all(
+        (f.low or 0) <= (f.value or 0) <= (f.high or 0) and "models" in f.estimate.reason for f in prior.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "gpu", "runs"),
+    [
+        ("fp8", "h100-sxm-80", True),
+        ("fp8", "a100-sxm-80", True),  # weight-only
+        ("fp8", "t4", False),
+        ("int8", "a100-sxm-80", True),
+        ("int8", "mi300x", False),
+        ("int4", "t4", True),
+        ("bf16", "gaudi3", False),
+        ("gguf-q4_k_m", "rtx-4090", True),
+    ],
+)
+def test_formats_run_where_the_engine_documents_kernels(precision: str, gpu: str, runs: bool) -> None:
+    assert load_support("vllm").runs(get_precision(precision), CATALOG.gpu(gpu)) is runs
+
+
+# comparison -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["eu-chat", "build-or-buy"])
+def test_stairs_never_go_down_and_hold_the_bill_of_their_plan(name: str) -> None:
+    comparison = answer_to_file(name).comparison
+    assert comparison is not None
+    for path in comparison.paths:
+        costs = [step.usd_per_month.value for step in path.steps]
+        assert None not in costs
+        known = [cost for cost in costs if cost is not None]
+        assert all(b >= a * (1 - 1e-9) for a, b in pairwise(known)), path.label
+
+
+def test_the_quick_sum_is_the_bill_in_full() -> None:
+    asked = scenario(FEW)
+    found = study(CATALOG.model(asked.model), asked, CATALOG, today=TODAY, physics=RooflinePhysics())
+    for tokens in (1e8, 3e10, 1e12):
+        workload = at_volume(found.question.workload, tokens)
+        for sized in found.sized[::3]:
+            for path in ("own", "rent"):
+                quick = found.pricer.usd(sized, "own" if path == "own" else "rent", workload.peak_requests_per_second)
+                if quick is not None:
+                    plan = found.pricer.plan(sized, "own" if path == "own" else "rent", workload)
+                    assert quick == pytest.approx(usd(plan), rel=1e-12)
+
+
+def _cross(below: dict[str, float], above: dict[str, float | None]) -> tuple[str, float | None]:
+    """Fixed and per-token costs, crossed."""
+
+    def line(spec: Mapping[str, float | None]):  # type: ignore[no-untyped-def]
+        fixed, each = spec["fixed"], spec["each"]
+        return lambda tokens: None if fixed is None or each is None else fixed + each * tokens
+
+    grid = _volumes(12)
+    prices = {"below": line(below), "above": line(above)}
+    curves = {name: [price(tokens) for tokens in grid] for name, price in prices.items()}
+    crossing = _crossover("below", "above", prices, curves, grid)
+    return crossing.state, crossing.tokens_per_month
+
+
+def test_crossovers_by_hand() -> None:
+    # $0.50 a million against $1,000 a month: equal at 2,000 million
+    state, tokens = _cross({"fixed": 0, "each": 0.5e-6}, {"fixed": 1000, "each": 0})
+    assert state == "reached" and tokens == pytest.approx(2e9, rel=1e-3)
+
+
+def test_not_reached_is_not_the_same_as_not_searched() -> None:
+    assert _cross({"fixed": 0, "each": 1e-10}, {"fixed": 1000, "each": 0}) == ("not reached", None)
+    assert _cross({"fixed": 0, "each": 1e-6}, {"fixed": None, "each": None}) == ("not searched", None)
+    assert _cross({"fixed": 1000, "each": 0}, {"fixed": 0, "each": 0}) == ("reached", LEAST_TOKENS)
+
+
+def test_compare_is_the_comparison_of_the_recommendation() -> None:
+    asked = scenario(FEW)
+    alone = compare(CATALOG.model(asked.model), asked, CATALOG, today=TODAY, physics=RooflinePhysics())
+    whole = answer(asked).comparison
+    assert whole is not None and alone.to_dict() == whole.to_dict()
+
+
+# laws -----------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(1e6, 1e11), st.floats(1.0, 30.0))
+def test_more_tokens_never_cost_less(tokens: float, more: float) -> None:
+    few = answer(scenario(FEW, tokens_per_month=tokens)).best
+    many = answer(scenario(FEW, tokens_per_month=tokens * more)).best
+    assert few is not None and many is not None
+    assert usd(many) >= usd(few) * (1 - 1e-9)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.floats(0.02, 0.2), st.floats(1.0, 4.0))
+def test_a_looser_slo_never_costs_more(tpot: float, looser: float) -> None:
+    tight = answer(scenario(f"[slo]\ntpot_p95_seconds = {tpot}\n" + FEW)).best
+    loose = answer(scenario(f"[slo]\ntpot_p95_seconds = {tpot * looser}\n" + FEW)).best
+    if tight is not None and tight.is_robust:
+        assert loose is not None and usd(loose) <= usd(tight) * (1 + 1e-3)
+
+
+# documents ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
+def test_the_result_as_json_keeps_to_the_published_schema(path: Path) -> None:
+    document = json.loads(json.dumps(answer_to_file(path.stem).to_dict(), allow_nan=False))
+    TypeAdapter(RecommendationDoc).validate_python(document)
+
+
+def test_published_schemas_are_current() -> None:
+    for name, schema in published_schemas().items():
+        text = (PROFILES / "schema" / name).read_text(encoding="utf-8")
+        assert text == schema_text(schema), f"{name} is old: run llmsizer.decide.schema.write_schemas"
+
+
+def test_every_number_in_a_plan_says_how_it_is_known() -> None:
+    best = answer_to_file("eu-chat").to_dict()["plans"][0]
+    for part in best["cost"]["parts"]:
+        figure = part["usd_per_month"]
+        assert figure["basis"] and figure["source"] and figure["as_of"] and part["how"]
+    assert best["capacity"]["requests_per_second"]["low"] is not None
+    assert best["quality_recovery"]["reason"]
+
+
+def test_rejections_are_distinct() -> None:
+    rejections = answer_to_file("eu-chat").rejections
+    assert len({(r.candidate, r.reason) for r in rejections}) == len(rejections)
+    assert all(isinstance(r, Rejection) for r in rejections)
+
+
+def test_a_workload_is_the_preset_scaled_to_the_tokens() -> None:
+    workload = workload_of(load_scenario(PROFILES / "scenarios" / "eu-chat.toml"), CATALOG)
+    assert workload.name == "chat"
+    assert workload.input_tokens_per_month + workload.output_tokens_per_month == pytest.approx(100e6)
