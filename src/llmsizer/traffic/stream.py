@@ -1,0 +1,206 @@
+"""Requests without end: arrivals, lengths, caching and conversations put together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsizer.errors import InputError
+from llmsizer.facts.workload import Workload
+from llmsizer.traffic.arrivals import Arrivals
+from llmsizer.traffic.lengths import Length, length
+from llmsizer.traffic.requests import Requests
+
+Number = TypeVar("Number", np.int64, np.float64)
+
+CONVERSATION_GROUPS = 1 << 16  # conversations are told apart by number modulo this many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Turns of one conversation: each prompt holds everything said before, which a prefix cache may still have.
+
+    The number of turns is geometric. A turn comes ``pause_seconds`` (exponential, mean) after the one before: reading,
+    thinking and the answer's own time together, so that demand does not depend on how fast the server is.
+    """
+
+    mean_turns: float
+    pause_seconds: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.mean_turns <= 1000 or not 0 < self.pause_seconds < math.inf:
+            raise InputError(
+                f"{self.mean_turns} turns with {self.pause_seconds} s between them; give 1 or more, above 0 s"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """A demand that can be simulated for any duration; ``arrivals`` counts requests, conversations' turns included.
+
+    A request's prompt is ``shared_prefix_tokens`` (instructions, documents that all share) and then ``prompt``. Its
+    prefix is in the cache with ``prefix_hit_rate``; ``cached_prompt_fraction`` is instead a share of every prompt.
+    ``reasoning`` tokens are produced before the answer and count as output. In a ``conversation`` all that was said
+    before is in the cache of the replica that served it, until newer tokens push it out; nothing is there at its first
+    turn.
+    """
+
+    arrivals: Arrivals
+    prompt: Length
+    output: Length
+    context_tokens: int
+    reasoning: Length | None = None
+    shared_prefix_tokens: int = 0
+    prefix_hit_rate: float = 1.0
+    cached_prompt_fraction: float = 0.0
+    conversation: Conversation | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prefix_hit_rate <= 1 or not 0 <= self.cached_prompt_fraction < 1:
+            raise InputError("a prefix hit rate lies from 0 to 1, a cached share of the prompt from 0 to below 1")
+        if self.shared_prefix_tokens < 0:
+            raise InputError(f"shared_prefix_tokens = {self.shared_prefix_tokens}; give 0 or more")
+        longest = self.shared_prefix_tokens + self.prompt.longest_tokens + self.longest_output_tokens
+        if longest > self.context_tokens:
+            raise InputError(
+                f"the longest prompt and output come to {longest:,} tokens, the context is {self.context_tokens:,}; "
+                "shorten them or allow a longer context"
+            )
+
+    @property
+    def longest_output_tokens(self) -> int:
+        return self.output.longest_tokens + (self.reasoning.longest_tokens if self.reasoning else 0)
+
+    @property
+    def prefix_groups(self) -> int:
+        return CONVERSATION_GROUPS if self.conversation else 0
+
+    @property
+    def longest_prompt_tokens(self) -> int:
+        if self.conversation:
+            return self.context_tokens - self.longest_output_tokens
+        return self.shared_prefix_tokens + self.prompt.longest_tokens
+
+    def at_rate(self, requests_per_second: float) -> Stream:
+        """The same demand at another average rate."""
+        return replace(self, arrivals=replace(self.arrivals, requests_per_second=requests_per_second))
+
+    def stretches(self, duration_seconds: float, seed: int) -> Iterator[Requests]:
+        """Requests in order of arrival up to the duration; the same for the same seed."""
+        times_seed, lengths_seed = np.random.SeedSequence(seed).spawn(2)
+        times, rng = (
+            np.random.Generator(np.random.SFC64(times_seed)),
+            np.random.Generator(np.random.SFC64(lengths_seed)),
+        )
+        if self.conversation:
+            yield from self._turns(self.conversation, duration_seconds, times, rng)
+            return
+        for arrivals in self.arrivals.stretches(duration_seconds, times):
+            yield self._single(arrivals, rng)
+
+    def _single(self, arrivals: NDArray[np.float64], rng: np.random.Generator) -> Requests:
+        size = arrivals.size
+        prompts = self.prompt.draw(size, rng)
+        prompts = prompts + np.int32(self.shared_prefix_tokens) if self.shared_prefix_tokens else prompts
+        outputs = self._outputs(size, rng)
+        cached = np.empty(0, dtype=np.int32)
+        if self.shared_prefix_tokens:
+            hit = rng.random(size) < self.prefix_hit_rate
+            cached = np.where(hit, np.int32(self.shared_prefix_tokens), np.int32(0))
+        elif self.cached_prompt_fraction:
+            cached = (prompts * self.cached_prompt_fraction).astype(np.int32)
+        return Requests(arrival_seconds=arrivals, prompt_tokens=prompts, output_tokens=outputs, cached_tokens=cached)
+
+    def _outputs(self, size: int, rng: np.random.Generator) -> NDArray[np.int32]:
+        outputs = self.output.draw(size, rng)
+        return outputs + self.reasoning.draw(size, rng) if self.reasoning else outputs
+
+    def _turns(
+        self, how: Conversation, duration_seconds: float, times: np.random.Generator, rng: np.random.Generator
+    ) -> Iterator[Requests]:
+        """Conversations begin as the arrivals do, but fewer; their later turns wait until their time comes."""
+        starts = replace(self.arrivals, requests_per_second=self.arrivals.requests_per_second / how.mean_turns)
+        pending, begun = _NOTHING, 0
+        for arrivals in starts.stretches(duration_seconds, times):
+            pending = _join(pending, self._conversations(how, arrivals, begun, rng))
+            begun += arrivals.size
+            due = int(np.searchsorted(pending.arrival_seconds, arrivals[-1], side="right"))
+            yield pending.part(slice(0, due))
+            pending = pending.part(slice(due, None))
+        due = int(np.searchsorted(pending.arrival_seconds, duration_seconds))
+        if due:
+            yield pending.part(slice(0, due))
+
+    def _conversations(
+        self, how: Conversation, starts: NDArray[np.float64], begun: int, rng: np.random.Generator
+    ) -> Requests:
+        """Every turn of conversations that start at the given times, in order of time."""
+        turns = rng.geometric(1.0 / how.mean_turns, starts.size)
+        first = np.cumsum(turns) - turns  # row of each conversation's first turn
+        size = int(turns.sum())
+        new_prompts, outputs = self.prompt.draw(size, rng), self._outputs(size, rng)
+        pauses = rng.standard_exponential(size) * how.pause_seconds
+        pauses[first] = 0.0
+        said = _running_sum((new_prompts + outputs).astype(np.int64), first, turns)
+        prompts = self.shared_prefix_tokens + said - outputs
+        before = prompts - new_prompts
+        before[first] = 0
+        arrivals = np.repeat(starts, turns) + _running_sum(pauses, first, turns)
+        groups = np.repeat((begun + np.arange(starts.size)) % CONVERSATION_GROUPS, turns)
+        # A conversation that has outgrown the context ends.
+        fits = prompts <= self.longest_prompt_tokens
+        order = np.argsort(arrivals[fits], kind="stable")
+        return Requests(
+            arrival_seconds=arrivals[fits][order],
+            prompt_tokens=prompts[fits][order].astype(np.int32),
+            output_tokens=outputs[fits][order],
+            cached_tokens=before[fits][order].astype(np.int32),
+            groups=groups[fits][order].astype(np.int32),
+        )
+
+
+_NOTHING = Requests(
+    arrival_seconds=np.empty(0), prompt_tokens=np.empty(0, dtype=np.int32), output_tokens=np.empty(0, dtype=np.int32)
+)
+
+
+def _join(earlier: Requests, later: Requests) -> Requests:
+    """Both, in order of arrival."""
+    if not len(earlier):
+        return later
+    arrivals = np.concatenate([earlier.arrival_seconds, later.arrival_seconds])
+    order = np.argsort(arrivals, kind="stable")
+    return Requests(
+        arrival_seconds=arrivals[order],
+        prompt_tokens=np.concatenate([earlier.prompt_tokens, later.prompt_tokens])[order],
+        output_tokens=np.concatenate([earlier.output_tokens, later.output_tokens])[order],
+        cached_tokens=np.concatenate([earlier.cached_tokens, later.cached_tokens])[order],
+        groups=np.concatenate([earlier.groups, later.groups])[order],
+    )
+
+
+def _running_sum(values: NDArray[Number], first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[Number]:
+    """Sums that start anew at each ``first``."""
+    total = np.cumsum(values)
+    return total - np.repeat(total[first] - values[first], counts)
+
+
+def stream_of(workload: Workload, *, context_tokens: int | None = None, gap_cv: float = 1.0) -> Stream:
+    """A workload as it is written in a scenario: Poisson arrivals at its average rate, lognormal where it names tails.
+
+    Without a context, four times the workload's usual context is allowed for the lengths' tails.
+    """
+    context = context_tokens or 4 * workload.context_tokens
+    longest_output = max(workload.output_tokens_p95 or workload.output_tokens, context // 4)
+    return Stream(
+        arrivals=Arrivals(requests_per_second=workload.requests_per_second, gap_cv=gap_cv),
+        prompt=length(workload.prompt_tokens, workload.prompt_tokens_p95, context - longest_output),
+        output=length(workload.output_tokens, workload.output_tokens_p95, longest_output),
+        context_tokens=context,
+        cached_prompt_fraction=workload.cached_prompt_fraction,
+    )
