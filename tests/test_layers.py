@@ -11,26 +11,39 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "llmsizer"
 
 # A folder may import itself and the folders named here.
-MAY_IMPORT: dict[str, set[str]] = {
-    "units": set(),
-    "errors": set(),
-    "progress": set(),
-    "files": {"errors"},
-    "installed": {"errors"},
-    "gguf_graph": {"errors", "installed"},
-    "facts": {"units", "errors"},
-    "physics": {"units", "errors", "facts"},
-    "traffic": {"units", "errors", "facts", "physics"},
-    "money": {"units", "errors", "facts", "physics", "traffic"},
-    "decide": {"units", "errors", "facts", "physics", "traffic", "money"},
-    "profile": {"units", "errors", "progress", "files", "installed", "gguf_graph", "facts", "physics"},
-    "quantize": {"units", "errors", "progress", "files", "installed", "gguf_graph", "facts", "physics"},
-    "reference_model": {"units", "errors", "progress", "files", "installed", "facts"},
-    "deliver": {"units", "errors", "facts", "physics", "traffic", "money", "decide"},
+BASE = {"units", "errors", "version", "progress", "files", "installed", "gguf_graph"}
+ABOVE: dict[str, set[str]] = {
+    **{module: set() for module in BASE},
+    "facts": set(),
+    "physics": {"facts"},
+    "traffic": {"facts", "physics"},
+    "money": {"facts", "physics", "traffic"},
+    "decide": {"facts", "physics", "traffic", "money"},
+    "profile": {"facts", "physics"},
+    "quantize": {"facts", "physics"},
+    "reference_model": {"facts"},
+    "deliver": {"facts", "physics", "traffic", "money", "decide"},
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything
-HEAVY = {"torch", "transformers", "streamlit", "plotly", "ray", "openvino", "openvino_genai", "nncf", "safetensors",
-         "tokenizers", "huggingface_hub", "psutil", "llmcompressor", "datasets", "gguf", "scipy", "pandas"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "streamlit",
+    "plotly",
+    "ray",
+    "openvino",
+    "openvino_genai",
+    "nncf",
+    "safetensors",
+    "tokenizers",
+    "huggingface_hub",
+    "psutil",
+    "llmcompressor",
+    "datasets",
+    "gguf",
+    "scipy",
+    "pandas",
+}
 NETWORK = {"urllib", "http", "socket", "requests", "httpx", "aiohttp", "huggingface_hub"}
 NETWORK_ALLOWED = {"facts/hub.py"}
 
@@ -62,7 +75,7 @@ def test_a_folder_imports_only_what_stands_above_it(path: Path) -> None:
     folder = folder_of(path)
     if folder in TOP or folder.startswith("cli"):
         return
-    allowed = MAY_IMPORT[folder] | {folder, "__init__"}
+    allowed = ABOVE[folder] | BASE | {folder}
     for name in imports_of(path):
         if name.startswith("llmsizer."):
             assert name.split(".")[1] in allowed, f"{folder} must not import {name}"
@@ -83,8 +96,10 @@ def test_only_the_edge_touches_the_network(path: Path) -> None:
 
 
 def test_the_import_graph_has_no_circle() -> None:
-    names = {".".join(("llmsizer", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
-             for p in modules()}
+    names = {
+        ".".join(("llmsizer", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
+        for p in modules()
+    }
     graph = {name: {i for i in imports_of(path) if i in names and i != name} for name, path in names.items()}
     done: set[str] = set()
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 from llmsizer.cli.arguments import OneLineParser
 from llmsizer.errors import LlmSizerError
+from llmsizer.version import __version__
 
 __all__ = ["build_parser", "main"]
 
 
 def build_parser() -> OneLineParser:
     """The whole parser; each command module adds its own subcommands."""
-    from llmsizer import __version__
     from llmsizer.cli import catalog, demo, measuring, planning, serving
 
     parser = OneLineParser(

@@ -117,7 +117,7 @@ def _list_workloads(catalog: Catalog, _: argparse.Namespace) -> Listing:
         )
 
     headers = ("workload", "prompt", "output", "p95 prompt / output", "cached", "peak", "basis")
-    return [catalog.workload(name) for name in catalog.workload_names()], headers, row, "starting points: override them"
+    return [catalog.workload(name) for name in catalog.workload_names], headers, row, "starting points: override them"
 
 
 _LISTS: dict[str, Callable[[Catalog, argparse.Namespace], Listing]] = {
@@ -141,7 +141,7 @@ def _show(arguments: argparse.Namespace) -> int:
         found = [(entry, *rows_of(entry)) for entry in entries]
         break
     if not found:
-        known = [*catalog.model_names(), *catalog.gpu_names(), *catalog.workload_names()]
+        known = [*catalog.model_names, *catalog.gpu_names, *catalog.workload_names]
         raise UnknownNameError("model, GPU or workload", name, known)
     if arguments.json:
         print_json([entry for entry, _, _ in found] if len(found) > 1 else found[0][0])

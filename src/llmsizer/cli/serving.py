@@ -32,9 +32,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 def dashboard_file() -> Path:
     """``app.py`` of the dashboard: packaged, or beside the sources. Raises InputError."""
-    import llmsizer
-
-    package = Path(llmsizer.__file__).parent
+    package = Path(__file__).parent.parent
     for folder in (package / "_dashboards", package.parent.parent / "dashboards"):
         if (folder / "app.py").is_file():
             return folder / "app.py"

@@ -13,7 +13,6 @@ from string import Template
 
 from pydantic import BaseModel
 
-import llmsizer
 from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import sections
 from llmsizer.deliver.escaping import escape
@@ -21,6 +20,7 @@ from llmsizer.deliver.residuals import CalibrationSummary
 from llmsizer.errors import InputError
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.money.comparison import Comparison
+from llmsizer.version import __version__
 
 REPORT_NAME = "report.html"
 
@@ -83,7 +83,7 @@ def render_report(
         )
     )
     return Template(_part("report.html")).substitute(
-        version=escape(llmsizer.__version__),
+        version=escape(__version__),
         title=escape(f"{recommendation.scenario}: which hardware, which precision, own, rent or API"),
         style=_part("report.css"),
         body=body,
@@ -111,7 +111,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _footer(recommendation: Recommendation, scenario: BaseModel | None, written_on: str) -> str:
-    facts = [f"llmsizer {llmsizer.__version__}", f"prices judged on {recommendation.priced_on}"]
+    facts = [f"llmsizer {__version__}", f"prices judged on {recommendation.priced_on}"]
     if written_on:
         facts.append(f"written on {written_on}")
     if scenario is not None:

@@ -30,7 +30,9 @@ def load_assumptions(
             figures[name] = figure
     for name, value in overrides.items():
         if name not in figures:
-            raise ScenarioError(f"assumptions.{name}: no such assumption; {suggest(nearest_names(name, figures))}")
+            raise ScenarioError(
+                f"assumptions.{name}: no such assumption; {suggest(nearest_names(name, figures), sorted(figures))}"
+            )
         figures[name] = _overridden(name, value, figures[name].unit, today)
     return figures
 
