@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_MAKERS = re.compile(r"\b(nvidia|amd|intel|geforce|instinct|radeon|quadro|gpu)\b")
+_MAKERS = re.compile(r"\b(nvidia|amd|intel|geforce|instinct|radeon|quadro|tesla|apple|gpu)\b")
 _SIZE = re.compile(r"(\d+)\s*gi?b\b")
 
 
