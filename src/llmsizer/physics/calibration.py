@@ -1,0 +1,222 @@
+"""Fit coefficients and effects to measured rows; keep them as files with names, units, ranges and sources.
+
+1. Coefficients: Levenberg–Marquardt on a Huber loss of log residuals with log-normal priors (Huber 1964).
+2. Coefficients and effects together: the problem linear around that point, solved by iteratively reweighted ridge. The
+   same linear problem without a fold's rows gives the cross-validated residuals that intervals are made of.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmsizer.facts.aliases import Names
+from llmsizer.physics.cases import Floats, Words
+from llmsizer.physics.coefficients import Coefficients
+from llmsizer.physics.effects import Design, Effects, Features, design, features
+from llmsizer.physics.intervals import Band, Bands, bands_of
+from llmsizer.physics.loads import LoadTimes, load_times
+from llmsizer.physics.observations import Observations, observe
+from llmsizer.physics.rows import Row
+from llmsizer.physics.steps import StepModel
+from llmsizer.physics.store import StoredCalibration
+
+NOISE = 0.20  # log-seconds scatter of one group's residuals that the fit does not try to explain
+HUBER = 0.25  # log residual beyond which a row counts linearly
+_STEP = 1e-3
+_LONGEST_MOVE = 0.5  # of a log coefficient in one iteration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linearised:
+    """The whole problem linear around fitted coefficients: residual ≈ start − matrix·z, z standard normal a priori."""
+
+    names: tuple[str, ...]  # coefficients, then effects
+    matrix: Floats
+    start: Floats  # residual at the prior mean
+    weight: Floats
+
+
+def residual_jacobian(model: StepModel, seen: Observations, logs: Floats, at: Floats) -> Floats:
+    """Change of each residual per unit of each log coefficient, by forward difference."""
+    out: Floats = np.empty((len(seen), len(logs)), dtype=np.float64)
+    for i in range(len(logs)):
+        moved = logs.copy()
+        moved[i] += _STEP
+        model.set_logs(moved)
+        out[:, i] = (seen.residuals(load_times(model)) - at) / _STEP
+    return out
+
+
+def fit_coefficients(start: Coefficients, seen: Observations, *, iterations: int = 8) -> Coefficients:
+    """The coefficients that explain the rows best without leaving their priors."""
+    model = StepModel(seen.cases, start)
+    prior, sd, weight = start.prior_logs, start.prior_log_sds, seen.weight
+    logs, damping = start.logs, 1e-2
+
+    def loss(residual: Floats, point: Floats) -> float:
+        size = np.abs(residual)
+        huber = np.where(size < HUBER, size**2 / 2, HUBER * (size - HUBER / 2)) / NOISE**2
+        return float((weight * huber).sum() + 0.5 * (((point - prior) / sd) ** 2).sum())
+
+    residual = _residuals(model, seen, logs)
+    best = loss(residual, logs)
+    for _ in range(iterations):
+        jacobian = residual_jacobian(model, seen, logs, residual)
+        robust = weight * _huber_weight(residual) / NOISE**2
+        curvature = jacobian.T @ (jacobian * robust[:, None]) + np.diag(1 / sd**2)
+        slope = -(jacobian.T @ (robust * residual)) - (logs - prior) / sd**2
+        before = best
+        for _ in range(6):
+            move = np.linalg.solve(curvature + damping * np.diag(np.diag(curvature)), slope)
+            tried = logs + np.clip(move, -_LONGEST_MOVE, _LONGEST_MOVE)
+            tried_residual = _residuals(model, seen, tried)
+            if (found := loss(tried_residual, tried)) < best:
+                logs, residual, best, damping = tried, tried_residual, found, damping / 4
+                break
+            damping *= 5
+        if before - best < 1e-3 * before:
+            break
+    return with_logs(start, logs)
+
+
+def with_logs(coefficients: Coefficients, logs: Floats) -> Coefficients:
+    """The same coefficients at other values, kept inside their plausible ranges."""
+    values = np.exp(logs)
+    return Coefficients(
+        replace(c, value=float(np.clip(v, c.low, c.high))) for c, v in zip(coefficients.items, values, strict=True)
+    )
+
+
+def _residuals(model: StepModel, seen: Observations, logs: Floats) -> Floats:
+    model.set_logs(logs)
+    return seen.residuals(load_times(model))
+
+
+def _huber_weight(residual: Floats) -> Floats:
+    return np.minimum(1.0, HUBER / np.maximum(np.abs(residual), 1e-9))
+
+
+def observation_features(seen: Observations, times: LoadTimes) -> Features:
+    return features(seen.cases.take(seen.row), seen.target, times.batch[seen.row])
+
+
+def linearise(coefficients: Coefficients, seen: Observations) -> tuple[Linearised, Design]:
+    """The linear problem around ``coefficients`` with all effects as columns."""
+    model = StepModel(seen.cases, coefficients)
+    logs = coefficients.logs
+    times = load_times(model)
+    residual = seen.residuals(times)
+    jacobian = residual_jacobian(model, seen, logs, residual)
+    columns = design(observation_features(seen, times), seen.group)
+    matrix = np.concatenate([-jacobian * coefficients.prior_log_sds, columns.matrix], axis=1)
+    start = residual + jacobian @ (coefficients.prior_logs - logs)
+    names = (*coefficients.position, *columns.names)
+    return Linearised(names=names, matrix=matrix, start=start, weight=seen.weight), columns
+
+
+def solve(problem: Linearised, *, rounds: int = 6) -> tuple[Floats, Floats]:
+    """Standardised solution and the final robust weights."""
+    solution: Floats = np.zeros(problem.matrix.shape[1], dtype=np.float64)
+    robust = problem.weight / NOISE**2
+    for _ in range(rounds):
+        residual = problem.start - problem.matrix @ solution
+        robust = problem.weight * _huber_weight(residual) / NOISE**2
+        gram = problem.matrix.T @ (problem.matrix * robust[:, None])
+        solution = np.linalg.solve(gram + np.eye(len(gram)), problem.matrix.T @ (robust * problem.start))
+    return solution, robust
+
+
+def cross_validated_residuals(problem: Linearised, robust: Floats, folds: Words) -> Floats:
+    """Residual of every observation when its fold is left out.
+
+    The normal equations without a fold are those of all rows minus the fold's own share.
+    """
+    scaled = problem.matrix * robust[:, None]
+    gram = problem.matrix.T @ scaled + np.eye(problem.matrix.shape[1])
+    right = scaled.T @ problem.start
+    out = np.empty(len(problem.start))
+    for fold in np.unique(folds):
+        held = folds == fold
+        part = problem.matrix[held]
+        without = np.linalg.solve(gram - part.T @ scaled[held], right - scaled[held].T @ problem.start[held])
+        out[held] = problem.start[held] - part @ without
+    return out
+
+
+def fold_labels(seen: Observations, how: str, *, group_folds: int = 20) -> Words:
+    """Folds: ``group`` (groups dealt into folds), ``gpu``, ``model`` (architecture), ``engine`` or ``source``."""
+    cases = seen.cases.take(seen.row)
+    if how == "group":
+        return np.array([f"{zlib.crc32(str(g).encode()) % group_folds}" for g in seen.group], dtype=np.str_)
+    if how == "source":
+        return seen.source
+    return cases.text({"gpu": "gpu", "model": "architecture", "engine": "engine"}[how])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A calibration with the out-of-fold residuals (log measured/predicted seconds) that its bands come from."""
+
+    stored: StoredCalibration
+    seen: Observations
+    problem: Linearised
+    robust: Floats
+    residuals: dict[str, Floats]
+
+
+def fit(
+    rows: Sequence[Row],
+    names: Names,
+    start: Coefficients,
+    *,
+    iterations: int = 8,
+    folds: Sequence[str] = ("group", "gpu", "model"),
+) -> Fitted:
+    """Coefficients, effects and bands from measured rows, with their cross-validated residuals."""
+    seen = observe(rows, names)
+    fitted = fit_coefficients(start, seen, iterations=iterations)
+    problem, _ = linearise(fitted, seen)
+    solution, robust = solve(problem)
+    count = len(fitted)
+    logs = fitted.prior_logs + fitted.prior_log_sds * solution[:count]
+    moved = (np.abs(problem.matrix[:, :count]) / fitted.prior_log_sds * 0.1 >= 0.01).sum(axis=0)
+    coefficients = Coefficients(
+        replace(c, rows=int(n)) for c, n in zip(with_logs(fitted, logs).items, moved, strict=True)
+    )
+    values = dict(zip(problem.names[count:], solution[count:].tolist(), strict=True))
+    residuals = {how: cross_validated_residuals(problem, robust, fold_labels(seen, how)) for how in folds}
+    stored = StoredCalibration(
+        coefficients=coefficients,
+        effects=Effects(values),
+        bands=_bands(seen, residuals),
+        seen_gpus=_seen(seen, "gpu"),
+        seen_families=_seen(seen, "family"),
+        seen_architectures=_seen(seen, "architecture") - {"generic"},
+        seen_engines=_seen(seen, "engine"),
+    )
+    return Fitted(stored=stored, seen=seen, problem=problem, robust=robust, residuals=residuals)
+
+
+def _seen(seen: Observations, text: str) -> frozenset[str]:
+    return frozenset(str(word) for word in np.unique(seen.cases.take(seen.row).text(text)))
+
+
+def _bands(seen: Observations, residuals: dict[str, Floats]) -> Bands:
+    """Bands by distance; where GPU and model are both unseen, the wider of the two on each side."""
+    by_distance = {
+        distance: residuals[how]
+        for distance, how in (("seen", "group"), ("gpu unseen", "gpu"), ("model unseen", "model"))
+        if how in residuals
+    }
+    found = bands_of(by_distance, seen.target, seen.weight).bands
+    for key in [k for k in found if k.endswith("|gpu unseen")]:
+        target = key.split("|", maxsplit=1)[0]
+        gpu, model = found[key], found.get(f"{target}|model unseen", found[key])
+        found[f"{target}|both unseen"] = Band(
+            1.1 * min(gpu.low, model.low), 1.1 * max(gpu.high, model.high), min(gpu.rows, model.rows)
+        )
+    return Bands(found)

@@ -1,0 +1,88 @@
+"""Physics and effects put together: calibrated seconds of every metric with their band."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsizer.physics.cases import Cases, Floats, Words
+from llmsizer.physics.effects import Effects, features
+from llmsizer.physics.intervals import DISTANCES
+from llmsizer.physics.loads import LoadTimes, load_times
+from llmsizer.physics.steps import StepModel
+from llmsizer.physics.store import StoredCalibration
+
+METRICS = ("throughput", "ttft", "tpot", "e2e")
+
+# Which kind of evidence corrects which metric, by load; e2e under load follows from TTFT and TPOT.
+TARGET_OF: Mapping[str, Mapping[str, str]] = {
+    "single-stream": {"throughput": "single", "ttft": "ttft", "tpot": "lone-tpot", "e2e": "single"},
+    "single-batch-static": {"throughput": "static", "ttft": "ttft", "tpot": "lone-tpot", "e2e": "static"},
+    "concurrency": {"throughput": "load-throughput", "ttft": "load-ttft", "tpot": "load-tpot", "e2e": "load-tpot"},
+    "request_rate": {"throughput": "load-throughput", "ttft": "load-ttft", "tpot": "load-tpot", "e2e": "load-tpot"},
+    "offline-max-throughput": {
+        "throughput": "offline",
+        "ttft": "offline-ttft",
+        "tpot": "offline-tpot",
+        "e2e": "offline-tpot",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrected:
+    """Calibrated values: seconds, and output tokens per second; each with its 90 % limits."""
+
+    value: Mapping[str, Floats]
+    low: Mapping[str, Floats]
+    high: Mapping[str, Floats]
+    times: LoadTimes
+    distance: Words
+
+
+def distances(cases: Cases, calibration: StoredCalibration) -> Words:
+    """How far each case lies from the evidence, as a member of ``DISTANCES``."""
+    gpu_unseen = ~np.isin(cases.text("gpu"), sorted(calibration.seen_gpus))
+    model_unseen = ~np.isin(cases.text("architecture"), sorted(calibration.seen_architectures))
+    return np.array(DISTANCES)[gpu_unseen.astype(int) + 2 * model_unseen.astype(int)]
+
+
+def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | None = None) -> Corrected:
+    """Predict every metric of every case."""
+    times = load_times(StepModel(cases, calibration.coefficients))
+    distance = distances(cases, calibration)
+    wide = np.ones(len(cases)) if widening is None else widening
+    raw = {
+        "throughput": times.output_tokens_per_second,
+        "ttft": times.ttft_seconds,
+        "tpot": times.tpot_seconds,
+        "e2e": times.e2e_seconds,
+    }
+    value: dict[str, Floats] = {}
+    low: dict[str, Floats] = {}
+    high: dict[str, Floats] = {}
+    for metric in METRICS:
+        target = np.array([TARGET_OF[str(load)][metric] for load in cases.text("load")], dtype=np.str_)
+        shift = calibrated_shift(calibration.effects, cases, target, times.batch)
+        below, above = calibration.bands.limits(target, distance)
+        sign = -1.0 if metric == "throughput" else 1.0
+        value[metric] = raw[metric] * np.exp(sign * shift)
+        first, second = value[metric] * np.exp(sign * below * wide), value[metric] * np.exp(sign * above * wide)
+        low[metric], high[metric] = np.minimum(first, second), np.maximum(first, second)
+    _end_to_end(cases, value, low, high)
+    return Corrected(value=value, low=low, high=high, times=times, distance=distance)
+
+
+def calibrated_shift(effects: Effects, cases: Cases, target: Words, batch: Floats) -> Floats:
+    """Log seconds that effects add."""
+    return effects.correction(features(cases, target, batch))
+
+
+def _end_to_end(cases: Cases, value: dict[str, Floats], low: dict[str, Floats], high: dict[str, Floats]) -> None:
+    """Under load a request takes its TTFT and then its tokens; limits add as if both ends came together."""
+    lone = np.isin(cases.text("load"), ["single-stream", "single-batch-static"])
+    gaps = np.maximum(cases["output_tokens"] - 1, 0)
+    for part in (value, low, high):
+        part["e2e"] = np.where(lone, part["e2e"], part["ttft"] + gaps * part["tpot"])

@@ -1,0 +1,177 @@
+"""What formulas leave over, pooled by engine, architecture, GPU, format and regime.
+
+The log residual of a prediction is a sum of named effects, each shrunk towards zero by as much as its block's spread
+says (a hierarchical model with fixed spreads: Gelman & Hill 2007). A class without evidence has effect zero, so an
+unseen GPU gets its family's and engine's effects and the physics of its own data sheet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsizer.physics.cases import Cases, Floats, Words
+from llmsizer.physics.formats import POOLED_ENGINES
+
+Ints = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Effects of one kind: one per combination of ``keys``, times a slope feature, with one spread."""
+
+    keys: tuple[str, ...]
+    spread: float  # standard deviation of the effect in log seconds
+    slope: str = "one"
+
+    @property
+    def name(self) -> str:
+        return "×".join(self.keys) + ("" if self.slope == "one" else f"~{self.slope}")
+
+
+BLOCKS = (
+    Block(("target",), 0.20),
+    Block(("engine",), 0.20),
+    Block(("engine", "target"), 0.20),
+    Block(("version",), 0.15),
+    Block(("version", "target"), 0.15),
+    Block(("family",), 0.10),
+    Block(("family", "engine"), 0.12),
+    Block(("family", "format"), 0.12),
+    Block(("family", "target"), 0.10),
+    Block(("gpu",), 0.10),
+    Block(("gpu", "engine"), 0.12),
+    Block(("gpu", "engine", "target"), 0.08),
+    Block(("gpu", "format"), 0.10),
+    Block(("architecture",), 0.12),
+    Block(("architecture", "engine"), 0.10),
+    Block(("architecture", "gpu"), 0.08),
+    Block(("architecture", "format"), 0.06),
+    Block(("format",), 0.10),
+    Block(("format", "engine"), 0.12),
+    Block(("format", "version"), 0.08),
+    Block(("moe", "engine"), 0.15),
+    Block(("moe", "family"), 0.10),
+    Block(("degree", "engine"), 0.12),
+    Block(("degree", "family"), 0.10),
+    Block(("degree", "gpu"), 0.08),
+    Block(("degree", "architecture"), 0.06),
+    Block(("data", "engine"), 0.20),
+    Block(("stages", "engine"), 0.30),
+    Block(("kv", "engine"), 0.15),
+    Block(("pooled_engine", "target"), 0.20, "batch"),
+    Block(("pooled_engine", "target"), 0.10, "batch_squared"),
+    Block(("format", "phase"), 0.10, "batch"),
+    Block(("family", "phase"), 0.10, "batch"),
+    Block(("moe", "pooled_engine"), 0.10, "batch"),
+    Block(("version", "target"), 0.10, "batch"),
+    Block(("architecture", "phase"), 0.08, "batch"),
+    Block(("gpu", "engine"), 0.10, "batch"),
+    Block(("kv", "engine"), 0.08, "batch"),
+    Block(("pooled_engine", "target"), 0.15, "prompt"),
+    Block(("gpu", "engine"), 0.08, "prompt"),
+    Block(("architecture", "phase"), 0.08, "prompt"),
+    Block(("format", "phase"), 0.08, "prompt"),
+    Block(("kv", "engine"), 0.08, "prompt"),
+    Block(("pooled_engine", "target"), 0.10, "output"),
+    Block(("pooled_engine", "target"), 0.15, "weight"),
+    Block(("pooled_engine", "phase"), 0.10, "size"),
+    Block(("pooled_engine", "phase"), 0.10, "batch_by_degree"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Words and slopes of observations or predictions, one per row."""
+
+    words: Mapping[str, Words]
+    slopes: Mapping[str, Floats]
+
+    def labels(self, block: Block) -> Words:
+        out = self.words[block.keys[0]]
+        for key in block.keys[1:]:
+            out = np.char.add(np.char.add(out, "|"), self.words[key])
+        return np.char.add(f"{block.name}:", out)
+
+
+def features(cases: Cases, target: Words, batch: Floats) -> Features:
+    """Features of cases (already one per observation); slopes are centred and of order one."""
+    engine = cases.text("engine")
+    minor = [re.sub(r"^(v?\d+\.\d+).*", r"\1", str(v)) for v in cases.text("engine_version")]
+    degree = np.minimum(cases["tensor"] * cases["pipeline"], 16).astype(int)
+    log_batch = np.log2(np.maximum(batch, 1.0)) / 5 - 0.5
+    stored = (cases["dense_params"] + cases["experts"] * cases["expert_params"] * cases["moe_layers"]) / 1e9
+    per_gpu_ms = stored * 1e9 * cases["weight_bytes"] / cases.gpus / cases["memory_bytes_per_second"] * 1e3
+    phase = np.where(np.char.find(target, "ttft") >= 0, "prefill", "decode")
+    words = {
+        "target": target,
+        "phase": phase,
+        "engine": engine,
+        "pooled_engine": np.array([POOLED_ENGINES.get(str(e), str(e)) for e in engine], dtype=np.str_),
+        "version": np.array([f"{e} {v}" for e, v in zip(engine, minor, strict=True)], dtype=np.str_),
+        "family": cases.text("family"),
+        "gpu": cases.text("gpu"),
+        "architecture": cases.text("architecture"),
+        "format": cases.text("weight_class"),
+        "moe": np.where(cases["experts"] > 0, "moe", "dense"),
+        "degree": degree.astype(np.str_),
+        "data": np.where(cases["data"] > 1, "dp", "-"),
+        "stages": np.where(cases["pipeline"] > 1, "pp", "-"),
+        "kv": cases["kv_bytes"].astype(np.str_),
+    }
+    slopes = {
+        "one": np.ones(len(cases)),
+        "batch": log_batch,
+        "batch_squared": log_batch**2,
+        "prompt": np.log2(np.maximum(cases["input_tokens"], 1.0)) / 5 - 2,
+        "output": np.log2(np.maximum(cases["output_tokens"], 1.0)) / 4 - 2,
+        "weight": np.log2(np.maximum(per_gpu_ms, 1e-3)) / 3 - 0.5,
+        "size": np.log2(np.maximum(stored, 0.05) / 10) / 3,
+        "batch_by_degree": log_batch * np.log2(np.maximum(cases["tensor"], 1.0)) / 3,
+    }
+    return Features(words=words, slopes=slopes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """Columns of the linear problem: one per effect that at least two groups (or the fit's floor) support."""
+
+    names: tuple[str, ...]
+    matrix: Floats  # spread × slope where the row has the label, else 0
+
+
+def design(feature: Features, group: Words, least_groups: int = 2) -> Design:
+    """The design matrix over labels that occur in ``least_groups`` groups or more."""
+    names: list[str] = []
+    columns: list[Floats] = []
+    for block in BLOCKS:
+        labels, inverse = np.unique(feature.labels(block), return_inverse=True)
+        slope = feature.slopes[block.slope] * block.spread
+        for i, label in enumerate(labels):
+            mask = inverse == i
+            if len(set(group[mask].tolist())) >= least_groups:
+                names.append(str(label))
+                columns.append(np.where(mask, slope, 0.0))
+    return Design(names=tuple(names), matrix=np.stack(columns, axis=1) if columns else np.zeros((len(group), 0)))
+
+
+class Effects:
+    """Fitted effects by name, in units of their block's spread."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        self.values = dict(values)
+
+    def correction(self, feature: Features) -> Floats:
+        """Sum of effects in log seconds for every row; a label without evidence adds nothing."""
+        total = np.zeros(len(feature.slopes["one"]))
+        for block in BLOCKS:
+            labels, inverse = np.unique(feature.labels(block), return_inverse=True)
+            found = np.array([self.values.get(str(label), 0.0) for label in labels])
+            total += found[inverse] * feature.slopes[block.slope] * block.spread
+        return total
+
+    def has(self, block: str, label: str) -> bool:
+        return f"{block}:{label}" in self.values

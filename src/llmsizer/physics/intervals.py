@@ -1,0 +1,71 @@
+"""90 % intervals from cross-validated residuals, wider the farther a case lies from the evidence.
+
+Split conformal prediction by class (Vovk, Lindsay, Nouretdinov, Gammerman, "Mondrian confidence machine", 2003): the
+5 % and 95 % quantiles of log(measured/predicted seconds) on held-out rows of the same kind of target and the same
+distance from evidence. Distance: everything seen (held-out groups), GPU unseen (held-out GPUs), architecture unseen
+(held-out models), both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmsizer.physics.cases import Floats, Words
+
+COVERAGE = 0.90
+DISTANCES = ("seen", "gpu unseen", "model unseen", "both unseen")
+ANY_TARGET = "any"
+LEAST_ROWS = 40
+UNKNOWN_SHAPE_WIDENING = 1.5  # a model known only by its size
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Log-seconds quantiles of measured over predicted, and the rows they come from."""
+
+    low: float
+    high: float
+    rows: int
+
+
+class Bands:
+    """Bands by target and distance, with a fallback over all targets."""
+
+    def __init__(self, bands: Mapping[str, Band]) -> None:
+        self.bands = dict(bands)
+
+    def of(self, target: str, distance: str) -> Band:
+        found = self.bands.get(f"{target}|{distance}") or self.bands.get(f"{ANY_TARGET}|{distance}")
+        return found or Band(-1.0, 1.0, 0)
+
+    def limits(self, targets: Words, distances: Words) -> tuple[Floats, Floats]:
+        """Log-seconds limits of each row."""
+        bands = {key: self.of(*key) for key in set(zip(targets.tolist(), distances.tolist(), strict=True))}
+        chosen = [bands[key] for key in zip(targets.tolist(), distances.tolist(), strict=True)]
+        return np.array([b.low for b in chosen]), np.array([b.high for b in chosen])
+
+
+def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Quantile of weighted values."""
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    position = np.searchsorted(cumulative, level * cumulative[-1])
+    return float(values[order][min(int(position), len(values) - 1)])
+
+
+def bands_of(residuals: Mapping[str, Floats], targets: Words, weights: Floats) -> Bands:
+    """Bands from out-of-fold residuals by distance; ``residuals`` maps a distance to one array over all rows."""
+    tail = (1 - COVERAGE) / 2
+    bands: dict[str, Band] = {}
+    for distance, residual in residuals.items():
+        for target in (ANY_TARGET, *np.unique(targets).tolist()):
+            mask = (targets == target) | (target == ANY_TARGET)
+            if mask.sum() < LEAST_ROWS:
+                continue
+            low = weighted_quantile(residual[mask], weights[mask], tail)
+            high = weighted_quantile(residual[mask], weights[mask], 1 - tail)
+            bands[f"{target}|{distance}"] = Band(min(low, -0.02), max(high, 0.02), int(mask.sum()))
+    return Bands(bands)

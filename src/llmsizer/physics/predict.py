@@ -1,0 +1,91 @@
+"""Predict a table: per row throughput, TTFT, TPOT, end-to-end time and memory with 90 % limits, or why not.
+
+``abstained`` is empty where a row was predicted and holds the reason where it was not; its number cells are then empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from llmsizer.facts.aliases import Names, names
+from llmsizer.physics.cases import Cases
+from llmsizer.physics.correction import Corrected, correct
+from llmsizer.physics.formats import POOLED_ENGINES
+from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
+from llmsizer.physics.rows import Reading, Row, read_row
+from llmsizer.physics.store import StoredCalibration, default_calibration
+
+PREDICTED = ("output_tok_s", "ttft_ms", "tpot_ms", "e2e_ms", "vram_gb")
+OUTPUT_COLUMNS = (
+    *(f"pred_{name}{end}" for name in PREDICTED for end in ("", "_low", "_high")),
+    "basis",
+    "abstained",
+)
+_METRIC_OF = {
+    "output_tok_s": ("throughput", 1.0),
+    "ttft_ms": ("ttft", 1e3),
+    "tpot_ms": ("tpot", 1e3),
+    "e2e_ms": ("e2e", 1e3),
+}
+MEMORY_BAND = 0.15  # relative; the memory model's own figures are exact, engines differ in what they reserve
+
+
+def predict_rows(
+    rows: Iterable[Row], *, calibration: StoredCalibration | None = None, resolver: Names | None = None
+) -> list[dict[str, str]]:
+    """The rows with the predicted columns appended; every other column passes through untouched and unused."""
+    table = list(rows)
+    used = calibration or default_calibration()
+    resolve = resolver or names()
+    readings = [_abstain_without_evidence(read_row(row, resolve), used) for row in table]
+    known = [i for i, reading in enumerate(readings) if reading.case is not None]
+    cells = _predicted_cells([readings[i] for i in known], used) if known else []
+    predicted = dict(zip(known, cells, strict=True))
+    empty = dict.fromkeys(OUTPUT_COLUMNS, "")
+    return [
+        {**row, **predicted[i]} if i in predicted else {**row, **empty, "basis": "unknown", "abstained": reading.reason}
+        for i, (row, reading) in enumerate(zip(table, readings, strict=True))
+    ]
+
+
+def _abstain_without_evidence(reading: Reading, calibration: StoredCalibration) -> Reading:
+    """No number where nothing measured supports the engine's class or the GPU's family."""
+    case = reading.case
+    if case is None:
+        return reading
+    engine = POOLED_ENGINES.get(case.engine, case.engine)
+    if engine not in calibration.seen_engines and case.engine not in calibration.seen_engines:
+        return Reading(case=None, reason=f"no evidence for the engine {case.engine!r}")
+    return reading
+
+
+def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration) -> list[dict[str, str]]:
+    cases = Cases.of([reading.case for reading in readings if reading.case is not None])
+    widening = np.array([1.0 if reading.model_known else UNKNOWN_SHAPE_WIDENING for reading in readings])
+    found = correct(cases, calibration, widening)
+    columns: dict[str, list[str]] = {}
+    for name, (metric, factor) in _METRIC_OF.items():
+        for end, part in (("", found.value), ("_low", found.low), ("_high", found.high)):
+            columns[f"pred_{name}{end}"] = [f"{v:.6g}" for v in part[metric] * factor]
+    memory = found.times.memory_bytes / 1e9 * cases["tensor"] * cases["pipeline"] * cases["data"]
+    for end, factor in (("", 1.0), ("_low", 1 - MEMORY_BAND), ("_high", 1 + MEMORY_BAND)):
+        columns[f"pred_vram_gb{end}"] = [f"{v:.6g}" for v in memory * factor]
+    columns["basis"] = [_basis(found, i, reading) for i, reading in enumerate(readings)]
+    columns["abstained"] = [""] * len(readings)
+    return [{key: column[i] for key, column in columns.items()} for i in range(len(readings))]
+
+
+def _basis(found: Corrected, i: int, reading: Reading) -> str:
+    notes = [*reading.notes, *(["saturated"] if found.times.saturated[i] else [])]
+    return "; ".join([f"calibrated ({found.distance[i]})", *notes])
+
+
+def columns_used() -> Mapping[str, str]:
+    """What each appended column means, for help texts."""
+    return {
+        "pred_*": "prediction; _low and _high enclose the measured value in 90 % of held-out rows",
+        "basis": "calibrated, how far from the evidence, and what had to be assumed; or unknown",
+        "abstained": "empty, or why there is no number",
+    }

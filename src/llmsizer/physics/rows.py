@@ -1,0 +1,116 @@
+"""Rows of a table, as strings, to cases; a row that cannot be read abstains with the reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from llmsizer.errors import UnknownNameError
+from llmsizer.facts.aliases import Names
+from llmsizer.physics.cases import Case, rates_of, shape_of
+from llmsizer.physics.formats import (
+    LAYER_SPLIT_ENGINES,
+    engine_class,
+    kv_bytes,
+    peak_flops,
+    weight_format,
+)
+
+Row = Mapping[str, str]
+INPUT_COLUMNS = (
+    "row_id", "engine", "engine_version", "date", "model", "n_params_b", "weight_dtype", "kv_dtype", "gpu", "n_gpus",
+    "tp", "pp", "ep", "dp", "input_len", "output_len", "load_kind", "load_value", "batch_size",
+)  # fmt: skip
+LOAD_KINDS = ("single-stream", "single-batch-static", "concurrency", "request_rate", "offline-max-throughput")
+
+# Lengths where a row states none: a short chat turn alone, a ShareGPT turn under load.
+_LONE_INPUT, _LONE_OUTPUT, _SHARED_INPUT, _SHARED_OUTPUT = 64.0, 256.0, 220.0, 200.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A row as a case, or the reason why not. ``notes`` say what had to be assumed."""
+
+    case: Case | None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    model_known: bool = True
+
+
+def number(row: Row, key: str) -> float | None:
+    """A cell as number; None where empty or not a number; ``inf`` is allowed."""
+    text = (row.get(key) or "").strip().lower()
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value
+
+
+def read_row(row: Row, names: Names) -> Reading:
+    """One row. Columns other than ``INPUT_COLUMNS`` are never looked at."""
+    billions = number(row, "n_params_b")
+    try:
+        gpu = names.gpu(row.get("gpu") or "")
+        model = names.model(row.get("model") or "", billions)
+    except UnknownNameError as error:
+        return Reading(case=None, reason=str(error))
+    load = (row.get("load_kind") or "").strip().lower() or "concurrency"
+    if load not in LOAD_KINDS:
+        return Reading(case=None, reason=f"load kind {load!r} is not one of {', '.join(LOAD_KINDS)}")
+    engine = engine_class(row.get("engine") or "", row.get("engine_version") or "", row.get("date") or "")
+    if not engine:
+        return Reading(case=None, reason=f"no evidence for the engine {row.get('engine')!r}")
+    rates = rates_of(gpu)
+    stored = weight_format(row.get("weight_dtype") or "", model.architecture)
+    peak, weight_only = peak_flops(stored.weight_class, rates)
+    tensor, pipeline, data, replicas = _spread(row, engine)
+    lone = load == "single-stream"
+    case = Case(
+        **asdict(shape_of(model.spec)),
+        **asdict(rates),
+        architecture=model.architecture,
+        weight_class=stored.weight_class,
+        weight_bytes=stored.bits / 8,
+        rest_bytes=stored.rest_bits / 8,
+        peak_flops=peak,
+        is_weight_only=float(weight_only),
+        kv_bytes=kv_bytes(row.get("kv_dtype") or "", stored.weight_class, engine),
+        engine=engine,
+        engine_version=(row.get("engine_version") or "").strip(),
+        tensor=tensor,
+        pipeline=pipeline,
+        expert=number(row, "ep") or 1.0,
+        data=data,
+        replicas=replicas,
+        input_tokens=max(number(row, "input_len") or (_LONE_INPUT if lone else _SHARED_INPUT), 1.0),
+        output_tokens=max(number(row, "output_len") or (_LONE_OUTPUT if lone else _SHARED_OUTPUT), 1.0),
+        load=load,
+        load_value=_or_nan(number(row, "load_value")),
+        batch_size=_or_nan(number(row, "batch_size")),
+    )
+    return Reading(case=case, notes=_notes(row, model.is_known), model_known=model.is_known)
+
+
+def _notes(row: Row, model_known: bool) -> tuple[str, ...]:
+    found = [] if model_known else ["model shape assumed from its size"]
+    found += [f"{key} assumed" for key in ("input_len", "output_len") if number(row, key) is None]
+    return tuple(found)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _spread(row: Row, engine: str) -> tuple[float, float, float, float]:
+    """Tensor, pipeline and data degree of one replica, and replicas; an empty tp takes what GPUs are left."""
+    gpus = number(row, "n_gpus") or 1.0
+    pipeline, data = number(row, "pp") or 1.0, number(row, "dp") or 1.0
+    if engine in LAYER_SPLIT_ENGINES:
+        return 1.0, max(gpus, pipeline), 1.0, 1.0
+    tensor = number(row, "tp") or max(1.0, gpus / (pipeline * data))
+    if data > 1 and tensor * pipeline * data > gpus:  # data-parallel attention inside the tensor-parallel group
+        tensor = max(1.0, gpus / (pipeline * data))
+        data = min(data, gpus / (tensor * pipeline))
+    return tensor, pipeline, data, max(1.0, gpus / (tensor * pipeline * data))
