@@ -367,7 +367,13 @@ def profiles() -> list[ProfileRecord]:
     """Two operating points of three variants, and one that failed."""
     records = [profile(variant, batch) for variant in _VARIANTS for batch in (1, 8)]
     failed = profile("int4", 64).model_copy(
-        update={"status": "failed", "failure": "out of memory", "ttft_seconds": None, "tpot_seconds": None}
+        update={
+            "status": "failed",
+            "failure": "out of memory",
+            "ttft_seconds": None,
+            "tpot_seconds": None,
+            "output_tokens_per_second": None,
+        }
     )
     return [*records, failed]
 

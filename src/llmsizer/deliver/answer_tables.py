@@ -10,7 +10,7 @@ from llmsizer.deliver.tables import Cell, Table, figure, number, words
 from llmsizer.deliver.wording import amount, shown_parts, shown_usd, tokens
 from llmsizer.facts.figure import Figure, weakest_basis
 from llmsizer.facts.provenance import Basis
-from llmsizer.money.comparison import Comparison, Crossover, Step
+from llmsizer.money.comparison import Comparison, Crossover, PathCost
 from llmsizer.money.cost import Cost
 from llmsizer.units import format_usd
 
@@ -18,6 +18,7 @@ REJECTION_WORDS: dict[RejectionKind, str] = {
     "memory": "Does not fit in memory",
     "slo": "Too slow for what was asked",
     "quality": "Loses more quality than allowed",
+    "unsupported": "Not supported there by the engine",
     "no price": "No price known",
     "no evidence": "No evidence to predict from",
     "parallelism": "Cannot be split that way",
@@ -31,7 +32,7 @@ def plans_table(plans: Sequence[Plan]) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (words("Path"), *(words(f"{p.path} · {p.provider or 'your site'}", remark=p.zone) for p in plans)),
         (words("Cost a month"), *(figure(p.cost.usd_per_month, strong=True) for p in plans)),
-        (words("Cost of 1 M tokens"), *(figure(p.cost.usd_per_million_tokens) for p in plans)),
+        (words("Cost of 1 M tokens"), *(replace(figure(p.cost.usd_per_million_tokens), remark="") for p in plans)),
         (words("Precision"), *(_precision(p) for p in plans)),
         (words("One replica"), *(words(_replica(p)) for p in plans)),
         (words("Replicas"), *(words(f"{p.replicas} + {p.spare_replicas} spare") for p in plans)),
@@ -53,7 +54,8 @@ def _precision(plan: Plan) -> Cell:
 
 def ordered(plan: Plan) -> str:
     """What is bought or rented: ``2 instances``."""
-    return f"{plan.units} {plan.unit_name}{'' if plan.units == 1 or plan.unit_name.endswith('s') else 's'}"
+    one = plan.unit_name.removesuffix("s")
+    return f"{plan.units} {one if plan.units == 1 else one + 's'}"
 
 
 def _ranks(count: int) -> tuple[str, ...]:
@@ -141,8 +143,8 @@ def apis_table(recommendation: Recommendation, limit: int = 12) -> Table:
             words(api.model),
             words("same model" if api.same_model else "another model", remark="; ".join(api.notes)),
             _total(api.cost),
-            figure(api.cost.usd_per_million_input_tokens),
-            figure(api.cost.usd_per_million_output_tokens),
+            replace(figure(api.cost.usd_per_million_input_tokens), remark=""),
+            replace(figure(api.cost.usd_per_million_output_tokens), remark=""),
         )
         for api in recommendation.apis[:limit]
     )
@@ -206,31 +208,35 @@ def assumptions_table(recommendation: Recommendation) -> Table:
     return Table(title="Assumptions", headers=("Id", "Value", "Low", "High", "Unit", "Source", "Date"), rows=rows)
 
 
-def stairs_table(comparison: Comparison, volume: float | None = None, rows_shown: int = 7) -> Table:
+def stairs_table(comparison: Comparison, volume: float | None = None, columns_shown: int = 7) -> Table:
     """Every path at a few of the volumes, the scenario's own among them."""
     volumes = list(comparison.tokens_per_month)
     own = None if volume is None or not volumes else min(volumes, key=lambda v: abs(v - volume))
-    step = max(1, (len(volumes) - 1) // max(1, rows_shown - 1))
-    chosen = set(volumes[::step]) | set(volumes[-1:])
-    chosen |= set() if own is None else {own}
+    step = max(1, (len(volumes) - 1) // max(1, columns_shown - 1))
+    chosen = sorted(set(volumes[::step]) | set(volumes[-1:]) | (set() if own is None else {own}))
     rows = tuple(
-        (
-            words(f"{tokens(v)}{' (yours)' if v == own else ''}", strong=v == own),
-            *(_step(path.steps, v) for path in comparison.paths),
-        )
-        for v in sorted(chosen)
+        (words(path.label, remark=_about(path)), *(_step(path, v) for v in chosen)) for path in comparison.paths
     )
-    headers = ("Tokens a month", *(p.label + ("" if p.same_model else " (another model)") for p in comparison.paths))
-    return Table(title="Cost by volume", headers=headers, rows=rows)
+    yours = "" if own is None else " (yours)" if own == volume else " (nearest yours)"
+    headers = ("Tokens a month", *(tokens(v) + (yours if v == own else "") for v in chosen))
+    return Table(title="Cost by volume, US dollars a month", headers=headers, rows=rows)
 
 
-def _step(steps: Sequence[Step], volume: float) -> Cell:
-    found = [s for s in steps if s.tokens_per_month == volume]
+def _about(path: PathCost) -> str:
+    stale = any(step.usd_per_month.stale for step in path.steps)
+    note = path.note if path.same_model else "another model"
+    return "; ".join(text for text in (note, "stale prices" if stale else "") if text)
+
+
+def _step(path: PathCost, volume: float) -> Cell:
+    found = [s for s in path.steps if s.tokens_per_month == volume]
     if not found:
         return words("–")
-    cost = found[0].usd_per_month
-    cell = figure(cost) if cost.value is None else replace(figure(cost), text=format_usd(cost.value))
-    return replace(cell, remark=" · ".join(text for text in (found[0].label, cell.remark) if text))
+    cost, label = found[0].usd_per_month, found[0].label
+    remark = "" if label == path.label else label
+    if cost.value is None:
+        return replace(figure(cost), remark=cost.estimate.reason)
+    return replace(figure(cost), text=format_usd(cost.value), remark=remark)
 
 
 def crossovers_table(comparison: Comparison) -> Table:

@@ -10,12 +10,14 @@ from llmsizer.deliver import svg
 from llmsizer.deliver.answer_tables import bill_digits, stairs_table
 from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.chart import Chart, Key, short_tokens
-from llmsizer.deliver.stairs import draw_stairs, line_keys
-from llmsizer.deliver.tables import Table, number, words
-from llmsizer.deliver.wording import amount, shown_usd, size
+from llmsizer.deliver.stairs import draw_stairs, drawn_paths, line_keys
+from llmsizer.deliver.tables import Cell, Table, number, words
+from llmsizer.deliver.wording import amount, shown_parts, shown_usd, size
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
+from llmsizer.physics.memory import estimate_memory
+from llmsizer.units import GIGA
 
 PART_COLOURS = 8  # --part-1 … --part-8 in the style sheet
 LARGEST_SHARE = 0.045  # of the width: a narrower segment gets no number inside
@@ -44,43 +46,59 @@ class Bar:
 
 
 def memory_bars(plans: Sequence[Plan]) -> tuple[Bar, ...]:
-    """One GPU of each plan: weights, what the engine needs besides, and what is left for context."""
-    return tuple(
-        Bar(
-            label=f"{p.deployment.weights.name} on {p.deployment.gpu.name}",
-            segments=(
-                Segment(name="weights", value=p.fit.weights_bytes, basis="published"),
-                Segment(
-                    name="activations and engine", value=p.fit.used_bytes - p.fit.weights_bytes, basis="calibrated"
-                ),
-                Segment(
-                    name="left for the KV cache and reserve",
-                    value=max(0.0, p.fit.gpu_bytes - p.fit.used_bytes),
-                    basis="calibrated",
-                ),
-            ),
-            end=f"{size(p.fit.gpu_bytes)} card",
-        )
-        for p in plans
+    """One GPU of each plan, part by part, as the memory account has it."""
+    return tuple(_memory_bar(plan) for plan in plans)
+
+
+def _memory_bar(plan: Plan) -> Bar:
+    account = estimate_memory(plan.deployment)
+    return Bar(
+        label=f"{plan.deployment.weights.name} on {plan.deployment.gpu.name}",
+        segments=tuple(
+            Segment(name=name, value=value, basis=account.basis[name])
+            for name, value in account.parts.items()
+            if value > 0
+        ),
+        end=f"{size(account.gpu_bytes)} card",
     )
 
 
 def memory_chart(plans: Sequence[Plan]) -> Chart:
     """How one GPU's memory is spent in each plan."""
     bars = memory_bars(plans)
-    rows = tuple(
-        (
-            words(bar.label),
-            *(number(s.value, "bytes", s.basis) for s in bar.segments),
-            number(plan.fit.gpu_bytes, "bytes", plan.deployment.gpu.provenance.basis),
-            number(plan.fit.kv_capacity_tokens, "tokens", "calibrated", remark="all GPUs of a replica"),
-        )
-        for bar, plan in zip(bars, plans, strict=True)
-    )
-    names = tuple(s.name[0].upper() + s.name[1:] for s in bars[0].segments) if bars else ()
-    table = Table(title="Memory of one GPU", headers=("Plan", *names, "Card", "Context it holds"), rows=rows)
     alt = "; ".join(f"{b.label}: " + ", ".join(f"{s.name} {size(s.value)}" for s in b.segments) for b in bars)
-    return _stacked("Memory of one GPU", alt, bars, table)
+    return _stacked("Memory of one GPU", alt, bars, _memory_table(plans, bars))
+
+
+def _memory_table(plans: Sequence[Plan], bars: Sequence[Bar]) -> Table:
+    """Parts down, plans across; each column sums, as displayed, to its card."""
+    names = list(dict.fromkeys(segment.name for bar in bars for segment in bar.segments))
+    columns = [_shown_gb(bar) for bar in bars]
+    parts = [(words(name), *(column.get(name, words("–")) for column in columns)) for name in names]
+    cards = [_card(plan, bar) for plan, bar in zip(plans, bars, strict=True)]
+    room = [
+        number(plan.fit.kv_capacity_tokens, "tokens", "calibrated", remark="in all GPUs of a replica") for plan in plans
+    ]
+    return Table(
+        title="Memory of one GPU",
+        headers=("Part", *(bar.label for bar in bars)),
+        rows=(*parts, (words("Card", strong=True), *cards), (words("Context the cache holds"), *room)),
+        total_row=len(parts),
+    )
+
+
+def _shown_gb(bar: Bar) -> dict[str, Cell]:
+    shown = shown_parts([segment.value / GIGA for segment in bar.segments], 1)
+    return {
+        segment.name: Cell(text=f"{value:,.1f} GB", basis=segment.basis)
+        for segment, value in zip(bar.segments, shown, strict=True)
+    }
+
+
+def _card(plan: Plan, bar: Bar) -> Cell:
+    gpu = plan.deployment.gpu
+    basis = gpu.provenance_by_field.get("memory_bytes", gpu.provenance).basis
+    return Cell(text=f"{bar.total / GIGA:,.1f} GB", basis=basis, strong=True)
 
 
 def cost_bars(costs: Sequence[tuple[str, Cost]]) -> tuple[Bar, ...]:
@@ -172,8 +190,13 @@ def stairs_chart(comparison: Comparison, tokens_per_month: float | None = None) 
         draw=lambda width: draw_stairs(comparison, tokens_per_month, width, alt),
         table=stairs_table(comparison, tokens_per_month),
         legend=line_keys(comparison),
-        note="Both axes are logarithmic. Bands run from low to high of each cost.",
+        note="Both axes are logarithmic. Bands run from low to high of each cost." + _undrawn(comparison),
     )
+
+
+def _undrawn(comparison: Comparison) -> str:
+    left = len(comparison.paths) - len(drawn_paths(comparison))
+    return f" {left} more APIs are in the table only." if left else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

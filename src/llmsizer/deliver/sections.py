@@ -12,7 +12,7 @@ from llmsizer.deliver.confidence import Option, cheapest_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.residuals import CalibrationSummary, residuals_table
 from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
-from llmsizer.deliver.wording import sentence
+from llmsizer.deliver.wording import headline, sentence
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.money.comparison import Comparison
@@ -32,7 +32,8 @@ def answer(recommendation: Recommendation) -> str:
     """One sentence, what each path costs, how clear it is, and what would flip it."""
     clear = confidence(recommendation)
     scenario = html.said("p", f"Scenario {recommendation.scenario}, prices as of {recommendation.priced_on}", "eyebrow")
-    headline = html.said("h1", sentence(recommendation.sentence))
+    first, rest = headline(recommendation.sentence)
+    lead = html.said("h1", first) + (html.said("p", rest, "lead") if rest else "")
     options = cheapest_by_path(recommendation)
     cards = "".join(_path_card(option, is_lowest=i == 0, others=len(options)) for i, option in enumerate(options))
     sure = f"<p><strong>Confidence: {html.said('span', clear.word)}.</strong> {html.said('span', clear.text)}</p>"
@@ -40,7 +41,7 @@ def answer(recommendation: Recommendation) -> str:
     warning = html.tag("div", flags, "callout warn") if flags else ""
     return (
         scenario
-        + headline
+        + lead
         + (html.tag("div", cards, "cards paths") if cards else "")
         + _facts(recommendation)
         + sure
@@ -118,6 +119,7 @@ def memory(recommendation: Recommendation) -> str:
 
 
 def build_or_buy(recommendation: Recommendation, comparison: Comparison | None) -> str:
+    comparison = comparison or recommendation.comparison
     if comparison is None:
         return ""
     best = recommendation.best

@@ -10,7 +10,20 @@ from llmsizer.deliver.chart import Key, short_tokens, short_usd
 from llmsizer.money.comparison import Comparison, PathCost
 
 LEAST_USD_SHOWN = 10.0
+OTHERS_DRAWN, SAME_DRAWN = 3, 6
 WIDE = 560.0  # from here on, lines carry their names at their ends
+
+
+def drawn_paths(comparison: Comparison) -> tuple[PathCost, ...]:
+    """Machines, the same model's APIs, and of the other models the cheapest, the middle and the dearest."""
+    others = sorted((p for p in comparison.paths if not p.same_model), key=_last_cost)
+    few = others if len(others) <= OTHERS_DRAWN else [others[0], others[len(others) // 2], others[-1]]
+    same = [p for p in comparison.paths if p.same_model]
+    return (*same[:SAME_DRAWN], *few)
+
+
+def _last_cost(path: PathCost) -> float:
+    return next((s.usd_per_month.value for s in reversed(path.steps) if s.usd_per_month.value is not None), 0.0)
 
 
 def line_css(path: PathCost) -> str:
@@ -22,14 +35,14 @@ def line_keys(comparison: Comparison) -> tuple[Key, ...]:
     """What each numbered line is, and how sure its cost."""
     return tuple(
         Key(symbol=str(index), css=f"swatch {line_css(path)}", words=_key_words(path))
-        for index, path in enumerate(comparison.paths, 1)
+        for index, path in enumerate(drawn_paths(comparison), 1)
     )
 
 
 def _key_words(path: PathCost) -> str:
     bases = dict.fromkeys(step.usd_per_month.basis for step in path.steps)
     other = "" if path.same_model else ", another model"
-    note = f" ({path.note})" if path.note else ""
+    note = f" ({path.note})" if path.note and path.same_model else ""
     return f"{path.label}{other}{note}, {' or '.join(mark(basis) for basis in bases) or mark('unknown')}"
 
 
@@ -52,11 +65,12 @@ def known_runs(path: PathCost) -> Iterator[list[tuple[float, float, float, float
 
 def axes_of(comparison: Comparison, width: float, height: float) -> tuple[svg.Scale, svg.Scale]:
     """Logarithmic scales that hold every known cost of ten dollars or more."""
-    costs = [c for path in comparison.paths for run in known_runs(path) for _, *values in run for c in values if c > 0]
+    runs = [run for path in drawn_paths(comparison) for run in known_runs(path)]
+    costs = [c for run in runs for _, *values in run for c in values if c > 0]
     volumes = [v for v in comparison.tokens_per_month if v > 0] or [1e6, 1e9]
     lowest = max(LEAST_USD_SHOWN, min(costs, default=LEAST_USD_SHOWN) * 0.8)
     highest = max(max(costs, default=lowest) * 1.3, lowest * 10)
-    right = 210 if width >= WIDE else 22
+    right = 250 if width >= WIDE else 22
     x = svg.Scale(low=min(volumes), high=max(volumes) * 1.0001, start=52, end=width - right, logarithmic=True)
     return x, svg.Scale(low=lowest, high=highest, start=height - 40, end=14, logarithmic=True)
 
@@ -69,7 +83,7 @@ def draw_stairs(comparison: Comparison, tokens_per_month: float | None, width: f
     clip = f"clip{int(width)}"
     body.append(f'<clipPath id="{clip}">{svg.rect(x.start, 10, x.end - x.start, y.start - 10, fill="none")}</clipPath>')
     body.append(f'<g clip-path="url(#{clip})">')
-    for path in comparison.paths:
+    for path in drawn_paths(comparison):
         body.extend(_line(path, x, y))
     if tokens_per_month is not None and x.low <= tokens_per_month <= x.high:
         body.append(svg.line(x(tokens_per_month), 10, x(tokens_per_month), y.start, "own-volume"))
@@ -121,7 +135,7 @@ def _crossings(comparison: Comparison, x: svg.Scale, y: svg.Scale) -> Iterator[s
 
 def _ends(comparison: Comparison, x: svg.Scale, y: svg.Scale, width: float) -> Iterator[str]:
     ends = []
-    for index, path in enumerate(comparison.paths, 1):
+    for index, path in enumerate(drawn_paths(comparison), 1):
         runs = list(known_runs(path))
         if runs:
             ends.append((index, path, y(runs[-1][-1][1])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from llmsizer.deliver.basis import mark
@@ -11,7 +12,7 @@ from llmsizer.units import GIGA, KILO, MEGA, TERA, UNKNOWN, format_seconds, form
 
 _SECONDS = {"s", "seconds"}
 _BYTES = {"B", "bytes"}
-_FRACTIONS = {"fraction", "1", "ratio of the reference"}
+_FRACTIONS = {"fraction", "of the 16-bit reference's scores"}
 _USD = "USD"
 
 
@@ -109,3 +110,9 @@ def sentence(text: str) -> str:
     if not flat:
         return ""
     return flat[0].upper() + flat[1:] + ("" if flat[-1] in ".!?:" else ".")
+
+
+def headline(text: str) -> tuple[str, str]:
+    """The first sentence, and the rest."""
+    first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9$])", sentence(text), maxsplit=1)
+    return first, rest[0] if rest else ""

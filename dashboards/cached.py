@@ -1,0 +1,68 @@
+"""Answers and records, kept while their inputs stay the same. Only the public functions of llmsizer are called."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from llmsizer.decide.answer import Recommendation
+from llmsizer.decide.recommend import recommend
+from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.facts.scenario import Scenario
+from llmsizer.profile.store import read_records
+
+EXAMPLE = Path(__file__).parent / "example"
+DEFAULT_OUTPUT = "demo-output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What was measured, and the lines that could not be read."""
+
+    profiles: tuple[ProfileRecord, ...]
+    quality: tuple[QualityRecord, ...]
+    problems: tuple[str, ...]
+
+
+def output_folder() -> Path:
+    """Where records lie: LLMSIZER_OUTPUT, else the demo's folder."""
+    return Path(os.environ.get("LLMSIZER_OUTPUT", DEFAULT_OUTPUT))
+
+
+def records(folder: Path) -> Records:
+    """Every record under a folder; read again when a file changes."""
+    files = sorted(folder.rglob("*.jsonl")) if folder.is_dir() else []
+    return _records(tuple((str(file), file.stat().st_mtime_ns) for file in files))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _records(files: tuple[tuple[str, int], ...]) -> Records:
+    profiles: list[ProfileRecord] = []
+    quality: list[QualityRecord] = []
+    problems: list[str] = []
+    for name, _ in files:
+        path = Path(name)
+        if "quality" in path.name:
+            good, bad = read_records(path, QualityRecord)
+            quality += good
+        else:
+            found, bad = read_records(path, ProfileRecord)
+            profiles += found
+        problems += bad
+    return Records(profiles=tuple(profiles), quality=tuple(quality), problems=tuple(problems))
+
+
+def recommendation(scenario: Scenario) -> Recommendation:
+    """What to run, on what, for how much, with the comparison over the volume in it. Raises LlmSizerError."""
+    return _recommendation(scenario.model_dump_json(), datetime.date.today())
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _recommendation(scenario: str, today: datetime.date) -> Recommendation:
+    catalog, asked = default_catalog(), Scenario.model_validate_json(scenario)
+    return recommend(catalog.model(asked.model), asked, catalog, today=today)

@@ -1,0 +1,112 @@
+"""Figures, tables and charts on the screen: each number with its basis, a table under each chart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import streamlit as st
+
+from llmsizer.deliver.basis import MARKS, mark
+from llmsizer.deliver.figures import Spec
+from llmsizer.deliver.tables import Cell, Table
+from llmsizer.deliver.wording import figure_amount, figure_range
+from llmsizer.errors import LlmSizerError
+from llmsizer.facts.figure import Figure
+from texts import say
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])")
+LONGEST_PLAIN_TABLE = 30
+NO_BREAK = "\u00a0"
+
+
+def safe(words: str) -> str:
+    """Words from outside as they stand, with nothing that Markdown would read as a sign."""
+    return safe_kept(" ".join(words.split()))
+
+
+def safe_kept(words: str) -> str:
+    """The same with its blanks as they are."""
+    return _MARKDOWN.sub(r"\\\1", words)
+
+
+def headline(words: str) -> None:
+    """The answer, large."""
+    st.subheader(safe(words), anchor=False)
+
+
+def section(words: str) -> None:
+    """The heading of what follows."""
+    st.space("small")
+    st.markdown(f"#### {safe(words)}")
+
+
+@contextmanager
+def mistakes_as_sentences() -> Iterator[None]:
+    """A mistake the user can mend becomes one sentence and ends the page."""
+    try:
+        yield
+    except LlmSizerError as error:
+        st.warning(safe(str(error)))
+        st.caption(say("app.stop_help"))
+        st.stop()
+
+
+def figure_card(heading: str, value: Figure, *, below: str = "", large: bool = True) -> None:
+    """One figure in a box: value, interval, basis, and what it belongs to."""
+    with st.container(border=True, height="stretch"):
+        st.caption(safe(heading))
+        level = "####" if large else "#####"
+        st.markdown(f"{level} {safe(figure_amount(value))}")
+        st.caption(safe(surety(value)))
+        if below:
+            st.markdown(safe(below))
+
+
+def surety(value: Figure) -> str:
+    """Interval, basis and staleness in a line; the reason where the value is unknown."""
+    if value.value is None:
+        return f"{mark('unknown')}: {value.estimate.reason}"
+    stale = f"stale: {value.as_of or 'no date'}" if value.stale else ""
+    return " · ".join(words for words in (figure_range(value), mark(value.basis), stale) if words)
+
+
+def table(content: Table, *, alt: str = "") -> None:
+    """A short table as text that wraps, a long one as a grid that scrolls and can be searched."""
+    if not content.rows:
+        return
+    if len(content.rows) <= LONGEST_PLAIN_TABLE:
+        names = [safe(name) for name in content.distinct_headers]
+        rows = [dict(zip(names, map(_cell, row), strict=True)) for row in content.rows]
+        st.table(rows, border="horizontal", hide_index=True, alt=alt or content.title)
+    else:
+        st.dataframe(content.plain_rows, hide_index=True, alt=alt or content.title)
+    if content.note:
+        st.caption(safe(content.note))
+
+
+def _cell(cell: Cell) -> str:
+    text = safe(cell.text) if cell.basis is None else safe(cell.text).replace(" ", NO_BREAK)
+    small = [cell.between.replace(" ", NO_BREAK), mark(cell.basis).replace(" ", NO_BREAK) if cell.basis else ""]
+    below = " · ".join(safe_kept(words) for words in (*small, cell.remark) if words)
+    text = f"**{text}**" if cell.strong else text
+    return f"{text}  \n:small[{below}]" if below else text
+
+
+def chart(spec: Spec, alt: str, key: str, under: Table | None = None, *, is_open: bool = False) -> None:
+    """A chart with its words for those who cannot see it, and the same in numbers under it."""
+    config = {"displayModeBar": False, "responsive": True}
+    st.plotly_chart(spec, key=key, alt=alt, config=config, theme="streamlit")
+    if under is not None:
+        with st.expander(say("common.table"), expanded=is_open):
+            table(under)
+
+
+def columns_of(count: int) -> Sequence[st.delta_generator.DeltaGenerator]:
+    return st.columns(max(count, 1))
+
+
+def legend_of_bases() -> None:
+    """What the shapes mean, once at the foot of a page."""
+    st.caption(safe(say("common.basis", marks=" · ".join(mark(basis) for basis in MARKS))))

@@ -1,0 +1,33 @@
+"""The dashboard's sentences, from one file a language."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "texts"
+FALLBACK = "en"
+
+
+@cache
+def _sentences(language: str) -> dict[str, str]:
+    path = FOLDER / f"{language}.toml"
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        data = tomllib.load(file)
+    return {f"{table}.{key}": str(value) for table, rows in data.items() for key, value in rows.items()}
+
+
+def language() -> str:
+    """The language asked for by LLMSIZER_LANGUAGE, where its file exists."""
+    asked = os.environ.get("LLMSIZER_LANGUAGE", FALLBACK)
+    return asked if asked.isalpha() and _sentences(asked) else FALLBACK
+
+
+def say(key: str, **values: object) -> str:
+    """The sentence of a key, with its places filled."""
+    sentence = _sentences(language()).get(key) or _sentences(FALLBACK)[key]
+    return sentence.format(**values) if values else sentence

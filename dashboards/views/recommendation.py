@@ -1,0 +1,142 @@
+"""The answer first: what to run, on what, for how much, how sure, and what would change it."""
+
+from __future__ import annotations
+
+import json
+
+import streamlit as st
+
+import cached
+import drawing
+import inputs
+from drawing import safe
+from llmsizer.decide.answer import Recommendation
+from llmsizer.deliver import answer_tables, figures
+from llmsizer.deliver.basis import MEANINGS, mark
+from llmsizer.deliver.charts import memory_chart
+from llmsizer.deliver.confidence import cheapest_by_path, confidence
+from llmsizer.deliver.glossary import GLOSSARY
+from llmsizer.deliver.report import render_report
+from llmsizer.deliver.wording import headline, sentence
+from llmsizer.facts.scenario import Scenario
+from texts import say
+
+PLANS_SHOWN = 3
+
+
+def show_answer(recommendation: Recommendation) -> None:
+    words = say("recommendation.priced_on", scenario=recommendation.scenario, date=recommendation.priced_on)
+    st.caption(safe(words))
+    first, rest = headline(recommendation.sentence)
+    drawing.headline(first)
+    if rest:
+        st.markdown(safe(rest))
+    options = cheapest_by_path(recommendation)
+    if options:
+        for index, (column, option) in enumerate(zip(drawing.columns_of(len(options)), options, strict=True)):
+            lowest = f" · {say('recommendation.lowest')}" if index == 0 and len(options) > 1 else ""
+            with column:
+                drawing.figure_card(say(f"paths.{option.path}") + lowest, option.usd_per_month, below=option.label)
+    clear = confidence(recommendation)
+    st.markdown(f"**{safe(say('recommendation.confidence', word=clear.word))}** {safe(clear.text)}")
+    if recommendation.flips:
+        st.markdown(f"**{say('recommendation.flips')}**")
+        lines = [
+            f"- **{safe(f.what)}**: {safe(f.text)} :small[{safe(drawing.surety(f.threshold))}]"
+            for f in recommendation.flips
+        ]
+        st.markdown("\n".join(lines))
+    reading = [say("recommendation.model", model=recommendation.model), sentence(recommendation.reading)]
+    st.info(f"{safe(' '.join(reading))}  \n{safe(sentence(recommendation.memory_note))}".strip())
+    for flag in recommendation.flags:
+        st.warning(safe(sentence(flag)))
+
+
+def show_plans(recommendation: Recommendation) -> None:
+    drawing.section(say("recommendation.plans"))
+    plans = recommendation.plans[:PLANS_SHOWN]
+    if not plans:
+        st.info(say("recommendation.no_plan"))
+        return
+    best = plans[0]
+    facts = (
+        ("ttft", best.at_peak.ttft_p95),
+        ("tpot", best.at_peak.tpot_p95),
+        ("per_million", best.cost.usd_per_million_tokens),
+        ("quality", best.quality_recovery),
+    )
+    st.markdown(f"**{safe(say('recommendation.best', label=best.label))}**")
+    for column, (name, value) in zip(drawing.columns_of(len(facts)), facts, strict=True):
+        with column:
+            drawing.figure_card(say(f"recommendation.{name}"), value, large=False)
+    drawing.table(answer_tables.plans_table(plans))
+    more = len(recommendation.plans) - len(plans)
+    if more:
+        st.caption(say("recommendation.more_plans", count=more))
+    drawing.section(say("recommendation.memory"))
+    content = memory_chart(plans)
+    drawing.chart(figures.memory_figure(plans), content.alt, "memory", content.table)
+
+
+def show_rejections(recommendation: Recommendation) -> None:
+    drawing.section(say("recommendation.near"))
+    near = answer_tables.near_misses_table(recommendation)
+    if near.rows:
+        drawing.table(near)
+    else:
+        st.caption(say("recommendation.no_near"))
+    with st.expander(say("recommendation.rejections", count=len(recommendation.rejections))):
+        for words, content in answer_tables.rejection_tables(recommendation):
+            st.markdown(f"**{safe(words)}: {len(content.rows)}**")
+            drawing.table(content, alt=words)
+
+
+def show_rest(recommendation: Recommendation) -> None:
+    apis = answer_tables.apis_table(recommendation)
+    if apis.rows:
+        with st.expander(say("recommendation.apis")):
+            drawing.table(apis)
+    with st.expander(say("recommendation.assumptions")):
+        drawing.table(answer_tables.assumptions_table(recommendation))
+    with st.expander(say("recommendation.leaves_out")):
+        st.markdown("\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out))
+    with st.expander(say("recommendation.definitions")):
+        lines = [(mark(basis), meaning) for basis, meaning in MEANINGS.items()]
+        st.markdown("\n".join(f"- **{safe(word)}**: {safe(meaning)}" for word, meaning in [*lines, *GLOSSARY]))
+
+
+def show_downloads(scenario: Scenario, recommendation: Recommendation) -> None:
+    drawing.section(say("recommendation.take_away"))
+    kept = cached.records(cached.output_folder())
+
+    def report() -> str:
+        return render_report(
+            recommendation=recommendation,
+            profiles=kept.profiles,
+            quality=kept.quality,
+            scenario=scenario,
+        )
+
+    def answer() -> str:
+        return json.dumps(recommendation.to_dict(), indent=2, ensure_ascii=False)
+
+    files = (
+        ("report", report, "llmsizer-report.html", "text/html"),
+        ("json", answer, "llmsizer-answer.json", "application/json"),
+        ("scenario", lambda: scenario.model_dump_json(indent=2), "llmsizer-scenario.json", "application/json"),
+    )
+    for column, (name, make, file_name, mime) in zip(drawing.columns_of(len(files)), files, strict=True):
+        column.download_button(
+            say(f"recommendation.download_{name}"), make, file_name, mime, on_click="ignore", width="stretch"
+        )
+
+
+with drawing.mistakes_as_sentences():
+    scenario = inputs.question()
+    recommendation = cached.recommendation(scenario)
+    show_answer(recommendation)
+    show_plans(recommendation)
+    show_rejections(recommendation)
+    show_rest(recommendation)
+    show_downloads(scenario, recommendation)
+drawing.legend_of_bases()

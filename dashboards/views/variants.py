@@ -1,0 +1,102 @@
+"""The measured variants of a model side by side: size, memory, speed and what each loses."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import cached
+import drawing
+from drawing import safe
+from llmsizer.deliver import figures
+from llmsizer.deliver.sections import measures
+from llmsizer.deliver.tables import Table, number, words
+from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
+from texts import say
+
+
+def chosen_records() -> cached.Records:
+    """The user's own records, or the example's once asked for; stops the page where there are none."""
+    folder = cached.output_folder()
+    own = cached.records(folder)
+    if own.profiles:
+        return own
+    if not st.session_state.get("example"):
+        st.info(safe(say("variants.empty", folder=str(folder))) + f"  \n{say('variants.empty_how')}")
+        if cached.records(cached.EXAMPLE).profiles:
+            st.button(say("variants.example"), on_click=lambda: st.session_state.update(example=True), type="primary")
+        st.stop()
+    example = cached.records(cached.EXAMPLE)
+    device = example.profiles[0].device.name
+    st.info(safe(say("variants.example_note", device=device, date=example.profiles[0].measured_at[:10])))
+    st.button(say("variants.own_records"), on_click=lambda: st.session_state.update(example=False))
+    return example
+
+
+def show_group(group: Group, kept: cached.Records) -> None:
+    if not group.points:
+        st.warning(say("variants.only_failed"))
+        show_failures(group)
+        return
+    point = st.selectbox(say("variants.point"), group.points, format_func=lambda p: p.label, key="point", width=460)
+    show_point(group, point or group.points[0], kept)
+    if len({r.batch for r in group.records if r.status == "ok"}) > 1:
+        drawing.section(say("variants.load"))
+        drawing.chart(figures.batch_figure(group), say("variants.load"), "batch", batch_table(group))
+    show_failures(group)
+
+
+def show_point(group: Group, point: Point, kept: cached.Records) -> None:
+    drawing.section(say("variants.side_by_side"))
+    four = measures(group, point, kept.quality)
+    for row in (four[:2], four[2:]):
+        for column, measure in zip(drawing.columns_of(2), row, strict=True):
+            with column:
+                better = say("variants.better", name=measure.name, direction=say(f"variants.{measure.better}"))
+                st.markdown(f"**{safe(better)}**")
+                drawing.chart(figures.measure_figure(measure), better, f"measure-{measure.name}")
+    drawing.table(variants_table(group, point, kept.quality))
+    if not any(q.model == group.model for q in kept.quality):
+        st.caption(say("variants.no_quality"))
+    sentences = speed_sentences(group, point)
+    if sentences:
+        drawing.section(say("variants.why"))
+        st.markdown("\n".join(f"- {safe(text)}" for text in sentences))
+
+
+def batch_table(group: Group) -> Table:
+    """Every operating point that worked, in numbers."""
+    rows = tuple(
+        (
+            words(r.variant),
+            words(f"{r.batch} × {r.prompt_tokens:,} in, {r.output_tokens:,} out"),
+            number(r.output_tokens_per_second, "tok/s", "measured"),
+            number(r.tpot_seconds, "s", "measured"),
+            number(r.ttft_seconds, "s", "measured"),
+        )
+        for r in group.records
+        if r.status == "ok"
+    )
+    return Table(title=say("variants.load"), headers=("Variant", "Load", "Tokens / s", "TPOT", "TTFT"), rows=rows)
+
+
+def show_failures(group: Group) -> None:
+    if group.failures:
+        drawing.section(say("variants.failed"))
+        lines = [f"- {safe(r.variant)}, {r.batch} at once: {safe(r.failure or 'failed')}" for r in group.failures]
+        st.markdown("\n".join(lines))
+
+
+with drawing.mistakes_as_sentences():
+    drawing.headline(say("variants.heading"))
+    kept = chosen_records()
+    found = groups(kept.profiles)
+    group = found[0]
+    if len(found) > 1:
+        labels = {g.label: g for g in found}
+        group = labels[st.selectbox(say("variants.group"), list(labels), key="group", width=460) or found[0].label]
+    else:
+        st.caption(safe(group.label))
+    show_group(group, kept)
+    if kept.problems:
+        st.warning(say("variants.problems", count=len(kept.problems)))
+drawing.legend_of_bases()
