@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -45,17 +45,26 @@ class RooflineSteps:
 
     deployment: Deployment
 
-    def decode_step(self, batch: int, context_tokens: float) -> Estimate:
+    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> list[Estimate]:
+        return [self._decode(batch, context_tokens) for batch in batches]
+
+    def _decode(self, batch: int, context_tokens: float) -> Estimate:
         d = self.deployment
         model, gpus = d.model, d.parallelism.gpus
         params = min(model.total_params, model.active_params * batch) if model.is_moe else model.total_params
         read = params * d.weights.bytes_per_quantized_weight + batch * model.kv_values(context_tokens) * 2
         return self._estimate(read / (d.gpu.memory_bytes_per_second * 0.7 * gpus) + 0.004)
 
-    def prefill(self, prompt_tokens: float) -> Estimate:
+    def prefill_alone(self, prompt_tokens: float) -> Estimate:
         d = self.deployment
         rate = (d.gpu.flops_16bit_per_second or 1e12) * 0.4 * d.parallelism.gpus
         return self._estimate(0.02 + 2 * d.model.active_params * prompt_tokens / rate)
+
+    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
+        return self.prefill_alone(prompt_tokens)
+
+    def request_overhead_seconds(self) -> float:
+        return 0.01
 
     def _estimate(self, seconds: float) -> Estimate:
         return Estimate(value=seconds, low=seconds * 0.9, high=seconds * 1.1, basis="calibrated")

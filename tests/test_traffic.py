@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +37,20 @@ class LinearSteps:
     per_cached_token_seconds: float = 2e-8
     per_prompt_token_seconds: float = 6e-5
     spread: float = 1.0
+    overhead_seconds: float = 0.0
 
-    def decode_step(self, batch: int, context_tokens: float) -> Estimate:
-        rows = batch * (self.per_row_seconds + context_tokens * self.per_cached_token_seconds)
-        return self._estimate(self.per_step_seconds + rows)
+    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> list[Estimate]:
+        per_row = self.per_row_seconds + context_tokens * self.per_cached_token_seconds
+        return [self._estimate(self.per_step_seconds + batch * per_row) for batch in batches]
 
-    def prefill(self, prompt_tokens: float) -> Estimate:
+    def prefill_alone(self, prompt_tokens: float) -> Estimate:
         return self._estimate(prompt_tokens * self.per_prompt_token_seconds)
+
+    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
+        return self.prefill_alone(prompt_tokens)
+
+    def request_overhead_seconds(self) -> float:
+        return self.overhead_seconds
 
     def _estimate(self, seconds: float) -> Estimate:
         return Estimate(value=seconds, low=seconds / self.spread, high=seconds * self.spread, basis="calibrated")
@@ -114,6 +122,14 @@ def test_batch_at_a_rate_by_hand() -> None:
     # between the samples at 8 and 16 the step time is linear, as these steps are
     assert point.batch == pytest.approx(9, rel=1e-3)
     assert point.tpot_mean.value == pytest.approx(0.021225 + 9 * 0.06 / 249, rel=1e-3)
+
+
+def test_the_front_end_adds_to_the_first_token_and_to_nothing_else() -> None:
+    plain, slow = replica(LinearSteps(), CHAT), replica(LinearSteps(overhead_seconds=0.03), CHAT)
+    before, after = load_at(plain, 1.0), load_at(slow, 1.0)
+    assert known(after.ttft_mean.value) == pytest.approx(known(before.ttft_mean.value) + 0.03)
+    assert after.tpot_p95.value == before.tpot_p95.value
+    assert saturation_rate(slow, slow.mid) == saturation_rate(plain, plain.mid)
 
 
 def test_overloaded_replica_reports_no_latency() -> None:

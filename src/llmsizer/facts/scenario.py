@@ -204,7 +204,8 @@ def _explain(error: ValidationError, where: str) -> str:
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
         table = _TABLES.get(path[:-1], Scenario)
-        return f"{where}: {_one_line(key)}: no such key; {suggest(nearest_names(path[-1], table.model_fields), sorted(table.model_fields))}"
+        known = sorted(table.model_fields)
+        return f"{where}: {_one_line(key)}: no such key; {suggest(nearest_names(path[-1], known), known)}"
     if first["type"] == "missing":
         example = {"model": ' = "mistral-small-4"', "workload": ' = "chat"'}.get(key, "")
         return f"{where}: {key}: missing; add {key}{example}"

@@ -19,7 +19,7 @@ by construction.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,9 +46,21 @@ LEAVES_OUT = (
 class StepTimes(Protocol):
     """How long one replica's steps take; each answer with its interval and basis."""
 
-    def decode_step(self, batch: int, context_tokens: float) -> Estimate: ...
+    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> Sequence[Estimate]:
+        """Seconds per token at each batch."""
+        ...
 
-    def prefill(self, prompt_tokens: float) -> Estimate: ...
+    def prefill_alone(self, prompt_tokens: float) -> Estimate:
+        """Seconds from the start of a prompt's work to its first token, on an idle engine."""
+        ...
+
+    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
+        """Seconds of engine time that one prompt takes from those who decode, on a busy engine."""
+        ...
+
+    def request_overhead_seconds(self) -> float:
+        """What the engine's front end adds to every first token, without keeping the GPU busy."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +73,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Sampled step times at one end of their interval: decode against batch, prefill at the mean and the p95 prompt."""
+    """Sampled step times at one end of their interval: decode against batch, prefill of the mean and the p95 prompt."""
 
     batches: Vector
     decode_seconds: Vector
-    prefill_seconds: float
-    prefill_p95_seconds: float
+    prefill_seconds: float  # of engine time, in a busy engine
+    first_token_seconds: float  # of the mean prompt alone, with the front end's overhead
+    first_token_p95_seconds: float  # of the p95 prompt
 
     def decode(self, batch: Vector) -> Vector:
         return np.interp(batch, self.batches, self.decode_seconds)
@@ -135,20 +148,21 @@ def sample_replica(steps: StepTimes, workload: Workload, room: Room) -> Replica 
     if max_batch < 1:
         return None
     batches = sorted({min(2**k, max_batch) for k in range(max_batch.bit_length() + 1)})
-    context = workload.prompt_tokens + workload.output_tokens / 2
-    decode = [steps.decode_step(batch, context) for batch in batches]
+    decode = steps.decode_steps(batches, workload.prompt_tokens + workload.output_tokens / 2)
     fresh = 1 - workload.cached_prompt_fraction
-    prefill = steps.prefill(max(1.0, workload.prompt_tokens * fresh))
-    tail = steps.prefill(max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh))
+    mean_prompt = max(1.0, workload.prompt_tokens * fresh)
+    tail_prompt = max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh)
+    alone, tail = steps.prefill_alone(mean_prompt), steps.prefill_alone(tail_prompt)
+    busy, overhead = steps.prefill_in_batch(mean_prompt), steps.request_overhead_seconds()
 
     def curves(pick: Callable[[Estimate], float]) -> Curves:
-        # A step with more rows is never faster: what sampling noise or a switch of kernels says otherwise is levelled.
-        seconds = np.maximum.accumulate(np.array([pick(e) for e in decode]))
+        # A step with more rows is never faster: what a switch of kernels says otherwise is levelled.
         return Curves(
             batches=np.array(batches, dtype=float),
-            decode_seconds=seconds,
-            prefill_seconds=pick(prefill),
-            prefill_p95_seconds=max(pick(prefill), pick(tail)),
+            decode_seconds=np.maximum.accumulate(np.array([pick(e) for e in decode])),
+            prefill_seconds=pick(busy),
+            first_token_seconds=pick(alone) + overhead,
+            first_token_p95_seconds=max(pick(alone), pick(tail)) + overhead,
         )
 
     return Replica(
@@ -157,7 +171,7 @@ def sample_replica(steps: StepTimes, workload: Workload, room: Room) -> Replica 
         output_cv_squared=squared_variation(workload.output_tokens, workload.output_tokens_p95),
         max_batch=max_batch,
         batch_limit=limit,
-        basis=weakest_basis([e.basis for e in (*decode, prefill, tail)]),
+        basis=weakest_basis([e.basis for e in (*decode, alone, tail, busy)]),
         mid=curves(_value),
         fast=curves(lambda e: _value(e) if e.low is None else e.low),
         slow=curves(lambda e: _value(e) if e.high is None else e.high),
@@ -207,7 +221,8 @@ def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
     # An answer of one token comes out of the prefill: nothing decodes, so nothing is in the way.
     decodes = float(replica.output_tokens > 1)
     rows = (step - curves.decode_seconds[0]) * decodes  # what decoding rows add to a step that also prefills
-    prefill, prefill_p95 = curves.prefill_seconds + rows, curves.prefill_p95_seconds + rows
+    first, first_p95 = curves.first_token_seconds + rows, curves.first_token_p95_seconds + rows
+    prefill = curves.prefill_seconds + rows
 
     utilisation = rate / saturation_rate(replica, curves)
     spread = decoding**2 * replica.output_cv_squared + curves.prefill_seconds**2 * replica.prompt_cv_squared
@@ -225,8 +240,8 @@ def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
         rate=rate,
         utilisation=utilisation,
         wait_p95=place_p95,
-        ttft_mean=prefill + under_way / 2 + place + turn,
-        ttft_p95=prefill_p95 + under_way + place_p95 + turn_p95,
+        ttft_mean=first + under_way / 2 + place + turn,
+        ttft_p95=first_p95 + under_way + place_p95 + turn_p95,
         tpot_mean=step + inside * curves.prefill_seconds / gaps,
         tpot_p95=curves.decode(1 + unlucky) + unlucky * curves.prefill_seconds / gaps,
     )

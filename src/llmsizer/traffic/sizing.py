@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,6 @@ from llmsizer.traffic.meanfield import (
     Vector,
     evaluate,
     prefill_share,
-    rates,
     saturation_rate,
 )
 
@@ -29,43 +29,66 @@ _LEAST_COMPANIONS = 1e-6  # as good as alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """The operating point at the edge of the SLO for one set of curves."""
+class Edge:
+    """The operating point at the edge of the SLO."""
 
     companions: float
-    rate: float
+    rate: float  # requests per second
     limit: Limit
 
 
-def capacity(replica: Replica, slo: Slo) -> Capacity:
-    """The largest rate within the SLO, with what it would be at both ends of the step times' interval."""
-    mid = _edge(replica, replica.mid, slo)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The largest rate within the SLO, and what it would be at both ends of the step times' interval."""
+
+    edge: Edge
+    rate_low: float
+    rate_high: float
+
+    @property
+    def rate(self) -> float:
+        return self.edge.rate
+
+
+def hold(replica: Replica, slo: Slo) -> Held:
+    """The cheap part of ``capacity``: the rates alone."""
+    edge = _edge(replica, replica.mid, slo)
     slow, fast = _edge(replica, replica.slow, slo), _edge(replica, replica.fast, slo)
+    return Held(edge=edge, rate_low=min(slow.rate, edge.rate), rate_high=max(fast.rate, edge.rate))
+
+
+def capacity(replica: Replica, slo: Slo) -> Capacity:
+    """The largest rate within the SLO, with its interval and what users see there."""
+    return describe(replica, hold(replica, slo))
+
+
+def describe(replica: Replica, held: Held) -> Capacity:
+    """A held rate with its latencies."""
     rate = Estimate(
-        value=mid.rate,
-        low=min(slow.rate, mid.rate),
-        high=max(fast.rate, mid.rate),
+        value=held.rate,
+        low=held.rate_low,
+        high=held.rate_high,
         basis=replica.basis,
-        reason=f"largest rate within the SLO; limited by {mid.limit}",
+        reason=f"largest rate within the SLO; limited by {held.edge.limit}",
     )
     figure = Figure(estimate=rate, unit="requests/s", source=METHOD)
     return Capacity(
         requests_per_second=figure,
         output_tokens_per_second=figure.scaled(replica.output_tokens, "tokens/s"),
-        limited_by=mid.limit,
+        limited_by=held.edge.limit,
         max_batch=replica.max_batch,
-        prefill_time_share=prefill_share(replica, replica.mid, mid.companions),
-        at_capacity=load_at(replica, mid.rate),
+        prefill_time_share=prefill_share(replica, replica.mid, held.edge.companions),
+        at_capacity=load_at(replica, held.rate),
         unloaded=load_at(replica, 0.0),
         method=METHOD,
         leaves_out=LEAVES_OUT,
     )
 
 
-def _edge(replica: Replica, curves: Curves, slo: Slo) -> _Found:
+def _edge(replica: Replica, curves: Curves, slo: Slo) -> Edge:
     """Bisection by whole grids: the bracket in which the SLO breaks, then that bracket again."""
     grid: Vector = np.concatenate(([0.0], np.geomspace(_LEAST_COMPANIONS, replica.max_batch, _GRID)))
-    best = _Found(companions=0.0, rate=0.0, limit="nothing")
+    best = Edge(companions=0.0, rate=0.0, limit="nothing")
     for _ in range(2):
         points = evaluate(replica, curves, grid)
         within = (points.ttft_p95 <= slo.ttft_p95_seconds) & (points.utilisation < 1)
@@ -75,10 +98,10 @@ def _edge(replica: Replica, curves: Curves, slo: Slo) -> _Found:
         misses = np.flatnonzero(~within)
         first_miss = int(misses[0]) if misses.size else len(grid)
         if first_miss == 0:
-            return _Found(companions=0.0, rate=0.0, limit=_limit(replica, points, 0, slo))
+            return Edge(companions=0.0, rate=0.0, limit=_limit(replica, points, 0, slo))
         last = first_miss - 1
         limit = _limit(replica, points, min(first_miss, len(grid) - 1), slo)
-        best = _Found(companions=float(grid[last]), rate=float(points.rate[last]), limit=limit)
+        best = Edge(companions=float(grid[last]), rate=float(points.rate[last]), limit=limit)
         if first_miss == len(grid):
             break
         grid = np.linspace(grid[last], grid[first_miss], _GRID)
@@ -95,13 +118,27 @@ def _limit(replica: Replica, points: Points, at: int, slo: Slo) -> Limit:
 
 
 def _companions_at(replica: Replica, curves: Curves, rate: float) -> float:
-    """The operating point of a rate below saturation: whole grids again, each a bracket of the one before."""
-    low, high = 0.0, float(replica.max_batch)
-    for _ in range(4):
-        grid = np.linspace(low, high, _GRID)
-        above = int(np.searchsorted(rates(replica, curves, grid), rate))
-        low, high = float(grid[max(above - 1, 0)]), float(grid[min(above, _GRID - 1)])
+    """The operating point of a rate below saturation, by bisection on Little's law: companions = rate × stay."""
+    if rate <= 0:
+        return 0.0
+    batches, seconds = curves.batches.tolist(), curves.decode_seconds.tolist()
+    decode_steps, places = replica.output_tokens - 1, replica.max_batch
+    low, high = 0.0, float(places)
+    for _ in range(40):
+        middle = (low + high) / 2
+        inside = min(middle, places - 1)
+        stay = decode_steps * _between(1 + inside, batches, seconds) + (1 + inside) * curves.prefill_seconds
+        low, high = (middle, high) if middle < rate * stay else (low, middle)
     return (low + high) / 2
+
+
+def _between(x: float, xs: list[float], ys: list[float]) -> float:
+    """Linear interpolation of one value: an array of one costs ten times as much."""
+    right = bisect_left(xs, x)
+    if right == 0 or right == len(xs):
+        return ys[min(right, len(xs) - 1)]
+    share = (x - xs[right - 1]) / (xs[right] - xs[right - 1])
+    return ys[right - 1] + share * (ys[right] - ys[right - 1])
 
 
 def _points_at(replica: Replica, curves: Curves, rate: float) -> Points | None:
