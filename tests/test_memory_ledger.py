@@ -12,7 +12,7 @@ import pytest
 
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.deployment import deployment
-from llmsizer.physics.memory import MemoryBudget, estimate_memory
+from llmsizer.physics.memory import MemoryBudget, estimate_memory, memory_in_use
 from llmsizer.units import GIB
 
 CATALOG = load_catalog()
@@ -165,3 +165,21 @@ def test_older_versions_and_other_gpus(logged: tuple[str, str, str, str, int, fl
     assert budget.weight_bytes / GIB == pytest.approx(weights_gib, rel=0.01)
     assert budget.activation_bytes / GIB == pytest.approx(activation_gib, abs=0.12)
     assert budget.kv_cache_bytes / GIB == pytest.approx(cache_gib, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "prompt", "logged_gib"),
+    [
+        # transformers on A100, 2,048 tokens out (Qwen's speed benchmark; its "GB" are GiB)
+        ("qwen2.5-0.5b", "int4", 30_720, 1.85),
+        ("qwen2.5-3b", "int8-wo", 14_336, 4.89),
+        ("qwen2.5-7b", "bf16", 1, 14.38),
+        ("qwen2.5-7b", "bf16", 30_720, 19.97),
+        ("qwen2.5-32b", "int4", 30_720, 31.84),
+        ("qwen2.5-72b", "int4", 14_336, 46.86),
+    ],
+)
+def test_memory_in_use_of_a_single_stream(model: str, weights: str, prompt: int, logged_gib: float):
+    asked = deployment(CATALOG.model(model), CATALOG.gpu("a100"), weights, engine="transformers")
+    used = memory_in_use(asked, sequences=1, prompt_tokens=prompt, context_tokens=prompt + 2048)
+    assert used / GIB == pytest.approx(logged_gib, rel=0.035)

@@ -243,7 +243,7 @@ class Catalog:
             raise UnknownNameError("workload", name, self.workload_names)
         where, data = self._entry("workloads", name)
         take_provenance(data, where)
-        return check(Workload, {k: v for k, v in data.items() if k not in {"provenance", "description"}}, where)
+        return check(Workload, {k: v for k, v in data.items() if k not in {"id", "provenance", "description"}}, where)
 
     def engine(self, name: str, version: str | None = None) -> EngineSpec:
         """How an engine reserves memory: the newest version described that is no newer than the one asked for."""

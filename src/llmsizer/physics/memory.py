@@ -6,7 +6,7 @@ versioned data per engine. With pipeline stages the account is of the stage whos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from llmsizer.errors import InputError
@@ -314,3 +314,21 @@ def graph_bytes(deployment: Deployment, engine: EngineSpec, stage: Stage) -> flo
     active = max(group.feed_forward.active_experts for group in model.layer_groups)
     depth = engine.graph_bytes_per_layer_hidden * stage.layers * model.hidden_size
     return engine.graph_base_bytes + depth + engine.graph_bytes_per_active_expert * active
+
+
+def memory_in_use(deployment: Deployment, *, sequences: int, prompt_tokens: int, context_tokens: int) -> float:
+    """Bytes per GPU that weights, the cache of these sequences and the activation peak take, device context left out.
+
+    What a single-stream measurement shows, for engines that allocate what they need. An engine that reserves a pool
+    shows ``estimate_memory(deployment).used_bytes`` instead, however few requests it serves.
+    """
+    engine = default_catalog().engine(deployment.engine, deployment.engine_version)
+    limit = deployment.max_batched_tokens or engine.defaults_for(deployment.gpu).max_batched_tokens
+    whole = prompt_tokens <= engine.whole_prompt_tokens
+    batched = max(sequences, sequences * prompt_tokens if whole else min(sequences * prompt_tokens, limit))
+    asked = replace(
+        deployment, max_sequences=sequences, max_batched_tokens=batched, max_context_tokens=max(context_tokens, 1)
+    )
+    budget = estimate_memory(asked, engine)
+    cache = sequences * budget.layout.request_bytes(context_tokens)
+    return budget.weight_bytes + cache + budget.activation_bytes + budget.engine_bytes
