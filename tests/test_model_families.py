@@ -1,6 +1,7 @@
 """Families beyond the catalogue, each held against the size of its published checkpoint.
 
-Whole numbers are the counts of the checkpoints' tensors and have to be met to the parameter; others are published rounded.
+Whole numbers are the counts of the checkpoints' tensors and have to be met to the parameter; others are published
+rounded.
 """
 
 from __future__ import annotations
