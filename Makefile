@@ -28,8 +28,7 @@ $(STAMP)-demo: pyproject.toml $(STAMP)-torch
 
 $(STAMP)-dev: $(STAMP)-demo
 	@echo "· installing the test tools"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --group dev 2>/dev/null || \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)-demo  ## from a model to a decision, measured on this machine (≤ 10 minutes, then ≤ 2)
