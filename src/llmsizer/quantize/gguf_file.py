@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import WeightPart
+from llmsizer.gguf_graph import GGUF_FILE, head_dim, rope_parameters
 from llmsizer.installed import optional
 from llmsizer.progress import Progress
 from llmsizer.quantize.checkpoint import Checkpoint, Tensor
 from llmsizer.quantize.recipes import Recipe
 
 PACKAGES = ("gguf", "numpy")
-WEIGHTS_FILE = "model.gguf"
 # Hugging Face model types that are the "llama" graph of GGUF: pre-norm, rotary positions, gated SiLU.
 LLAMA_LIKE = ("llama", "mistral")
 PART_NAMES = {"F32": "fp32", "F16": "fp16", "Q8_0": "int8", "Q4_0": "int4"}
+FILE_TYPES = {16: 1, 8: 7, 4: 2}  # mostly F16, Q8_0, Q4_0: OpenVINO GenAI goes by this, llama.cpp by each tensor
 GPT2_BYTES = {  # the printable stand-ins of byte-level BPE for bytes that are no printable character
     byte: chr(byte) for byte in (*range(33, 127), *range(161, 173), *range(174, 256))
 }
@@ -32,8 +33,8 @@ def write(checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progre
     gguf = optional("gguf", what="writing GGUF", extra="quantize")
     check_architecture(checkpoint)
     config = checkpoint.config
-    writer: Any = gguf.GGUFWriter(folder / WEIGHTS_FILE, "llama")
-    _add_geometry(writer, checkpoint)
+    writer: Any = gguf.GGUFWriter(folder / GGUF_FILE, "llama")
+    _add_geometry(writer, checkpoint, recipe.bits)
     _add_tokenizer(writer, checkpoint)
     names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, int(config["num_hidden_layers"]))
     parts: dict[str, tuple[int, int]] = {}
@@ -78,20 +79,7 @@ def check_architecture(checkpoint: Checkpoint) -> None:
         )
 
 
-def rope_parameters(config: Any) -> dict[str, Any]:
-    """Rotary settings in transformers 5's form; older files keep the base beside the other keys."""
-    value = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    parameters = dict(value) if isinstance(value, dict) else {}
-    parameters.setdefault("rope_theta", config.get("rope_theta", 10_000.0))
-    parameters.setdefault("rope_type", parameters.get("type", "default"))
-    return parameters
-
-
-def head_dim(config: Any) -> int:
-    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
-
-
-def _add_geometry(writer: Any, checkpoint: Checkpoint) -> None:
+def _add_geometry(writer: Any, checkpoint: Checkpoint, bits: int) -> None:
     config = checkpoint.config
     heads = int(config["num_attention_heads"])
     writer.add_name(checkpoint.name)
@@ -107,7 +95,8 @@ def _add_geometry(writer: Any, checkpoint: Checkpoint) -> None:
     writer.add_rope_freq_base(float(rope_parameters(config)["rope_theta"]))
     writer.add_rope_dimension_count(head_dim(config))
     writer.add_vocab_size(int(config["vocab_size"]))
-    writer.add_file_type(1)  # "mostly F16"; readers go by each tensor's own type
+    writer.add_file_type(FILE_TYPES[bits])
+    writer.add_quantization_version(2)
 
 
 def _add_tokenizer(writer: Any, checkpoint: Checkpoint) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.facts.variant import Variant
-from llmsizer.gguf_graph import MODEL_FILE, link_as_ir
+from llmsizer.gguf_graph import opened_graph
 from llmsizer.installed import optional
 
 Tokens = NDArray[np.int64]
@@ -35,16 +34,14 @@ def open_reader(variant: Variant, *, compute: str | None = None) -> Iterator[Rea
     if variant.format in ("huggingface", "compressed-tensors"):
         yield _transformers(variant, compute)
         return
-    if variant.format == "openvino-ir":
-        yield _openvino(variant.path / MODEL_FILE, compute)
-        return
-    with tempfile.TemporaryDirectory(prefix="llmsizer-gguf-") as folder:
-        yield _openvino(link_as_ir(variant.path, Path(folder)), compute)
+    with opened_graph(variant.format, variant.path, variant.config) as graph:
+        yield _openvino(graph, compute)
 
 
 def _openvino(model: Path, compute: str | None) -> Reader:
     openvino = optional("openvino", what="reading OpenVINO IR", extra="quantize")
-    options = {} if compute is None else {"INFERENCE_PRECISION_HINT": compute}
+    # The KV cache would stay FP16 otherwise, and the reference's own rounding would show as damage.
+    options = {} if compute is None else {"INFERENCE_PRECISION_HINT": compute, "KV_CACHE_PRECISION": compute}
     request: Any = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
     def read(tokens: Tokens) -> Logits:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import llmsizer.quantize.gguf_file as gguf_file
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import WeightPart
-from llmsizer.gguf_graph import MODEL_FILE, save_as_ir
+from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE, read_unmapped, replace_model, save_as_ir
 from llmsizer.installed import optional
 from llmsizer.progress import Progress, part_of
 from llmsizer.quantize.checkpoint import Checkpoint
@@ -50,7 +50,7 @@ def convert(checkpoint: Checkpoint, folder: Path, progress: Progress) -> None:
     gguf_folder.mkdir()
     gguf_file.write(checkpoint, RECIPES["gguf-f16"], gguf_folder, part_of(progress, 0.0, 0.5))
     progress("OpenVINO GenAI reads the graph", 0.5)
-    save_as_ir(gguf_folder / gguf_file.WEIGHTS_FILE)
+    save_as_ir(gguf_folder / GGUF_FILE, checkpoint.config)
     has_tokenizer = gguf_file.has_byte_level_tokenizer(checkpoint)
     for file in gguf_folder.glob("openvino_*"):
         if has_tokenizer or file.stem == Path(MODEL_FILE).stem:
@@ -81,44 +81,37 @@ def _compress(folder: Path, recipe: Recipe) -> None:
     if recipe.bits == 4:
         mode = nncf.CompressWeightsMode.INT4_SYM if recipe.symmetric else nncf.CompressWeightsMode.INT4_ASYM
         options = {"mode": mode, "group_size": recipe.group_size, "ratio": 1.0, "all_layers": not recipe.kept_8bit}
-    core = openvino.Core()
-    # A mapped file could not be replaced by its own compressed version.
-    core.set_property({"ENABLE_MMAP": "NO"})
     # NNCF draws tables and bars of its own, which would break into our progress.
     nncf.set_log_level("ERROR")
     with contextlib.redirect_stdout(io.StringIO()):
-        model = nncf.compress_weights(core.read_model(folder / MODEL_FILE), **options)
-    compressed = folder / "compressed.xml"
-    openvino.save_model(model, compressed, compress_to_fp16=True)
-    del model
-    compressed.with_suffix(".bin").rename((folder / MODEL_FILE).with_suffix(".bin"))
-    compressed.rename(folder / MODEL_FILE)
+        model = nncf.compress_weights(read_unmapped(openvino, folder / MODEL_FILE), **options)
+    replace_model(openvino, model, folder / MODEL_FILE)
 
 
-def weight_parts(model_file: Path) -> tuple[WeightPart, ...]:
+def weight_parts(graph: Path) -> tuple[WeightPart, ...]:
     """What the weights of an IR weigh by stored format; scales and zero points count with their matrix."""
     openvino = optional("openvino", what="reading OpenVINO IR", extra="quantize")
     parts: dict[str, tuple[int, int]] = {}
     stored_as: dict[str, str] = {}
     extras: list[tuple[str, int]] = []
-    for name, element, params, size in _constants(openvino.Core().read_model(model_file)):
-        owner, _, extra = name.partition(".weight/")
-        if extra:
+    for op in openvino.Core().read_model(graph).get_ops():
+        if op.get_type_name() != "Constant":
+            continue
+        stored = STORED.get(op.get_element_type().get_type_name())
+        params, size = math.prod(int(length) for length in op.shape), int(op.get_byte_size())
+        owner, dot, extra = op.get_friendly_name().partition(".weight")
+        if extra.startswith("/"):  # "….weight/scale", "….weight/zero_point"
             extras.append((owner, size))
-        elif element in STORED and ".weight" in name:
-            stored_as[owner.removesuffix(".weight")] = STORED[element]
-            count, total = parts.get(STORED[element], (0, 0))
-            parts[STORED[element]] = (count + params, total + size)
+        elif stored and (dot or _is_norm(op.shape)):
+            stored_as[owner] = stored
+            count, total = parts.get(stored, (0, 0))
+            parts[stored] = (count + params, total + size)
     for owner, size in extras:
         count, total = parts[stored_as[owner]]
         parts[stored_as[owner]] = (count, total + size)
     return tuple(WeightPart(format=name, params=n, bytes=size) for name, (n, size) in sorted(parts.items()))
 
 
-def _constants(model: Any) -> Iterator[tuple[str, str, int, int]]:
-    for op in model.get_ops():
-        if op.get_type_name() == "Constant":
-            params = 1
-            for length in op.shape:
-                params *= int(length)
-            yield op.get_friendly_name(), op.get_element_type().get_type_name(), params, int(op.get_byte_size())
+def _is_norm(shape: Any) -> bool:
+    """GenAI drops the names of norms; they are the constants of shape [1, 1, hidden]."""
+    return len(shape) == 3 and int(shape[0]) == int(shape[1]) == 1 and int(shape[2]) > 1

@@ -38,13 +38,21 @@ SAVED_CHARACTERS = 6_000  # of each text kept beside the weights: more than any 
 FORMAT = 1  # of the folder; a change makes cached folders of another name
 
 
-def build(cache_dir: Path, *, seed: int = 0, recipe: Recipe | None = None, progress: Progress = silent) -> Path:
+def build(
+    cache_dir: Path,
+    *,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    stdlib: Path | None = None,
+    progress: Progress = silent,
+) -> Path:
     """The trained reference model as a checkpoint folder; made once for each corpus, recipe and seed.
 
+    The text is the running Python's standard library, or that under ``stdlib``.
     About a minute or two on two cores. Raises MissingExtraError and InputError.
     """
     recipe = recipe or Recipe()
-    corpus = read_corpus(seed=seed)
+    corpus = read_corpus(seed=seed, stdlib=stdlib)
     folder = cache_dir / f"reference-{_key(corpus, recipe, seed)}"
     if folder.is_dir():
         progress("reference model: made before", 1.0)

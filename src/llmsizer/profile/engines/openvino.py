@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmsizer.facts.variant import Variant
-from llmsizer.gguf_graph import MODEL_FILE, link_as_ir
+from llmsizer.gguf_graph import opened_graph
 from llmsizer.installed import optional
 from llmsizer.profile.measure import Tokens
 
@@ -29,9 +27,7 @@ class OpenVino:
     def __init__(self, variant: Variant) -> None:
         openvino = optional("openvino", what="the openvino engine", extra="profile")
         core: Any = openvino.Core()
-        with tempfile.TemporaryDirectory(prefix="llmsizer-gguf-") as scratch:
-            is_gguf = variant.format == "gguf"
-            graph = link_as_ir(variant.path, Path(scratch)) if is_gguf else variant.path / MODEL_FILE
+        with opened_graph(variant.format, variant.path, variant.config) as graph:
             model = core.read_model(graph)
             keep_last_logits(openvino, model)
             compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})

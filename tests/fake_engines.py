@@ -1,0 +1,60 @@
+"""Engines for the profiler's tests: they answer at once, or break in the ways that engines break."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+from llmsizer.facts.variant import Variant
+from llmsizer.profile.measure import Tokens
+
+
+class Quick:
+    """Answers as many tokens as asked."""
+
+    version = "1"
+    vocabulary = 100
+
+    def __init__(self, variant: Variant) -> None:
+        sys.stdout.write("engines print to standard output as they like\n")
+        self.options = {"arithmetic": "none"}
+
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        yield from [None] * output_tokens
+
+    def peak_memory_bytes(self) -> float | None:
+        return 123.0
+
+
+class DiesAtBatch2(Quick):
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        if prompts.shape[0] == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().steps(prompts, output_tokens)
+
+
+class RefusesBatch2(Quick):
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        if prompts.shape[0] == 2:
+            raise MemoryError("cannot allocate\nlong story")
+        return super().steps(prompts, output_tokens)
+
+
+class ExitsAtLoad(Quick):
+    def __init__(self, variant: Variant) -> None:
+        sys.stderr.write("library not found\n")
+        sys.exit(3)
+
+
+class Hangs(Quick):
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        time.sleep(3600)  # ended by the parent's time limit
+        yield
+
+
+class StopsEarly(Quick):
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        yield from [None] * (output_tokens - 1)
