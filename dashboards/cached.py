@@ -15,6 +15,7 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.profile.store import read_records
+from texts import say
 
 EXAMPLE = Path(__file__).parent / "example"
 DEFAULT_OUTPUT = "demo-output"
@@ -62,7 +63,7 @@ def recommendation(scenario: Scenario) -> Recommendation:
     return _recommendation(scenario.model_dump_json(), datetime.date.today())
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_data(max_entries=64, show_spinner=say("common.thinking"))
 def _recommendation(scenario: str, today: datetime.date) -> Recommendation:
     catalog, asked = default_catalog(), Scenario.model_validate_json(scenario)
     return recommend(catalog.model(asked.model), asked, catalog, today=today)

@@ -13,7 +13,8 @@ import answers
 from llmsizer.deliver import answer_tables, svg, wording
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts import cost_chart, draw_measure, memory_chart, stairs_chart
-from llmsizer.deliver.confidence import cheapest_by_path, confidence
+from llmsizer.deliver.confidence import best_by_path, confidence
+from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.deliver.report import render_report, scenario_hash, write_report
 from llmsizer.deliver.residuals import CalibrationSummary, Check
 from llmsizer.deliver.sections import measures
@@ -143,7 +144,7 @@ def test_a_bill_with_an_unknown_part_says_at_least() -> None:
 
 
 def test_the_paths_are_ranked_by_cost_and_another_model_is_no_substitute() -> None:
-    assert [(o.path, round(o.usd_per_month.value or 0)) for o in cheapest_by_path(answers.recommendation())] == [
+    assert [(o.path, round(o.usd_per_month.value or 0)) for o in best_by_path(answers.recommendation())] == [
         ("rent", 5615),
         ("own", 7168),
         ("api", 7726),
@@ -181,11 +182,9 @@ def test_rejections_are_grouped_by_reason_with_the_largest_group_first() -> None
 def test_variants_stand_widest_first_with_their_measured_numbers() -> None:
     (group,) = groups(answers.profiles())
     assert [p.batch for p in group.points] == [1, 8]
-    table = variants_table(group, group.points[0], answers.quality())
+    table = variants_table(group, group.points[0])
     assert [row[0].text for row in table.rows] == ["fp16", "int8", "int4"]
     assert table.rows[1][1].plain == "48.1 MB ● measured"
-    assert table.rows[2][6].plain == "33.90 ± 0.62 (× 1.079 (1.077 to 1.081)) ● measured"
-    assert table.rows[0][7].text == "reference"
     assert [r.failure for r in group.failures] == ["out of memory"]
 
 
@@ -210,9 +209,23 @@ def test_without_a_measured_bandwidth_no_reason_is_made_up() -> None:
 def test_what_was_not_measured_is_unknown_with_its_reason() -> None:
     update = {"ttft_seconds": None, "unknown": {"ttft_seconds": "the engine does not stream"}}
     (group,) = groups([answers.profile("fp16", 1).model_copy(update=update)])
-    cell = variants_table(group, group.points[0], ())
-    assert cell.rows[0][3].plain == "unknown ? unknown · the engine does not stream"
-    assert cell.rows[0][6].plain == "unknown ? unknown · not evaluated"
+    row = variants_table(group, group.points[0]).rows[0]
+    assert row[3].plain == "unknown ? unknown · the engine does not stream"
+    assert row[5].plain == "unknown ? unknown · not measured"
+
+
+def test_what_a_format_loses_stands_against_its_reference() -> None:
+    (group,) = quality_groups([*answers.quality(), answers.quality()[1]])
+    table = quality_table(group)
+    assert [row[0].text for row in table.rows] == ["fp16", "int8", "int4"]
+    assert [cell.text for cell in table.rows[0][3:]] == ["reference"] * 3
+    assert table.rows[2][2].plain == "33.90 ± 0.62 ● measured"
+    assert table.rows[2][3].plain == "× 1.0790 (× 1.0768 to × 1.0812) ● measured"
+    assert table.rows[2][5].text == "unknown"
+    perplexity, divergence = quality_measures(group.records)
+    # 31.42 ± 1.645 × 0.62
+    assert perplexity.values[0] == ("fp16", 31.42, pytest.approx(30.40, abs=0.01), pytest.approx(32.44, abs=0.01))
+    assert [name for name, *_ in divergence.values] == ["int8", "int4"]
 
 
 def test_ticks_are_round_numbers_within_the_scale() -> None:
@@ -232,13 +245,13 @@ def test_labels_are_pushed_apart_and_stay_inside() -> None:
 @pytest.mark.parametrize("width", [350.0, 960.0])
 def test_every_chart_draws_within_its_box(width: float) -> None:
     recommendation = answers.recommendation()
-    costs = [(o.label, o.cost) for o in cheapest_by_path(recommendation)]
+    costs = [(o.label, o.cost) for o in best_by_path(recommendation)]
     (group,) = groups(answers.profiles())
     drawings = [
         memory_chart(recommendation.plans[:3]).draw(width),
         cost_chart(costs, answer_tables.costs_table(costs)).draw(width),
         stairs_chart(answers.comparison(), 13.1e9).draw(width),
-        *(draw_measure(m, width) for m in measures(group, group.points[0], answers.quality())),
+        *(draw_measure(m, width) for m in measures(group, group.points[0])),
     ]
     for drawing in drawings:
         page = Page(drawing)
@@ -285,7 +298,7 @@ def test_the_report_answers_first() -> None:
         "Confidence: leaning",
         "What would change this answer",
         "the press's 22B" if "the press's 22B" in text else "The press's 22B",
-        "The cheapest plans side by side",
+        "The best plans side by side",
         "Build or buy",
         "not reached",
         "What it costs, part by part",
@@ -312,9 +325,7 @@ def test_every_number_in_the_report_carries_its_basis_as_shape_and_word() -> Non
     assert all(MARKS[word] == shape for shape, word in marks)  # type: ignore[index]
     cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", text)
     money = [cell for cell in cells if "$" in cell and 'class="fig"' not in cell]
-    register = [cell for cell in money if re.fullmatch(r"\$[\d.,]+( / \w+)?", cell)]
-    assert len(register) == 2  # low and high in the register of assumptions, whose row states the basis
-    assert not [c for c in money if c not in register and not re.search(r"[a-z]{3}|×", c)]  # words and arithmetic apart
+    assert not [c for c in money if not re.search(r"[a-z]{3}|×", c)]  # words and arithmetic apart
 
 
 def test_no_name_from_outside_becomes_markup() -> None:

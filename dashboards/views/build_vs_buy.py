@@ -11,7 +11,7 @@ from drawing import safe
 from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import answer_tables, figures
 from llmsizer.deliver.charts import cost_chart, stairs_chart
-from llmsizer.deliver.confidence import cheapest_by_path
+from llmsizer.deliver.confidence import best_by_path
 from llmsizer.deliver.wording import headline, sentence
 from llmsizer.money.comparison import Comparison
 from texts import say
@@ -38,11 +38,11 @@ def show_comparison(comparison: Comparison, tokens_per_month: float | None) -> N
 
 
 def show_money(recommendation: Recommendation) -> None:
-    named = [(option.label, option.cost) for option in cheapest_by_path(recommendation)]
+    named = [(option.label, option.cost) for option in best_by_path(recommendation)]
     if not named:
         return
     drawing.section(say("build_vs_buy.money"))
-    for column, option in zip(drawing.columns_of(len(named)), cheapest_by_path(recommendation), strict=True):
+    for column, option in zip(drawing.columns_of(len(named)), best_by_path(recommendation), strict=True):
         with column:
             drawing.figure_card(say(f"paths.{option.path}"), option.usd_per_month, below=option.label)
     bills = answer_tables.costs_table(named)

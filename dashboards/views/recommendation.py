@@ -14,7 +14,7 @@ from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import answer_tables, figures
 from llmsizer.deliver.basis import MEANINGS, mark
 from llmsizer.deliver.charts import memory_chart
-from llmsizer.deliver.confidence import cheapest_by_path, confidence
+from llmsizer.deliver.confidence import best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.report import render_report
 from llmsizer.deliver.wording import headline, sentence
@@ -31,7 +31,7 @@ def show_answer(recommendation: Recommendation) -> None:
     drawing.headline(first)
     if rest:
         st.markdown(safe(rest))
-    options = cheapest_by_path(recommendation)
+    options = best_by_path(recommendation)
     if options:
         for index, (column, option) in enumerate(zip(drawing.columns_of(len(options)), options, strict=True)):
             lowest = f" · {say('recommendation.lowest')}" if index == 0 and len(options) > 1 else ""
@@ -70,9 +70,13 @@ def show_plans(recommendation: Recommendation) -> None:
         with column:
             drawing.figure_card(say(f"recommendation.{name}"), value, large=False)
     drawing.table(answer_tables.plans_table(plans))
-    more = len(recommendation.plans) - len(plans)
+    more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
     if more:
         st.caption(say("recommendation.more_plans", count=more))
+    unsure = answer_tables.unsure_table(recommendation)
+    if unsure.rows:
+        with st.expander(say("recommendation.unsure")):
+            drawing.table(unsure)
     drawing.section(say("recommendation.memory"))
     content = memory_chart(plans)
     drawing.chart(figures.memory_figure(plans), content.alt, "memory", content.table)

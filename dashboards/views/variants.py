@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 import cached
 import drawing
 from drawing import safe
 from llmsizer.deliver import figures
+from llmsizer.deliver.charts import Measure
+from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.deliver.sections import measures
 from llmsizer.deliver.tables import Table, number, words
 from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
@@ -32,35 +36,49 @@ def chosen_records() -> cached.Records:
     return example
 
 
-def show_group(group: Group, kept: cached.Records) -> None:
+def show_group(group: Group) -> None:
     if not group.points:
         st.warning(say("variants.only_failed"))
         show_failures(group)
         return
     point = st.selectbox(say("variants.point"), group.points, format_func=lambda p: p.label, key="point", width=460)
-    show_point(group, point or group.points[0], kept)
+    show_point(group, point or group.points[0])
     if len({r.batch for r in group.records if r.status == "ok"}) > 1:
         drawing.section(say("variants.load"))
         drawing.chart(figures.batch_figure(group), say("variants.load"), "batch", batch_table(group))
     show_failures(group)
 
 
-def show_point(group: Group, point: Point, kept: cached.Records) -> None:
+def show_point(group: Group, point: Point) -> None:
     drawing.section(say("variants.side_by_side"))
-    four = measures(group, point, kept.quality)
-    for row in (four[:2], four[2:]):
-        for column, measure in zip(drawing.columns_of(2), row, strict=True):
-            with column:
-                better = say("variants.better", name=measure.name, direction=say(f"variants.{measure.better}"))
-                st.markdown(f"**{safe(better)}**")
-                drawing.chart(figures.measure_figure(measure), better, f"measure-{measure.name}")
-    drawing.table(variants_table(group, point, kept.quality))
-    if not any(q.model == group.model for q in kept.quality):
-        st.caption(say("variants.no_quality"))
+    show_measures(measures(group, point))
+    drawing.table(variants_table(group, point))
     sentences = speed_sentences(group, point)
     if sentences:
         drawing.section(say("variants.why"))
         st.markdown("\n".join(f"- {safe(text)}" for text in sentences))
+
+
+def show_measures(shown: Sequence[Measure]) -> None:
+    for start in range(0, len(shown), 2):
+        for column, measure in zip(drawing.columns_of(2), shown[start : start + 2], strict=False):
+            with column:
+                better = say("variants.better", name=measure.name, direction=say(f"variants.{measure.better}"))
+                st.markdown(f"**{safe(better)}**")
+                drawing.chart(figures.measure_figure(measure), better, f"measure-{measure.name}")
+
+
+def show_quality(kept: cached.Records, model: str) -> None:
+    """What the formats lose; of another model where the one that was timed was not evaluated."""
+    found = quality_groups(kept.quality)
+    same = [g for g in found if g.model == model]
+    drawing.section(say("variants.loses"))
+    if not found:
+        st.caption(say("variants.no_quality"))
+    for group in same or found:
+        st.caption(safe(group.label))
+        show_measures(quality_measures(group.records))
+        drawing.table(quality_table(group))
 
 
 def batch_table(group: Group) -> Table:
@@ -96,7 +114,8 @@ with drawing.mistakes_as_sentences():
         group = labels[st.selectbox(say("variants.group"), list(labels), key="group", width=460) or found[0].label]
     else:
         st.caption(safe(group.label))
-    show_group(group, kept)
+    show_group(group)
+    show_quality(kept, group.model)
     if kept.problems:
         st.warning(say("variants.problems", count=len(kept.problems)))
 drawing.legend_of_bases()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from llmsizer.decide.answer import Plan, Recommendation, Rejection, RejectionKind
 from llmsizer.deliver.tables import Cell, Table, figure, number, words
-from llmsizer.deliver.wording import amount, shown_parts, shown_usd, tokens
+from llmsizer.deliver.wording import amount, plain_number, shown_parts, shown_usd, tokens
 from llmsizer.facts.figure import Figure, weakest_basis
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.comparison import Comparison, Crossover, PathCost
@@ -26,6 +26,8 @@ REJECTION_WORDS: dict[RejectionKind, str] = {
     "budget": "Above the budget",
 }
 
+LIMITS: dict[str, str] = {"ttft": "TTFT", "tpot": "TPOT", "kv cache": "room in the KV cache"}
+
 
 def plans_table(plans: Sequence[Plan]) -> Table:
     """Plans side by side: a row for each thing that matters, a column for each plan."""
@@ -41,11 +43,34 @@ def plans_table(plans: Sequence[Plan]) -> Table:
         (words("TPOT p95 at peak"), *(figure(p.at_peak.tpot_p95) for p in plans)),
         (words("Load at peak"), *(_load(p) for p in plans)),
         (words("Capacity of a replica"), *(figure(p.capacity.requests_per_second) for p in plans)),
-        (words("Limited by"), *(words(p.capacity.limited_by) for p in plans)),
+        (words("Limited by"), *(words(LIMITS.get(p.capacity.limited_by, p.capacity.limited_by)) for p in plans)),
         (words("Quality kept"), *(figure(p.quality_recovery) for p in plans)),
         (words("Notes"), *(words("; ".join((*p.notes, *p.cost.flags)) or "–") for p in plans)),
     ]
     return Table(title="Cheapest plans", headers=("", *_ranks(len(plans))), rows=tuple(rows))
+
+
+def unsure_table(recommendation: Recommendation, limit: int = 3) -> Table:
+    """Plans that cost less than the first, but miss the SLO where steps are as slow as their interval allows."""
+    best = recommendation.best
+    floor = best.cost.usd_per_month.value if best else None
+    cheaper = (
+        [] if floor is None else [p for p in recommendation.plans if (p.cost.usd_per_month.value or floor) < floor]
+    )
+    rows = tuple(
+        (
+            words(p.label),
+            figure(p.cost.usd_per_month),
+            figure(p.capacity.requests_per_second),
+            figure(p.quality_recovery),
+            words("; ".join(p.notes) or "–"),
+        )
+        for p in sorted(cheaper, key=lambda p: p.cost.usd_per_month.value or 0.0)[:limit]
+    )
+    headers = ("Plan", "A month", "Capacity of a replica", "Quality kept", "Notes")
+    left = len(cheaper) - len(rows)
+    note = f"{left} more are cheaper than the first plan but less sure." if left else ""
+    return Table(title="Cheaper in the middle of its interval, but less sure", headers=headers, rows=rows, note=note)
 
 
 def _precision(plan: Plan) -> Cell:
@@ -137,22 +162,27 @@ def _source(value: Figure) -> str:
 
 def apis_table(recommendation: Recommendation, limit: int = 12) -> Table:
     """API prices at the scenario's volume; another model is another quality tier and says so."""
+    shown = recommendation.apis[:limit]
+    shared = [note for note in (shown[0].notes if shown else ()) if all(note in api.notes for api in shown)]
     rows = tuple(
         (
             words(api.provider),
             words(api.model),
-            words("same model" if api.same_model else "another model", remark="; ".join(api.notes)),
+            words(
+                "same model" if api.same_model else "another model",
+                remark="; ".join(note for note in api.notes if note not in shared),
+            ),
             _total(api.cost),
             replace(figure(api.cost.usd_per_million_input_tokens), remark=""),
             replace(figure(api.cost.usd_per_million_output_tokens), remark=""),
         )
-        for api in recommendation.apis[:limit]
+        for api in shown
     )
-    left = len(recommendation.apis) - limit
     headers = ("Provider", "Model", "Compared with yours", "A month", "1 M tokens in", "1 M tokens out")
-    return Table(
-        title="API prices", headers=headers, rows=rows, note=f"{left} dearer ones not shown" if left > 0 else ""
-    )
+    left = len(recommendation.apis) - limit
+    notes = [f"For all of them: {'; '.join(shared)}."] if shared else []
+    notes += [f"{left} dearer ones are not shown."] if left > 0 else []
+    return Table(title="API prices", headers=headers, rows=rows, note=" ".join(notes))
 
 
 def near_misses_table(recommendation: Recommendation) -> Table:
@@ -196,16 +226,21 @@ def assumptions_table(recommendation: Recommendation) -> Table:
     rows = tuple(
         (
             words(name),
-            replace(figure(f), between=""),
-            words("–" if f.low is None else amount(f.low, f.unit)),
-            words("–" if f.high is None else amount(f.high, f.unit)),
+            replace(figure(f), text=_bare(f.value), between=""),
+            words(_bare(f.low, "–")),
+            words(_bare(f.high, "–")),
             words(f.unit),
             words(f.source or f.estimate.reason or "–"),
-            words(f.as_of or "–", remark="stale" if f.stale else ""),
+            words(f.as_of or "–"),
         )
         for name, f in recommendation.assumptions.items()
     )
     return Table(title="Assumptions", headers=("Id", "Value", "Low", "High", "Unit", "Source", "Date"), rows=rows)
+
+
+def _bare(value: float | None, missing: str = "unknown") -> str:
+    """The number alone: its unit has a column of its own."""
+    return missing if value is None else plain_number(value)
 
 
 def stairs_table(comparison: Comparison, volume: float | None = None, columns_shown: int = 7) -> Table:

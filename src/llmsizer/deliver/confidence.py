@@ -17,7 +17,7 @@ Clearness = Literal["clear", "leaning", "close", "alone", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """The cheapest complete way along one path, for the model that was asked for."""
+    """The best complete way along one path, for the model that was asked for."""
 
     path: Path
     label: str
@@ -37,29 +37,24 @@ class Confidence:
     text: str
 
 
-def cheapest_by_path(recommendation: Recommendation) -> tuple[Option, ...]:
-    """The cheapest complete option of each path, cheapest first; another model's API is no substitute."""
+def best_by_path(recommendation: Recommendation) -> tuple[Option, ...]:
+    """The first of each path in the recommendation's order, by cost; another model's API is no substitute."""
+    listed = [Option(path=plan.path, label=plan.label, cost=plan.cost) for plan in recommendation.plans]
+    listed += [
+        Option(path="api", label=f"API of {api.provider}: {api.model}", cost=api.cost)
+        for api in recommendation.apis
+        if api.same_model
+    ]
     options: dict[Path, Option] = {}
-    for plan in recommendation.plans:
-        _keep_cheaper(options, Option(path=plan.path, label=plan.label, cost=plan.cost))
-    for api in recommendation.apis:
-        if api.same_model:
-            _keep_cheaper(options, Option(path="api", label=f"API of {api.provider}: {api.model}", cost=api.cost))
+    for option in listed:
+        if option.usd_per_month.value is not None:
+            options.setdefault(option.path, option)
     return tuple(sorted(options.values(), key=lambda option: option.usd_per_month.value or 0.0))
-
-
-def _keep_cheaper(options: dict[Path, Option], option: Option) -> None:
-    value = option.usd_per_month.value
-    if value is None:
-        return
-    held = options.get(option.path)
-    if held is None or value < (held.usd_per_month.value or 0.0):
-        options[option.path] = option
 
 
 def confidence(recommendation: Recommendation) -> Confidence:
     """Clear where the ranges do not overlap, close where either could be cheaper."""
-    options = cheapest_by_path(recommendation)
+    options = best_by_path(recommendation)
     if not options:
         return Confidence(clearness="none", word="no answer", text="Nothing that was considered can be priced and run.")
     first = options[0]

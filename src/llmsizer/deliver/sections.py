@@ -8,10 +8,11 @@ from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import answer_tables, html
 from llmsizer.deliver.basis import MEANINGS, mark
 from llmsizer.deliver.charts import Measure, cost_chart, draw_measure, memory_chart, stairs_chart
-from llmsizer.deliver.confidence import Option, cheapest_by_path, confidence
+from llmsizer.deliver.confidence import Option, best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
+from llmsizer.deliver.qualities import QualityGroup, quality_groups, quality_measures, quality_table
 from llmsizer.deliver.residuals import CalibrationSummary, residuals_table
-from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
+from llmsizer.deliver.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
 from llmsizer.deliver.wording import headline, sentence
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord, QualityRecord
@@ -34,7 +35,7 @@ def answer(recommendation: Recommendation) -> str:
     scenario = html.said("p", f"Scenario {recommendation.scenario}, prices as of {recommendation.priced_on}", "eyebrow")
     first, rest = headline(recommendation.sentence)
     lead = html.said("h1", first) + (html.said("p", rest, "lead") if rest else "")
-    options = cheapest_by_path(recommendation)
+    options = best_by_path(recommendation)
     cards = "".join(_path_card(option, is_lowest=i == 0, others=len(options)) for i, option in enumerate(options))
     sure = f"<p><strong>Confidence: {html.said('span', clear.word)}.</strong> {html.said('span', clear.text)}</p>"
     flags = "".join(html.said("p", sentence(flag)) for flag in recommendation.flags)
@@ -71,7 +72,7 @@ def _facts(recommendation: Recommendation) -> str:
     cards = "".join(
         html.tag("div", html.said("p", name, "what") + html.figure_block(value), "card small") for name, value in facts
     )
-    return html.said("h3", f"The cheapest plan: {best.label}") + html.tag("div", cards, "cards")
+    return html.said("h3", f"The best plan: {best.label}") + html.tag("div", cards, "cards")
 
 
 def _flips(recommendation: Recommendation) -> str:
@@ -98,7 +99,7 @@ def _reading(recommendation: Recommendation) -> str:
 
 def named_costs(recommendation: Recommendation) -> list[tuple[str, Cost]]:
     """The bills that are set side by side: the cheapest of each path, or whatever there is."""
-    return [(option.label, option.cost) for option in cheapest_by_path(recommendation)]
+    return [(option.label, option.cost) for option in best_by_path(recommendation)]
 
 
 def plans(recommendation: Recommendation) -> str:
@@ -107,10 +108,12 @@ def plans(recommendation: Recommendation) -> str:
         return section(
             "Plans", html.said("p", "No plan meets everything that was asked; the near misses say what would.")
         )
-    more = len(recommendation.plans) - len(shown)
-    note = html.said("p", f"Dearer plans that also meet everything: {more}.", "muted") if more else ""
+    more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
+    note = html.said("p", f"Further plans that meet everything: {more}.", "muted") if more else ""
     table = answer_tables.plans_table(shown)
-    return section("The cheapest plans side by side", html.table(table, caption=False, css="side"), note)
+    unsure = answer_tables.unsure_table(recommendation)
+    less_sure = html.table(unsure) if unsure.rows else ""
+    return section("The best plans side by side", html.table(table, caption=False, css="side"), note, less_sure)
 
 
 def memory(recommendation: Recommendation) -> str:
@@ -151,55 +154,48 @@ def costs(recommendation: Recommendation) -> str:
 
 
 def measured(profiles: Sequence[ProfileRecord], quality: Sequence[QualityRecord]) -> str:
-    parts = [_measured_group(group, quality) for group in groups(profiles)]
-    return section("Measured: the same model in several formats", *parts)
+    speed = [_measured_group(group) for group in groups(profiles)]
+    losses = [_quality_group(group) for group in quality_groups(quality)]
+    return section("Measured: the same model in several formats", *speed, *losses)
 
 
-def _measured_group(group: Group, quality: Sequence[QualityRecord]) -> str:
+def _measured_group(group: Group) -> str:
     points = group.points
     shown = [points[0], points[-1]] if len(points) > 1 else list(points)
-    parts = [html.said("h3", group.label)]
+    parts = [html.said("h3", f"Size and speed: {group.label}")]
     if shown:
-        parts.append(_panels(group, shown[0], quality))
-        reasons = speed_sentences(group, shown[0])
-        parts.append(html.bullets(reasons))
-    parts += [html.table(variants_table(group, point, quality)) for point in shown]
+        parts.append(_panels(measures(group, shown[0])))
+    parts += [html.table(variants_table(group, point)) for point in shown]
+    if shown:
+        parts.append(html.said("h3", "Is smaller faster?") + html.bullets(speed_sentences(group, shown[0])))
     failed = [f"{r.variant}, {r.batch} at once: {r.failure or 'failed'}" for r in group.failures]
     return "".join(parts) + (html.said("h3", "Failed") + html.bullets(failed) if failed else "")
 
 
-def measures(group: Group, point: Point, quality: Sequence[QualityRecord]) -> tuple[Measure, ...]:
-    """The four quantities that tell the variants apart."""
+def _quality_group(group: QualityGroup) -> str:
+    heading = html.said("h3", f"What it loses: {group.label}")
+    return heading + _panels(quality_measures(group.records)) + html.table(quality_table(group), caption=False)
+
+
+def measures(group: Group, point: Point) -> tuple[Measure, ...]:
+    """The four quantities of speed and size that tell the variants apart."""
     records = group.at(point)
-    by_variant = {q.variant: q for q in quality if q.model == group.model}
-
-    def perplexity(variant: str) -> tuple[str, float | None, float | None, float | None]:
-        q = by_variant.get(variant)
-        if q is None:
-            return variant, None, None, None
-        error = 1.645 * q.perplexity_standard_error
-        return variant, q.perplexity, q.perplexity - error, q.perplexity + error
-
     tpot = tuple((r.variant, r.tpot_seconds, r.tpot_seconds_low, r.tpot_seconds_high) for r in records)
     ttft = tuple((r.variant, r.ttft_seconds, r.ttft_seconds_low, r.ttft_seconds_high) for r in records)
     disk = tuple((r.variant, r.weights_bytes_on_disk, None, None) for r in records)
+    memory = tuple((r.variant, peak_memory_bytes(r), None, None) for r in records)
     return (
         Measure(name="On disk", unit="bytes", better="lower", values=disk),
+        Measure(name="Peak memory", unit="bytes", better="lower", values=memory),
         Measure(name="TPOT", unit="s", better="lower", values=tpot),
         Measure(name="TTFT", unit="s", better="lower", values=ttft),
-        Measure(
-            name="Perplexity, 90 % interval", unit="", better="lower", values=tuple(perplexity(v) for v, *_ in disk)
-        ),
     )
 
 
-def _panels(group: Group, point: Point, quality: Sequence[QualityRecord]) -> str:
+def _panels(shown: Sequence[Measure]) -> str:
     figures = "".join(
-        html.tag(
-            "figure",
-            html.said("figcaption", f"{m.name} {mark('measured')}, {m.better} is better") + draw_measure(m, 380),
-        )
-        for m in measures(group, point, quality)
+        html.tag("figure", html.said("figcaption", f"{m.name} {mark('measured')}, {m.better} is better") + draw)
+        for m, draw in ((m, draw_measure(m, 380)) for m in shown)
     )
     return html.tag("div", figures, "panels")
 

@@ -72,7 +72,7 @@ def axes_of(comparison: Comparison, width: float, height: float) -> tuple[svg.Sc
     highest = max(max(costs, default=lowest) * 1.3, lowest * 10)
     right = 250 if width >= WIDE else 22
     x = svg.Scale(low=min(volumes), high=max(volumes) * 1.0001, start=52, end=width - right, logarithmic=True)
-    return x, svg.Scale(low=lowest, high=highest, start=height - 40, end=14, logarithmic=True)
+    return x, svg.Scale(low=lowest, high=highest, start=height - 40, end=24, logarithmic=True)
 
 
 def draw_stairs(comparison: Comparison, tokens_per_month: float | None, width: float, alt: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.wording import amount, plain_number, size
+from llmsizer.deliver.wording import amount, size
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.precision import get_precision
-from llmsizer.facts.records import DeviceRecord, ProfileRecord, QualityRecord
+from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.units import format_seconds
 
 
@@ -81,36 +81,33 @@ def groups(records: Iterable[ProfileRecord]) -> tuple[Group, ...]:
     return tuple(Group(model=m, device=rs[0].device, records=tuple(rs)) for (m, _), rs in found.items())
 
 
-def variants_table(group: Group, point: Point, quality: Sequence[QualityRecord]) -> Table:
-    """One row a variant: size, memory, speed and what it loses, each with its basis."""
-    by_variant = {q.variant: q for q in quality if q.model == group.model}
-    rows = tuple(_variant_row(r, by_variant.get(r.variant)) for r in group.at(point))
-    headers = (
-        "Variant",
-        "On disk",
-        "Peak memory",
-        "TTFT",
-        "TPOT",
-        "Tokens / s",
-        "Perplexity ± s.e.",
-        "KL to 16 bit",
-    )
-    engines = ", ".join(sorted({f"{r.engine} {r.engine_version}".strip() for r in group.at(point)}))
-    return Table(title=f"{group.label}: {point.label}", headers=headers, rows=rows, note=f"Engine: {engines}.")
+def variants_table(group: Group, point: Point) -> Table:
+    """One row a variant: size, memory and speed, each with its basis."""
+    rows = tuple(_variant_row(r) for r in group.at(point))
+    headers = ("Variant", "On disk", "Peak memory", "TTFT", "TPOT", "ITL p95", "Tokens / s")
+    engines = ", ".join(dict.fromkeys(f"{r.engine} {r.engine_version}".strip() for r in group.at(point)))
+    levels = {r.interval_level for r in group.at(point) if r.interval_level}
+    level = f" Intervals of the median hold {min(levels):.0%} or more." if levels else ""
+    return Table(title=point.label, headers=headers, rows=rows, note=f"Engine: {engines}.{level}")
 
 
-def _variant_row(r: ProfileRecord, quality: QualityRecord | None) -> tuple[Cell, ...]:
-    memory = r.process_peak_bytes if r.device.kind == "cpu" else (r.allocator_peak_bytes or r.process_peak_bytes)
-    flags = "; ".join(r.flags)
+def _variant_row(r: ProfileRecord) -> tuple[Cell, ...]:
     return (
-        words(r.variant, strong=True, remark=flags),
+        words(r.variant, strong=True, remark="; ".join(r.flags)),
         _measured(r.weights_bytes_on_disk, "bytes", r, "weights_bytes_on_disk"),
-        _measured(memory, "bytes", r, "process_peak_bytes"),
+        _measured(peak_memory_bytes(r), "bytes", r, "process_peak_bytes"),
         _measured(r.ttft_seconds, "s", r, "ttft_seconds", (r.ttft_seconds_low, r.ttft_seconds_high)),
         _measured(r.tpot_seconds, "s", r, "tpot_seconds", (r.tpot_seconds_low, r.tpot_seconds_high)),
+        _measured(r.itl_seconds_p95, "s", r, "itl_seconds_p95"),
         _measured(r.output_tokens_per_second, "tok/s", r, "output_tokens_per_second"),
-        *quality_cells(quality),
     )
+
+
+def peak_memory_bytes(record: ProfileRecord) -> float | None:
+    """Of the allocator on a GPU where it was asked, else of the process."""
+    if record.device.kind == "gpu" and record.allocator_peak_bytes is not None:
+        return record.allocator_peak_bytes
+    return record.process_peak_bytes
 
 
 def _measured(
@@ -125,34 +122,6 @@ def _measured(
     low, high = interval
     between = "" if low is None or high is None else f"{amount(low, unit)} to {amount(high, unit)}"
     return Cell(text=amount(value, unit), basis="measured", between=between)
-
-
-def quality_cells(quality: QualityRecord | None) -> tuple[Cell, Cell]:
-    """Perplexity with its standard error, and the divergence from the 16-bit reference."""
-    if quality is None:
-        missing = Cell(text="unknown", basis="unknown", remark="not evaluated")
-        return missing, missing
-    perplexity = Cell(
-        text=f"{quality.perplexity:.2f} ± {quality.perplexity_standard_error:.2f}",
-        basis="measured",
-        between=_ratio(quality),
-    )
-    if quality.kl_nats_per_token is None:
-        is_reference = quality.variant == quality.reference or not quality.reference
-        return perplexity, words("reference") if is_reference else Cell(
-            text="unknown", basis="unknown", remark="not evaluated"
-        )
-    low, high = quality.kl_nats_per_token_low, quality.kl_nats_per_token_high
-    between = "" if low is None or high is None else f"{plain_number(low)} to {plain_number(high)}"
-    return perplexity, Cell(text=f"{plain_number(quality.kl_nats_per_token)} nats", basis="measured", between=between)
-
-
-def _ratio(quality: QualityRecord) -> str:
-    if quality.perplexity_ratio is None:
-        return ""
-    low, high = quality.perplexity_ratio_low, quality.perplexity_ratio_high
-    band = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-    return f"× {quality.perplexity_ratio:.3f}{band}"
 
 
 def speed_sentences(group: Group, point: Point) -> tuple[str, ...]:

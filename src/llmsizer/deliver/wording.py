@@ -105,11 +105,12 @@ def shown_usd(value: float, digits: int) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital first letter and a full stop."""
+    """The text with capitals where sentences begin and a full stop."""
     flat = " ".join(text.split())
     if not flat:
         return ""
-    return flat[0].upper() + flat[1:] + ("" if flat[-1] in ".!?:" else ".")
+    text = flat[0].upper() + flat[1:] + ("" if flat[-1] in ".!?:" else ".")
+    return re.sub(r"([a-z)][.!?] )([a-z])", lambda found: found[1] + found[2].upper(), text)
 
 
 def headline(text: str) -> tuple[str, str]:
