@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,17 +22,18 @@ from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.quality import quality_recovery
 from llmsizer.decide.recommend import compare, recommend
 from llmsizer.decide.schema import published_schemas, schema_text
+from llmsizer.decide.stepping import sample_many
 from llmsizer.decide.study import study, workload_of
 from llmsizer.errors import LlmSizerError, NoEvidenceError, ScenarioError, UnknownNameError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.precision import get_precision
-from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario, load_scenario, parse_scenario
 from llmsizer.physics.memory import estimate_memory
-from llmsizer.traffic.meanfield import StepTimes
+from llmsizer.physics.step_times import decode_step_seconds, prefill_seconds
+from llmsizer.traffic.meanfield import Probe, StepSample
 
 TODAY = datetime.date(2026, 11, 21)
 CATALOG = default_catalog()
@@ -39,49 +41,34 @@ PROFILES = Path(__file__).parent.parent / "profiles"
 SCENARIOS = sorted((PROFILES / "scenarios").glob("*.toml"))
 
 
-@dataclass(frozen=True)
-class RooflineSteps:
-    """Weights and cache over most of the bandwidth, arithmetic over some of the peak: quick, and checkable by hand."""
-
-    deployment: Deployment
-
-    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> list[Estimate]:
-        return [self._decode(batch, context_tokens) for batch in batches]
-
-    def _decode(self, batch: int, context_tokens: float) -> Estimate:
-        d = self.deployment
-        model, gpus = d.model, d.parallelism.gpus
-        params = min(model.total_params, model.active_params * batch) if model.is_moe else model.total_params
-        read = params * d.weights.bytes_per_quantized_weight + batch * model.kv_values(context_tokens) * 2
-        return self._estimate(read / (d.gpu.memory_bytes_per_second * 0.7 * gpus) + 0.004)
-
-    def prefill_alone(self, prompt_tokens: float) -> Estimate:
-        d = self.deployment
-        rate = (d.gpu.flops_16bit_per_second or 1e12) * 0.4 * d.parallelism.gpus
-        return self._estimate(0.02 + 2 * d.model.active_params * prompt_tokens / rate)
-
-    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
-        return self.prefill_alone(prompt_tokens)
-
-    def request_overhead_seconds(self) -> float:
-        return 0.01
-
-    def _estimate(self, seconds: float) -> Estimate:
-        return Estimate(value=seconds, low=seconds * 0.9, high=seconds * 1.1, basis="calibrated")
-
-
 class RooflinePhysics(ModelledPhysics):
-    """Real memory, simple step times."""
+    """Real memory; weights and cache over most of the bandwidth, arithmetic over some of the peak."""
 
-    def steps(self, deployment: Deployment) -> StepTimes:
-        return RooflineSteps(deployment)
+    def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> list[StepSample | NoEvidenceError]:
+        return [roofline(deployment, points) for deployment, points in asked]
+
+
+def roofline(d: Deployment, points: Probe) -> StepSample:
+    model, gpus, batch = d.model, d.parallelism.gpus, np.array(points.batches, dtype=float)
+    params = np.minimum(model.total_params, model.active_params * batch) if model.is_moe else model.total_params
+    read = params * d.weights.bytes_per_quantized_weight + batch * model.kv_values(points.context_tokens) * 2
+    prefill_rate = (d.gpu.flops_16bit_per_second or 1e12) * 0.4 * gpus / 2 / model.active_params
+    return StepSample(
+        decode_seconds=read / (d.gpu.memory_bytes_per_second * 0.7 * gpus) + 0.004,
+        first_token_seconds=0.02 + points.prompt_tokens / prefill_rate,
+        first_token_p95_seconds=0.02 + points.prompt_tokens_p95 / prefill_rate,
+        prefill_seconds=points.prompt_tokens / prefill_rate,
+        overhead_seconds=0.01,
+        decode_interval=(0.9, 1.1),
+        prefill_interval=(0.9, 1.1),
+    )
 
 
 class BlindPhysics(ModelledPhysics):
     """No evidence for any step time."""
 
-    def steps(self, deployment: Deployment) -> StepTimes:
-        raise NoEvidenceError("nobody measured this")
+    def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> list[StepSample | NoEvidenceError]:
+        return [NoEvidenceError("nobody measured this") for _ in asked]
 
 
 def scenario(text: str = "", *, model: str = "mistral-small-2409", **workload: float) -> Scenario:
@@ -118,7 +105,7 @@ def test_every_shipped_scenario_is_answered_in_one_sentence(path: Path) -> None:
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)
 def test_plans_are_priced_in_order_and_rejections_say_why_and_what_would_do(path: Path) -> None:
     found = answer_to_file(path.stem)
-    ranks = [(not plan.is_robust, usd(plan)) for plan in found.plans]
+    ranks = [(not plan.is_robust, round(usd(plan), 2)) for plan in found.plans]
     assert ranks == sorted(ranks)
     for plan in found.plans:
         assert usd(plan) == pytest.approx(sum(part.usd_per_month.value or 0 for part in plan.cost.parts))
@@ -126,6 +113,22 @@ def test_plans_are_priced_in_order_and_rejections_say_why_and_what_would_do(path
         assert plan.fit.used_bytes <= plan.fit.gpu_bytes
     for rejection in found.rejections:
         assert rejection.reason and rejection.nearest_fix, rejection
+
+
+def test_the_interval_of_a_cost_counts_the_replicas_that_the_interval_of_the_step_times_may_take() -> None:
+    busy = answer(scenario(FEW, tokens_per_month=3e10))
+    plan = next(p for p in busy.plans if p.path == "rent" and any("replicas for the peak" in n for n in p.notes))
+    rate = plan.capacity.requests_per_second
+    peak = busy_peak(3e10)
+    assert rate.low is not None and rate.high is not None
+    most, fewest = (int(-(-peak // end)) + plan.spare_replicas for end in (rate.low, rate.high))
+    (instances,) = [part.usd_per_month for part in plan.cost.parts if part.name == "instances"]
+    each = (instances.value or 0) / plan.units
+    assert (instances.low or 0) == pytest.approx(fewest * each) and (instances.high or 0) >= most * each * (1 - 1e-9)
+
+
+def busy_peak(tokens: float) -> float:
+    return workload_of(scenario(FEW, tokens_per_month=tokens), CATALOG).peak_requests_per_second
 
 
 def test_no_plan_in_the_eu_is_rented_elsewhere_and_the_api_location_is_called_unknown() -> None:
@@ -283,7 +286,41 @@ def test_published_medians_stand_in_the_usual_order() -> None:
     ],
 )
 def test_formats_run_where_the_engine_documents_kernels(precision: str, gpu: str, runs: bool) -> None:
-    assert load_support("vllm").runs(get_precision(precision), CATALOG.gpu(gpu)) is runs
+    problem = load_support("vllm").problem(CATALOG.model("llama-3.1-8b"), get_precision(precision), CATALOG.gpu(gpu))
+    assert (problem == "") is runs
+
+
+def test_experts_and_latent_attention_are_not_planned_on_gpus_nobody_reported_them_on() -> None:
+    problem = load_support("vllm").problem(CATALOG.model("mistral-small-4"), get_precision("int4"), CATALOG.gpu("t4"))
+    assert "no report of vllm running mixtures of experts on turing" in problem
+
+
+# step times -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "precision", "tp"),
+    [("mistral-small-2409", "h100-sxm-80", "bf16", 1), ("mistral-small-4", "l40s", "int4", 4)],
+)
+def test_step_times_of_many_are_those_of_one(model: str, gpu: str, precision: str, tp: int) -> None:
+    one = deployment(CATALOG.model(model), CATALOG.gpu(gpu), precision, tp=tp, max_context_tokens=4300)
+    points = Probe(batches=(1, 2, 4, 8, 16, 32, 50), context_tokens=1350, prompt_tokens=840, prompt_tokens_p95=2450)
+    other = deployment(CATALOG.model("llama-3.1-8b"), CATALOG.gpu("l4"), "fp8")
+    _, sample, _ = sample_many([(other, points), (one, points), (other, points)])
+    assert isinstance(sample, StepSample)
+    for batch, seconds in zip(points.batches, np.maximum.accumulate(sample.decode_seconds), strict=True):
+        estimate = decode_step_seconds(one, batch, 1350)
+        assert seconds == pytest.approx(estimate.value)
+        assert estimate.low == pytest.approx((estimate.value or 0) * sample.decode_interval[0])
+        assert estimate.high == pytest.approx((estimate.value or 0) * sample.decode_interval[1])
+    assert sample.first_token_seconds == pytest.approx(prefill_seconds(one, 840).value)
+    assert sample.first_token_p95_seconds == pytest.approx(prefill_seconds(one, 2450).value)
+
+
+def test_an_engine_nobody_measured_is_an_abstention() -> None:
+    unknown = replace(deployment(CATALOG.model("llama-3.1-8b"), CATALOG.gpu("l4")), engine="abacus")
+    (sample,) = sample_many([(unknown, Probe(batches=(1,), context_tokens=9, prompt_tokens=9, prompt_tokens_p95=9))])
+    assert isinstance(sample, NoEvidenceError)
 
 
 # comparison -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Slo, Workload
 from llmsizer.traffic.meanfield import (
+    Probe,
     Replica,
     Room,
+    StepSample,
     evaluate,
     largest_batch,
+    make_replica,
+    probe,
     rates,
-    sample_replica,
     saturation_rate,
     squared_variation,
 )
@@ -39,21 +40,23 @@ class LinearSteps:
     spread: float = 1.0
     overhead_seconds: float = 0.0
 
-    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> list[Estimate]:
-        per_row = self.per_row_seconds + context_tokens * self.per_cached_token_seconds
-        return [self._estimate(self.per_step_seconds + batch * per_row) for batch in batches]
+    def sample(self, asked: Probe) -> StepSample:
+        per_row = self.per_row_seconds + asked.context_tokens * self.per_cached_token_seconds
+        prefill = asked.prompt_tokens * self.per_prompt_token_seconds
+        return StepSample(
+            decode_seconds=self.per_step_seconds + np.array(asked.batches) * per_row,
+            first_token_seconds=prefill,
+            first_token_p95_seconds=asked.prompt_tokens_p95 * self.per_prompt_token_seconds,
+            prefill_seconds=prefill,
+            overhead_seconds=self.overhead_seconds,
+            decode_interval=(1 / self.spread, self.spread),
+            prefill_interval=(1 / self.spread, self.spread),
+        )
 
-    def prefill_alone(self, prompt_tokens: float) -> Estimate:
-        return self._estimate(prompt_tokens * self.per_prompt_token_seconds)
 
-    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
-        return self.prefill_alone(prompt_tokens)
-
-    def request_overhead_seconds(self) -> float:
-        return self.overhead_seconds
-
-    def _estimate(self, seconds: float) -> Estimate:
-        return Estimate(value=seconds, low=seconds / self.spread, high=seconds * self.spread, basis="calibrated")
+def sample_replica(steps: LinearSteps, workload: Workload, room: Room) -> Replica | None:
+    asked = probe(workload, room)
+    return None if asked is None else make_replica(workload, room, asked, steps.sample(asked))
 
 
 def known(value: float | None) -> float:

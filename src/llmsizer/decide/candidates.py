@@ -21,7 +21,7 @@ from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo, Workload
 from llmsizer.traffic.capacity import Capacity, LoadPoint
-from llmsizer.traffic.meanfield import Replica, Room, StepTimes, sample_replica
+from llmsizer.traffic.meanfield import Probe, Replica, Room, StepSample, make_replica, probe
 from llmsizer.traffic.sizing import Held, describe, hold, load_at
 from llmsizer.units import format_gb, format_seconds
 
@@ -40,7 +40,7 @@ class Memory:
 
 
 class Physics(Protocol):
-    """Memory and step times of a deployment. Both raise NoEvidenceError where nothing supports a number."""
+    """Memory and step times of a deployment. Memory raises NoEvidenceError where nothing supports a number."""
 
     def memory(self, deployment: Deployment, workload: Workload) -> Memory: ...
 
@@ -48,7 +48,9 @@ class Physics(Protocol):
         """The smallest change with which it would fit, in words; empty where none is known."""
         ...
 
-    def steps(self, deployment: Deployment) -> StepTimes: ...
+    def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> Sequence[StepSample | NoEvidenceError]:
+        """Step times of many deployments at once; an error in the place of each that no evidence supports."""
+        ...
 
     def allows(self, model: ModelSpec, precision: Precision, tensor: int) -> bool:
         """Whether the model's shape divides by this tensor-parallel degree."""
@@ -98,11 +100,22 @@ class Sized:
         return describe(self.replica, self.held)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A replica that fits, before its step times are known."""
+
+    deployment: Deployment
+    memory: Memory
+    probe: Probe
+    quality: Figure
+    name: str  # of its GPU × format
+
+
 def size_candidates(
     question: Question, gpus: Sequence[GpuSpec], precisions: Sequence[Precision]
 ) -> tuple[list[Sized], list[Rejection]]:
     """Every GPU × format at every width that works; one rejection for each GPU × format where none does."""
-    sized: list[Sized] = []
+    fitting: list[_Candidate] = []
     rejected: list[Rejection] = []
     for precision in precisions:
         quality = quality_recovery(question.model, precision, question.prior, question.records)
@@ -111,12 +124,47 @@ def size_candidates(
             rejected.append(refused)
             continue
         for gpu in gpus:
-            found = _size(question, gpu, precision, quality)
+            found = _fitting(question, gpu, precision, quality)
             if isinstance(found, Rejection):
                 rejected.append(found)
             else:
-                sized.extend(found)
-    return sized, rejected
+                fitting.extend(found)
+    sized, missed = _held(question, fitting)
+    return sized, rejected + missed
+
+
+def _held(question: Question, fitting: Sequence[_Candidate]) -> tuple[list[Sized], list[Rejection]]:
+    """Those that hold some load within the SLO; for a GPU × format where no width does, the closest miss."""
+    samples = question.physics.samples([(c.deployment, c.probe) for c in fitting])
+    sized: list[Sized] = []
+    misses: dict[str, Rejection] = {}
+    for candidate, sample in zip(fitting, samples, strict=True):
+        one = _hold_one(question, candidate, sample)
+        if isinstance(one, Sized):
+            sized.append(one)
+        elif candidate.name not in misses or (one.shortfall or 0) < (misses[candidate.name].shortfall or 0):
+            misses[candidate.name] = one
+    working = {(s.deployment.gpu.id, s.deployment.weights.name) for s in sized}
+    names = {c.name: (c.deployment.gpu.id, c.deployment.weights.name) for c in fitting}
+    return sized, [miss for name, miss in misses.items() if names[name] not in working]
+
+
+def _hold_one(question: Question, candidate: _Candidate, sample: StepSample | NoEvidenceError) -> Sized | Rejection:
+    if isinstance(sample, NoEvidenceError):
+        fix = "profile it, or add records of it"
+        return Rejection(candidate=candidate.name, kind="no evidence", reason=str(sample), nearest_fix=fix)
+    slo = question.scenario.slo
+    replica = make_replica(question.workload, candidate.memory.room, candidate.probe, sample)
+    held = hold(replica, slo)
+    if held.rate <= 0:
+        return _too_slow(f"{candidate.name} ×{candidate.deployment.parallelism.gpus}", load_at(replica, 0.0), slo)
+    return Sized(
+        deployment=candidate.deployment,
+        replica=replica,
+        held=held,
+        fit=candidate.memory.fit,
+        quality=candidate.quality,
+    )
 
 
 def _refused_for_quality(question: Question, precision: Precision, quality: Figure) -> Rejection | None:
@@ -135,41 +183,40 @@ def _refused_for_quality(question: Question, precision: Precision, quality: Figu
     return None
 
 
-def _size(question: Question, gpu: GpuSpec, precision: Precision, quality: Figure) -> list[Sized] | Rejection:
-    """All widths of one GPU × format, or why none works."""
+def _fitting(question: Question, gpu: GpuSpec, precision: Precision, quality: Figure) -> list[_Candidate] | Rejection:
+    """All widths of one GPU × format that fit, or why none does."""
     name = f"{question.model.name} {precision.name} on {gpu.name}"
-    if not question.support.runs(precision, gpu):
+    unsupported = question.support.problem(question.model, precision, gpu)
+    if unsupported:
         fix = question.support.instead.get(precision.name, "a GPU the engine supports")
-        reason = f"{question.support.engine} lists no {precision.name} kernels for {gpu.family}"
-        return Rejection(candidate=name, kind="unsupported", reason=reason, nearest_fix=fix)
+        return Rejection(candidate=name, kind="unsupported", reason=unsupported, nearest_fix=fix)
     most = min(question.scenario.constraints.max_gpus_per_replica, gpu.max_per_node)
     allows = question.physics.allows
     widths = [w for w in TENSOR_PARALLEL if w <= most and allows(question.model, precision, w)]
     if not widths:
-        reason = f"no tensor-parallel width up to {most} divides the model's heads"
+        reason = f"no tensor-parallel width up to {most} divides the model's shape"
         return Rejection(candidate=name, kind="parallelism", reason=reason, nearest_fix="allow more GPUs a replica")
-    found: list[Sized] = []
+    found: list[_Candidate] = []
     refusals: list[tuple[Deployment, Rejection]] = []
     for width in widths:
-        candidate = _deployment(question, gpu, precision, width)
+        deployment = _deployment(question, gpu, precision, width)
         try:
-            one = _size_one(question, candidate, quality, name)
+            memory = question.physics.memory(deployment, question.workload)
         except NoEvidenceError as error:
-            fix = "profile it, or add records of it"
+            fix = "a device whose memory is known"
             return Rejection(candidate=name, kind="no evidence", reason=str(error), nearest_fix=fix)
-        if isinstance(one, Rejection):
-            refusals.append((candidate, one))
+        points = probe(question.workload, memory.room) if memory.fits else None
+        if points is None:
+            refusals.append((deployment, _no_room(f"{name} ×{width}", memory)))
         else:
-            found.append(one)
+            found.append(_Candidate(deployment=deployment, memory=memory, probe=points, quality=quality, name=name))
     return found or _closest(question, refusals)
 
 
 def _closest(question: Question, refusals: Sequence[tuple[Deployment, Rejection]]) -> Rejection:
-    """Of several widths that fail the one that came closest; missing the SLO is closer than having no room."""
-    candidate, refusal = min(refusals, key=lambda pair: (pair[1].kind == "memory", pair[1].shortfall or 0.0))
-    if refusal.kind != "memory":
-        return refusal
-    fix = question.physics.nearest_fit(candidate) or "more GPUs a replica, a smaller format or a shorter context"
+    """Of several widths without room the one that lacks least, with the smallest change that would do."""
+    deployment, refusal = min(refusals, key=lambda pair: pair[1].shortfall or 0.0)
+    fix = question.physics.nearest_fit(deployment) or "more GPUs a replica, a smaller format or a shorter context"
     return replace(refusal, nearest_fix=fix)
 
 
@@ -182,20 +229,6 @@ def _deployment(question: Question, gpu: GpuSpec, precision: Precision, width: i
         parallelism=Parallelism(tensor=width),
         max_context_tokens=question.context_tokens,
     )
-
-
-def _size_one(question: Question, candidate: Deployment, quality: Figure, name: str) -> Sized | Rejection:
-    memory = question.physics.memory(candidate, question.workload)
-    label = f"{name} ×{candidate.parallelism.gpus}"
-    if not memory.fits:
-        return _no_room(label, memory)
-    replica = sample_replica(question.physics.steps(candidate), question.workload, memory.room)
-    if replica is None:
-        return _no_room(label, memory)
-    held = hold(replica, question.scenario.slo)
-    if held.rate <= 0:
-        return _too_slow(label, load_at(replica, 0.0), question.scenario.slo)
-    return Sized(deployment=candidate, replica=replica, held=held, fit=memory.fit, quality=quality)
 
 
 def _no_room(label: str, memory: Memory) -> Rejection:

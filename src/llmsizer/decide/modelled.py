@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from llmsizer.decide.answer import Fit
 from llmsizer.decide.candidates import Memory
+from llmsizer.decide.stepping import sample_many
 from llmsizer.errors import InputError, NoEvidenceError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
-from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Workload
-from llmsizer.physics.loads import PREFILL_PACK_TOKENS
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.physics.parallelism import tensor_problem
-from llmsizer.physics.step_times import (
-    decode_seconds_grid,
-    decode_step_seconds,
-    prefill_seconds,
-    request_overhead_seconds,
-)
-from llmsizer.physics.store import default_calibration
-from llmsizer.traffic.meanfield import Room, StepTimes
+from llmsizer.traffic.meanfield import Probe, Room, StepSample
 
 
 class ModelledPhysics:
@@ -57,36 +48,5 @@ class ModelledPhysics:
     def nearest_fit(self, deployment: Deployment) -> str:
         return ""
 
-    def steps(self, deployment: Deployment) -> StepTimes:
-        return CalibratedSteps(deployment)
-
-
-class CalibratedSteps:
-    """Step times of the calibrated formulas, asked for in as few calls as possible."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._deployment = deployment
-
-    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> list[Estimate]:
-        seconds = decode_seconds_grid(self._deployment, batches, [context_tokens])[:, 0]
-        # The interval is a factor that depends on the deployment's distance from evidence, not on the batch.
-        one = decode_step_seconds(self._deployment, batches[0], context_tokens)
-        return [_like(one, float(value)) for value in seconds]
-
-    def prefill_alone(self, prompt_tokens: float) -> Estimate:
-        return prefill_seconds(self._deployment, prompt_tokens)
-
-    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
-        """Prompts are packed into passes, and a pass disturbs those who decode as much as was measured."""
-        pack = max(1.0, PREFILL_PACK_TOKENS / prompt_tokens)
-        interference = default_calibration().coefficients["prefill.interference"].value
-        return prefill_seconds(self._deployment, prompt_tokens, prompts=pack).scaled(interference / pack)
-
-    def request_overhead_seconds(self) -> float:
-        return request_overhead_seconds()
-
-
-def _like(one: Estimate, value: float) -> Estimate:
-    """Another value with the same relative interval."""
-    assert one.value is not None
-    return replace(one.scaled(value / one.value), value=value)
+    def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> list[StepSample | NoEvidenceError]:
+        return sample_many(asked)

@@ -9,7 +9,7 @@ from llmsizer.decide.answer import Plan, Rejection
 from llmsizer.decide.candidates import Question, Sized
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
-from llmsizer.money.cost import Cost, Path
+from llmsizer.money.cost import Cost, Path, spanning
 from llmsizer.money.owning import Servers, Volume, own_cost, people, servers_for
 from llmsizer.money.prices import PriceBook, is_whole_machine
 from llmsizer.money.renting import assumes_larger, billed_gpus, instances_for, is_marketplace, rent_cost
@@ -30,6 +30,7 @@ class Pricer:
     book: PriceBook
     _servers_usd: dict[tuple[str, int], float | None] = field(default_factory=dict)
     _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
+    _people: dict[str, float] = field(default_factory=dict)
 
     @property
     def spare(self) -> int:
@@ -66,7 +67,9 @@ class Pricer:
         return hourly * HOURS_PER_MONTH + self._people_usd("people_fte_rent")
 
     def _people_usd(self, fte: str) -> float:
-        return people(self.book, fte).usd_per_month.value or 0.0
+        if fte not in self._people:
+            self._people[fte] = people(self.book, fte).usd_per_month.value or 0.0
+        return self._people[fte]
 
     def _servers(self, sized: Sized, count: int) -> Servers | None:
         allowed = self.question.scenario.constraints.own
@@ -98,16 +101,33 @@ class Pricer:
             output_tokens_per_month=workload.output_tokens_per_month,
             input_share=sized.capacity.prefill_time_share,
         )
+        fewest, most = self._interval(sized, workload.peak_requests_per_second)
         if path == "own":
+
+            def owned(replicas: int) -> Cost:
+                servers = self._servers(sized, replicas)
+                assert servers is not None
+                return own_cost(sized.deployment, servers, self.question.scenario.horizon_months, volume, self.book)
+
             servers = self._servers(sized, count)
             assert servers is not None
-            bill = own_cost(sized.deployment, servers, self.question.scenario.horizon_months, volume, self.book)
+            bill = owned(count) if fewest == most else spanning(owned(count), owned(fewest), owned(most))
             return self._plan(sized, workload, count, bill, units=servers.count, offer=None)
         offer = self.cheapest_offer(sized, count)
         assert offer is not None
-        bill = rent_cost(offer, sized.gpus, count, volume, self.book)
+        bill, *ends = (rent_cost(offer, sized.gpus, n, volume, self.book) for n in (count, fewest, most))
         units = instances_for(offer, sized.gpus, count)
-        return self._plan(sized, workload, count, bill, units=units, offer=offer)
+        return self._plan(sized, workload, count, spanning(bill, *ends), units=units, offer=offer)
+
+    def _interval(self, sized: Sized, peak_requests_per_second: float) -> tuple[int, int]:
+        """Fewest and most replicas, spares included, within the interval of the step times.
+
+        Where the slow end misses the SLO no number of replicas helps: the plan is marked, not its bill.
+        """
+        held = sized.held
+        slow = held.rate_low if held.rate_low > 0 else held.rate
+        fewest = replicas_for(peak_requests_per_second, held.rate_high) + self.spare
+        return fewest, replicas_for(peak_requests_per_second, slow) + self.spare
 
     def no_price(self, sized: Sized) -> Rejection:
         """Why a replica that works has no bill."""
@@ -152,14 +172,15 @@ class Pricer:
         )
 
     def _notes(self, sized: Sized, workload: Workload, replicas: int, offer: Offer | None) -> Iterator[str]:
-        gpu, width, held = sized.deployment.gpu, sized.gpus, sized.held
-        if held.rate_low > 0:
-            most = replicas_for(workload.peak_requests_per_second, held.rate_low)
-            fewest = replicas_for(workload.peak_requests_per_second, held.rate_high)
-            if most != fewest:
-                yield f"{fewest} to {most} replicas for the peak hour within the interval of the step times"
-        else:
+        gpu, width = sized.deployment.gpu, sized.gpus
+        fewest, most = self._interval(sized, workload.peak_requests_per_second)
+        if not sized.is_robust:
             yield "misses the SLO if steps are as slow as their interval allows"
+        elif fewest != most:
+            yield (
+                f"{fewest - self.spare} to {most - self.spare} replicas for the peak hour within the interval of the "
+                "step times; the cost's interval counts them"
+            )
         floor, quality = self.question.scenario.slo.quality_floor, sized.quality
         if quality.low is not None and quality.low < floor:
             name = sized.deployment.weights.name

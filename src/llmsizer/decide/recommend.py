@@ -29,6 +29,7 @@ LEAVES_OUT = (
     "intervals of costs move all parts together, which is wider than 90 % where parts are independent",
     *API_LEAVES_OUT,
 )
+Rank = tuple[bool, float, float, float]
 _USUAL_CARD = "h100-sxm-80"
 
 
@@ -76,7 +77,7 @@ def compare(
 def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
     peak = found.question.workload.peak_requests_per_second
-    cheapest: dict[tuple[str, str, Path], tuple[bool, float, Sized]] = {}
+    cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
     rejections = list(found.rejections)
     for sized in found.sized:
         bills = {path: usd for path in PATHS if (usd := found.pricer.usd(sized, path, peak)) is not None}
@@ -84,13 +85,18 @@ def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
             rejections.append(found.pricer.no_price(sized))
         for path, usd in bills.items():
             key = (sized.deployment.gpu.id, sized.deployment.weights.name, path)
-            rank = (not sized.is_robust, usd)
-            if key not in cheapest or rank < cheapest[key][:2]:
-                cheapest[key] = (*rank, sized)
-    ranked = sorted(cheapest.items(), key=lambda item: item[1][:2])
-    plans = [found.pricer.plan(sized, key[2], found.question.workload) for key, (_, _, sized) in ranked]
+            rank = _rank(sized, usd)
+            if key not in cheapest or rank < cheapest[key][0]:
+                cheapest[key] = (rank, sized)
+    ranked = sorted(cheapest.items(), key=lambda item: item[1][0])
+    plans = [found.pricer.plan(sized, key[2], found.question.workload) for key, (_, sized) in ranked]
     within, beyond = _within_budget(plans, found.question.scenario)
     return tuple(within), (*_once(rejections), *beyond)
+
+
+def _rank(sized: Sized, usd: float) -> Rank:
+    """Sure of the SLO before unsure, then cheaper; at one price the better quality, then the more room for load."""
+    return not sized.is_robust, round(usd, 2), -(sized.quality.value or 0.0), -sized.held.rate_low
 
 
 def _usd(plan: Plan) -> float:

@@ -17,6 +17,7 @@ from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.units import GIGA, format_count, format_gb, format_usd
 
+_SAME_PRICE = 1.005
 _ROUND_GB = 10  # people quote memory in tens of gigabytes
 
 
@@ -132,16 +133,7 @@ def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:
             threshold=Figure(estimate=blended.estimate, unit=USD_PER_MTOK, source="this plan's cost over its tokens"),
             text=f"An API is the cheaper path below {money(blended)} per million tokens, input and output together.",
         )
-    if len(plans) > 1 and plans[1].is_robust == best.is_robust:
-        second = plans[1]
-        first_usd, second_usd = best.cost.usd_per_month.value, second.cost.usd_per_month.value
-        if first_usd and second_usd:
-            margin = second_usd / first_usd - 1
-            yield Flip(
-                what="price of the best plan",
-                threshold=exact(margin, "share", "calibrated", "second plan's cost over the first's"),
-                text=f"If it cost {margin:.0%} more, the next would win: {second.label}.",
-            )
+    yield from _flip_of_price(best, plans[1:])
     workload = found.question.workload
     rate = best.capacity.requests_per_second
     held = (rate.value or 0.0) * best.replicas / workload.peak_requests_per_second
@@ -155,6 +147,23 @@ def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:
         what="load",
         threshold=Figure(estimate=spread, unit="× the peak hour", source=rate.source),
         text=f"Up to {held:.3g} times this load needs no further replica; limited by {best.capacity.limited_by}.",
+    )
+
+
+def _flip_of_price(best: Plan, others: Sequence[Plan]) -> Iterator[Flip]:
+    """The next plan that really costs more; those at the same price are named instead."""
+    usd = best.cost.usd_per_month.value or 0.0
+    alike = [plan for plan in others if plan.is_robust == best.is_robust]
+    same = [plan for plan in alike if (plan.cost.usd_per_month.value or 0.0) <= usd * _SAME_PRICE]
+    dearer = next((plan for plan in alike if plan not in same), None)
+    if dearer is None or not usd:
+        return
+    margin = (dearer.cost.usd_per_month.value or 0.0) / usd - 1
+    tied = f" At the same price: {'; '.join(plan.label for plan in same[:3])}." if same else ""
+    yield Flip(
+        what="price of the best plan",
+        threshold=exact(margin, "share", "calibrated", "the next plan's cost over this one's"),
+        text=f"If it cost {margin:.0%} more, the next would win: {dearer.label}.{tied}",
     )
 
 

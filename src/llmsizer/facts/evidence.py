@@ -9,6 +9,7 @@ from pathlib import Path
 from llmsizer.errors import CatalogError
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.profile_files import find_profiles, read_rows, read_toml, take_provenance
 from llmsizer.facts.provenance import Estimate, Provenance
@@ -41,10 +42,17 @@ class FormatSupport:
     engine: str
     families: Mapping[str, frozenset[str]]
     instead: Mapping[str, str]
+    plain_models_only: frozenset[str]  # families too old for kernels of experts and of latent attention
     provenance: Provenance
 
-    def runs(self, precision: Precision, gpu: GpuSpec) -> bool:
-        return gpu.family in self.families.get(_format(precision), frozenset())
+    def problem(self, model: ModelSpec, precision: Precision, gpu: GpuSpec) -> str:
+        """Why the engine does not run this model in this format there; empty where it does."""
+        if gpu.family not in self.families.get(_format(precision), frozenset()):
+            return f"{self.engine} lists no {precision.name} kernels for {gpu.family}"
+        if gpu.family in self.plain_models_only and (model.is_moe or "latent" in model.attention_kinds):
+            what = "mixtures of experts" if model.is_moe else "latent attention"
+            return f"no report of {self.engine} running {what} on {gpu.family}"
+        return ""
 
 
 def load_support(engine: str, root: Path | None = None) -> FormatSupport:
@@ -57,6 +65,7 @@ def load_support(engine: str, root: Path | None = None) -> FormatSupport:
     return FormatSupport(
         engine=engine,
         families={name: frozenset(map(str, names)) for name, names in families.items()},
+        plain_models_only=frozenset(map(str, data.get("plain_models_only", []))),
         instead={str(name): str(text) for name, text in instead.items()},
         provenance=take_provenance(data, str(path)),
     )

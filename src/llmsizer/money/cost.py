@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -121,6 +121,20 @@ class Cost:
             "output_tokens_per_month": self.output_tokens_per_month,
             "flags": list(self.flags),
         }
+
+
+def spanning(bill: Cost, fewest: Cost, most: Cost) -> Cost:
+    """The bill with each part's low from a smaller fleet and its high from a larger one; parts in one order."""
+
+    def part(mid: CostPart, small: CostPart, large: CostPart) -> CostPart:
+        figure, low, high = mid.usd_per_month, small.usd_per_month, large.usd_per_month
+        if figure.value is None or low.value is None or high.value is None:
+            return mid
+        ends = [end for figure in (low, high) for end in (figure.low, figure.value, figure.high) if end is not None]
+        estimate = replace(figure.estimate, low=min(*ends, figure.value), high=max(*ends, figure.value))
+        return replace(mid, usd_per_month=replace(figure, estimate=estimate))
+
+    return replace(bill, parts=tuple(map(part, bill.parts, fewest.parts, most.parts)))
 
 
 def stale_flags(parts: Sequence[CostPart]) -> tuple[str, ...]:

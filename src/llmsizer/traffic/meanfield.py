@@ -19,15 +19,12 @@ by construction.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsizer.facts.figure import weakest_basis
-from llmsizer.facts.provenance import Basis, Estimate
+from llmsizer.facts.provenance import Basis
 from llmsizer.facts.workload import Workload
 from llmsizer.traffic.capacity import Limit
 
@@ -43,24 +40,28 @@ LEAVES_OUT = (
 )
 
 
-class StepTimes(Protocol):
-    """How long one replica's steps take; each answer with its interval and basis."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """The few points at which a replica's step times have to be known."""
 
-    def decode_steps(self, batches: Sequence[int], context_tokens: float) -> Sequence[Estimate]:
-        """Seconds per token at each batch."""
-        ...
+    batches: tuple[int, ...]  # 1, 2, 4 … to the largest
+    context_tokens: float  # of a sequence half way through its answer
+    prompt_tokens: float  # not in the prefix cache, mean
+    prompt_tokens_p95: float
 
-    def prefill_alone(self, prompt_tokens: float) -> Estimate:
-        """Seconds from the start of a prompt's work to its first token, on an idle engine."""
-        ...
 
-    def prefill_in_batch(self, prompt_tokens: float) -> Estimate:
-        """Seconds of engine time that one prompt takes from those who decode, on a busy engine."""
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSample:
+    """Step times at a probe's points. Intervals are factors on the seconds: (0.8, 1.3) is −20 % to +30 %."""
 
-    def request_overhead_seconds(self) -> float:
-        """What the engine's front end adds to every first token, without keeping the GPU busy."""
-        ...
+    decode_seconds: Vector  # per token, at each batch
+    first_token_seconds: float  # from the start of the mean prompt's work, on an idle engine
+    first_token_p95_seconds: float  # of the p95 prompt
+    prefill_seconds: float  # of engine time that one prompt takes from those who decode, on a busy engine
+    overhead_seconds: float = 0.0  # the front end's, on every first token; it does not keep the GPU busy
+    decode_interval: tuple[float, float] = (1.0, 1.0)
+    prefill_interval: tuple[float, float] = (1.0, 1.0)
+    basis: Basis = "calibrated"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,45 +143,48 @@ def largest_batch(workload: Workload, room: Room) -> tuple[int, Limit]:
     return (by_cache, "kv cache") if by_cache < room.max_sequences else (room.max_sequences, "max sequences")
 
 
-def sample_replica(steps: StepTimes, workload: Workload, room: Room) -> Replica | None:
-    """Ask the step times at a dozen points; None where not even one request fits. Raises NoEvidenceError."""
-    max_batch, limit = largest_batch(workload, room)
-    if max_batch < 1:
+def probe(workload: Workload, room: Room) -> Probe | None:
+    """What to ask of the step times; None where not even one request fits."""
+    largest, _ = largest_batch(workload, room)
+    if largest < 1:
         return None
-    batches = sorted({min(2**k, max_batch) for k in range(max_batch.bit_length() + 1)})
-    decode = steps.decode_steps(batches, workload.prompt_tokens + workload.output_tokens / 2)
     fresh = 1 - workload.cached_prompt_fraction
-    mean_prompt = max(1.0, workload.prompt_tokens * fresh)
-    tail_prompt = max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh)
-    alone, tail = steps.prefill_alone(mean_prompt), steps.prefill_alone(tail_prompt)
-    busy, overhead = steps.prefill_in_batch(mean_prompt), steps.request_overhead_seconds()
+    return Probe(
+        batches=tuple(sorted({min(2**k, largest) for k in range(largest.bit_length() + 1)})),
+        context_tokens=workload.prompt_tokens + workload.output_tokens / 2,
+        prompt_tokens=max(1.0, workload.prompt_tokens * fresh),
+        prompt_tokens_p95=max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh),
+    )
 
-    def curves(pick: Callable[[Estimate], float]) -> Curves:
-        # A step with more rows is never faster: what a switch of kernels says otherwise is levelled.
+
+def make_replica(workload: Workload, room: Room, asked: Probe, seen: StepSample) -> Replica:
+    """A replica from its step times."""
+    largest, limit = largest_batch(workload, room)
+
+    def curves(end: int | None) -> Curves:
+        decode = 1.0 if end is None else seen.decode_interval[end]
+        prefill = 1.0 if end is None else seen.prefill_interval[end]
         return Curves(
-            batches=np.array(batches, dtype=float),
-            decode_seconds=np.maximum.accumulate(np.array([pick(e) for e in decode])),
-            prefill_seconds=pick(busy),
-            first_token_seconds=pick(alone) + overhead,
-            first_token_p95_seconds=max(pick(alone), pick(tail)) + overhead,
+            batches=np.array(asked.batches, dtype=float),
+            # A step with more rows is never faster: what a switch of kernels says otherwise is levelled.
+            decode_seconds=np.maximum.accumulate(seen.decode_seconds) * decode,
+            prefill_seconds=seen.prefill_seconds * prefill,
+            first_token_seconds=seen.first_token_seconds * prefill + seen.overhead_seconds,
+            first_token_p95_seconds=max(seen.first_token_seconds, seen.first_token_p95_seconds) * prefill
+            + seen.overhead_seconds,
         )
 
     return Replica(
         output_tokens=workload.output_tokens,
         prompt_cv_squared=squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95),
         output_cv_squared=squared_variation(workload.output_tokens, workload.output_tokens_p95),
-        max_batch=max_batch,
+        max_batch=largest,
         batch_limit=limit,
-        basis=weakest_basis([e.basis for e in (*decode, alone, tail, busy)]),
-        mid=curves(_value),
-        fast=curves(lambda e: _value(e) if e.low is None else e.low),
-        slow=curves(lambda e: _value(e) if e.high is None else e.high),
+        basis=seen.basis,
+        mid=curves(None),
+        fast=curves(0),
+        slow=curves(1),
     )
-
-
-def _value(estimate: Estimate) -> float:
-    assert estimate.value is not None, "physics raises NoEvidenceError rather than return an unknown step time"
-    return estimate.value
 
 
 def _inside(replica: Replica, companions: Vector) -> Vector:

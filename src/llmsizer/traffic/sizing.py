@@ -25,7 +25,7 @@ from llmsizer.traffic.meanfield import (
 )
 
 _GRID = 64  # points per pass; two passes place a rate within one part in a thousand
-_LEAST_COMPANIONS = 1e-6  # as good as alone
+_LEAST_COMPANIONS = 1e-4  # as good as alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
