@@ -53,7 +53,7 @@ def mistakes_as_sentences() -> Iterator[None]:
         st.stop()
 
 
-def figure_card(heading: str, value: Figure, *, below: str = "", large: bool = True) -> None:
+def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "", large: bool = True) -> None:
     """One figure in a box: value, interval, basis, and what it belongs to."""
     with st.container(border=True, height="stretch"):
         st.caption(safe(heading))
@@ -62,6 +62,8 @@ def figure_card(heading: str, value: Figure, *, below: str = "", large: bool = T
         st.caption(safe(surety(value)))
         if below:
             st.markdown(safe(below))
+        if remark:
+            st.caption(safe(remark))
 
 
 def surety(value: Figure) -> str:

@@ -16,13 +16,14 @@ from llmsizer.deliver.charts import cost_chart, draw_measure, memory_chart, stai
 from llmsizer.deliver.confidence import best_by_path, confidence
 from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.deliver.report import render_report, scenario_hash, write_report
-from llmsizer.deliver.residuals import CalibrationSummary, Check
+from llmsizer.deliver.residuals import CalibrationSummary, Check, bands_table
 from llmsizer.deliver.sections import measures
 from llmsizer.deliver.variants import groups, speed_sentences, variants_table
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart
+from llmsizer.physics.intervals import Band
 
 HOSTILE = "<script>alert('x')</script>\"'&\x00<img src=x onerror=alert(1)>"
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -170,13 +171,22 @@ def test_without_a_plan_there_is_no_confidence() -> None:
 
 
 def test_rejections_are_grouped_by_reason_with_the_largest_group_first() -> None:
-    tables = answer_tables.rejection_tables(answers.recommendation())
-    assert [(words, len(table.rows)) for words, table in tables] == [
+    groups_found = answer_tables.rejection_groups(answers.recommendation())
+    assert [(group.words, group.count) for group in groups_found] == [
         ("Too slow for what was asked", 2),
         ("Does not fit in memory", 1),
         ("Loses more quality than allowed", 1),
         ("No price known", 1),
     ]
+
+
+def test_candidates_out_for_the_very_same_reason_share_a_row() -> None:
+    base = answers.recommendation()
+    first = base.rejections[0]
+    twin = replace(first, candidate="mistral-small-4-22b bf16 on 1× NVIDIA L40")
+    (group,) = answer_tables.rejection_groups(replace(base, rejections=(first, twin)))
+    assert group.count == 2
+    assert [row[0].text for row in group.table.rows] == ["bf16 on 1× NVIDIA L40S, bf16 on 1× NVIDIA L40"]
 
 
 def test_variants_stand_widest_first_with_their_measured_numbers() -> None:
@@ -377,6 +387,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="give a folder that can be written"):
         write_report(tmp_path / "file", recommendation=answers.recommendation())
+
+
+def test_a_band_of_log_seconds_is_shown_as_shares() -> None:
+    # exp(-0.5) - 1 = -39 %, exp(0.5) - 1 = +65 %
+    table = bands_table({"load-tpot|seen": Band(-0.5, 0.5, 968)})
+    assert [row[0].text for row in table.rows] == ["TPOT under load"]
+    assert table.rows[0][1].plain == "-39% to +65% ◆ calibrated · 968 measurements"
+    assert table.rows[0][2].basis == "unknown"
 
 
 def test_the_scenario_hash_changes_with_any_input() -> None:

@@ -17,8 +17,10 @@ from llmsizer.deliver.charts import memory_chart
 from llmsizer.deliver.confidence import best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.report import render_report
+from llmsizer.deliver.residuals import bands_table
 from llmsizer.deliver.wording import headline, sentence
 from llmsizer.facts.scenario import Scenario
+from llmsizer.physics.store import default_calibration
 from texts import say
 
 PLANS_SHOWN = 3
@@ -36,7 +38,8 @@ def show_answer(recommendation: Recommendation) -> None:
         for index, (column, option) in enumerate(zip(drawing.columns_of(len(options)), options, strict=True)):
             lowest = f" · {say('recommendation.lowest')}" if index == 0 and len(options) > 1 else ""
             with column:
-                drawing.figure_card(say(f"paths.{option.path}") + lowest, option.usd_per_month, below=option.label)
+                heading, remark = say(f"paths.{option.path}") + lowest, sentence("; ".join(option.notes))
+                drawing.figure_card(heading, option.usd_per_month, below=option.label, remark=remark)
     clear = confidence(recommendation)
     st.markdown(f"**{safe(say('recommendation.confidence', word=clear.word))}** {safe(clear.text)}")
     if recommendation.flips:
@@ -90,9 +93,9 @@ def show_rejections(recommendation: Recommendation) -> None:
     else:
         st.caption(say("recommendation.no_near"))
     with st.expander(say("recommendation.rejections", count=len(recommendation.rejections))):
-        for words, content in answer_tables.rejection_tables(recommendation):
-            st.markdown(f"**{safe(words)}: {len(content.rows)}**")
-            drawing.table(content, alt=words)
+        for group in answer_tables.rejection_groups(recommendation):
+            st.markdown(f"**{safe(group.words)}: {group.count:,}**")
+            drawing.table(group.table)
 
 
 def show_rest(recommendation: Recommendation) -> None:
@@ -102,6 +105,10 @@ def show_rest(recommendation: Recommendation) -> None:
             drawing.table(apis)
     with st.expander(say("recommendation.assumptions")):
         drawing.table(answer_tables.assumptions_table(recommendation))
+    with st.expander(say("recommendation.accuracy")):
+        accuracy = bands_table(default_calibration().bands.bands)
+        st.markdown(safe(accuracy.title))
+        drawing.table(accuracy)
     with st.expander(say("recommendation.leaves_out")):
         st.markdown("\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out))
     with st.expander(say("recommendation.definitions")):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from llmsizer.decide.answer import Plan, Recommendation, Rejection, RejectionKind
 from llmsizer.deliver.tables import Cell, Table, figure, number, words
@@ -188,11 +188,16 @@ def apis_table(recommendation: Recommendation, limit: int = 12) -> Table:
 def near_misses_table(recommendation: Recommendation) -> Table:
     """What came closest, and the smallest change that would bring it in."""
     rows = tuple(
-        (words(r.candidate), words(r.reason), _shortfall(r), words(r.nearest_fix)) for r in recommendation.near_misses
+        (words(_candidate(r, recommendation)), words(r.reason), _shortfall(r), words(r.nearest_fix))
+        for r in recommendation.near_misses
     )
-    return Table(
-        title="Near misses", headers=("Candidate", "Why it is out", "Misses by", "What would fix it"), rows=rows
-    )
+    headers = ("Candidate", "Why it is out", "Misses by", "What would fix it")
+    return Table(title="Near misses", headers=headers, rows=rows)
+
+
+def _candidate(rejection: Rejection, recommendation: Recommendation) -> str:
+    """The candidate without the model's name, which the whole page is about."""
+    return rejection.candidate.removeprefix(f"{recommendation.model} ")
 
 
 def _shortfall(rejection: Rejection) -> Cell:
@@ -202,23 +207,31 @@ def _shortfall(rejection: Rejection) -> Cell:
     return Cell(text=amount(rejection.shortfall, "fraction"), basis=basis)
 
 
-def rejection_tables(recommendation: Recommendation) -> list[tuple[str, Table]]:
-    """Everything that is out, in groups by reason, the largest first; each group with its words."""
-    groups: dict[RejectionKind, list[Rejection]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectionGroup:
+    """All that is out for one kind of reason; candidates out for the very same reason share a row."""
+
+    words: str
+    count: int
+    table: Table
+
+
+def rejection_groups(recommendation: Recommendation) -> list[RejectionGroup]:
+    """Everything that is out, in groups by reason, the largest first."""
+    kinds: dict[RejectionKind, dict[tuple[str, str], list[str]]] = {}
     for rejection in recommendation.rejections:
-        groups.setdefault(rejection.kind, []).append(rejection)
+        same = kinds.setdefault(rejection.kind, {}).setdefault((rejection.reason, rejection.nearest_fix), [])
+        same.append(_candidate(rejection, recommendation))
+    groups = [_rejection_group(kind, reasons) for kind, reasons in kinds.items()]
+    return sorted(groups, key=lambda group: -group.count)
+
+
+def _rejection_group(kind: RejectionKind, reasons: Mapping[tuple[str, str], Sequence[str]]) -> RejectionGroup:
+    title = REJECTION_WORDS.get(kind, str(kind))
+    rows = tuple((words(", ".join(names)), words(reason), words(fix)) for (reason, fix), names in reasons.items())
     headers = ("Candidate", "Why it is out", "What would bring it in")
-    return [
-        (
-            REJECTION_WORDS.get(kind, str(kind)),
-            Table(
-                title=REJECTION_WORDS.get(kind, str(kind)),
-                headers=headers,
-                rows=tuple((words(r.candidate), words(r.reason), words(r.nearest_fix)) for r in rejected),
-            ),
-        )
-        for kind, rejected in sorted(groups.items(), key=lambda item: -len(item[1]))
-    ]
+    count = sum(len(names) for names in reasons.values())
+    return RejectionGroup(words=title, count=count, table=Table(title=title, headers=headers, rows=rows))
 
 
 def assumptions_table(recommendation: Recommendation) -> Table:

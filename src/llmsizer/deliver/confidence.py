@@ -22,6 +22,7 @@ class Option:
     path: Path
     label: str
     cost: Cost
+    notes: tuple[str, ...] = ()
 
     @property
     def usd_per_month(self) -> Figure:
@@ -41,7 +42,7 @@ def best_by_path(recommendation: Recommendation) -> tuple[Option, ...]:
     """The first of each path in the recommendation's order, by cost; another model's API is no substitute."""
     listed = [Option(path=plan.path, label=plan.label, cost=plan.cost) for plan in recommendation.plans]
     listed += [
-        Option(path="api", label=f"API of {api.provider}: {api.model}", cost=api.cost)
+        Option(path="api", label=f"API of {api.provider}: {api.model}", cost=api.cost, notes=api.notes)
         for api in recommendation.apis
         if api.same_model
     ]

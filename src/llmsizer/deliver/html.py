@@ -32,8 +32,10 @@ def basis_mark(basis: Basis) -> str:
 
 def cell_content(cell: Cell) -> str:
     """What a cell says; a number stands with its interval and its basis."""
-    text = said("strong", cell.text) if cell.strong else escape(cell.text)
-    remark = said("span", cell.remark, "remark") if cell.remark else ""
+    css = "long" if "://" in cell.text else ""
+    text = said("strong", cell.text) if cell.strong else said("span", cell.text, css) if css else escape(cell.text)
+    remark = said("span", cell.remark, "remark stale" if cell.remark.startswith("stale") else "remark")
+    remark = remark if cell.remark else ""
     if cell.basis is None:
         return text + (f"<br>{remark}" if remark else "")
     between = said("span", cell.between, "between") if cell.between else ""

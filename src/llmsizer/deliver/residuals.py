@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmsizer.deliver.tables import Cell, Table, number, words
+from llmsizer.physics.intervals import Band
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +57,42 @@ def residuals_table(checks: Sequence[Check]) -> Table:
     )
     headers = ("Configuration", "Quantity", "Measured", "Predicted", "Error")
     return Table(title="Predicted against measured", headers=headers, rows=rows)
+
+
+TARGETS = {
+    "load-tpot": "TPOT under load",
+    "load-ttft": "TTFT under load",
+    "single": "One request at a time",
+    "static": "A fixed batch",
+    "offline": "Throughput with everything at once",
+    "any": "All together",
+}
+DISTANCES = {
+    "seen": "GPU and model in the evidence",
+    "gpu unseen": "Another GPU",
+    "model unseen": "Another model",
+    "both unseen": "Both others",
+}
+
+
+def bands_table(bands: Mapping[str, Band]) -> Table:
+    """Where 90 % of held-out measurements lie around what was predicted for them, by how far the evidence is."""
+    shown = [target for target in TARGETS if any(f"{target}|{distance}" in bands for distance in DISTANCES)]
+    rows = tuple(
+        (words(TARGETS[target]), *(_band(bands.get(f"{target}|{distance}")) for distance in DISTANCES))
+        for target in shown
+    )
+    return Table(
+        title="Where 90 % of held-out measurements lie around their prediction",
+        headers=("Quantity, in seconds", *DISTANCES.values()),
+        rows=rows,
+        note="Cross-validated by group: a prediction was made without the measurements it is held against.",
+    )
+
+
+def _band(band: Band | None) -> Cell:
+    if band is None:
+        return Cell(text="unknown", basis="unknown", remark="too few measurements")
+    # The band is of log(measured / predicted).
+    low, high = math.exp(band.low) - 1, math.exp(band.high) - 1
+    return Cell(text=f"{low:+.0%} to {high:+.0%}", basis="calibrated", remark=f"{band.rows:,} measurements")

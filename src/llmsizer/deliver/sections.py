@@ -11,13 +11,14 @@ from llmsizer.deliver.charts import Measure, cost_chart, draw_measure, memory_ch
 from llmsizer.deliver.confidence import Option, best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.qualities import QualityGroup, quality_groups, quality_measures, quality_table
-from llmsizer.deliver.residuals import CalibrationSummary, residuals_table
+from llmsizer.deliver.residuals import CalibrationSummary, bands_table, residuals_table
 from llmsizer.deliver.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
 from llmsizer.deliver.wording import headline, sentence
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
+from llmsizer.physics.store import default_calibration
 
 PATH_HEADINGS = {"own": "Own", "rent": "Rent", "api": "Pay an API (same model)"}
 PLANS_SHOWN = 3
@@ -53,10 +54,10 @@ def answer(recommendation: Recommendation) -> str:
 def _path_card(option: Option, *, is_lowest: bool, others: int) -> str:
     tag = html.said("span", "lowest", "tag") if is_lowest and others > 1 else ""
     heading = html.tag("p", html.said("span", PATH_HEADINGS[option.path]) + tag, "what")
-    cost = html.figure_block(option.usd_per_month)
-    return html.tag(
-        "div", heading + cost + html.said("p", option.label, "which"), "card" + (" lowest" if is_lowest else "")
-    )
+    which = html.said("p", option.label, "which")
+    remark = html.said("p", sentence("; ".join(option.notes)), "remark") if option.notes else ""
+    content = heading + html.figure_block(option.usd_per_month) + which + remark
+    return html.tag("div", content, "card lowest" if is_lowest else "card")
 
 
 def _facts(recommendation: Recommendation) -> str:
@@ -201,23 +202,23 @@ def _panels(shown: Sequence[Measure]) -> str:
 
 
 def calibrated(calibration: CalibrationSummary | None) -> str:
-    if calibration is None:
-        return ""
-    error = calibration.median_error
-    half = "" if error is None else f"Half of these predictions are within {error:.1%} of what was measured."
-    table = residuals_table(calibration.checks)
-    title = "How good the predictions are"
-    return section(
-        title, html.said("p", sentence(calibration.text)), html.said("p", half), html.table(table, caption=False)
-    )
+    """How far the predictor is off: on its own held-out evidence, and on this machine's records where given."""
+    parts = []
+    if calibration is not None:
+        error = calibration.median_error
+        half = "" if error is None else f"Half of these predictions are within {error:.1%} of what was measured."
+        parts = [html.said("p", sentence(calibration.text)), html.said("p", half) if half else ""]
+        parts.append(html.table(residuals_table(calibration.checks), caption=False))
+    parts.append(html.table(bands_table(default_calibration().bands.bands)))
+    return section("How good the predictions are", *parts)
 
 
 def rejected(recommendation: Recommendation) -> str:
     misses = answer_tables.near_misses_table(recommendation)
     near = html.said("h3", "Near misses, and what would bring them in") + html.table(misses, caption=False)
     grouped = "".join(
-        html.details(f"{words}: {len(table.rows)}", html.table(table, caption=False))
-        for words, table in answer_tables.rejection_tables(recommendation)
+        html.details(f"{group.words}: {group.count:,}", html.table(group.table, caption=False))
+        for group in answer_tables.rejection_groups(recommendation)
     )
     count = len(recommendation.rejections)
     every = html.said("h3", f"All {count:,} rejections, by reason") + grouped
