@@ -19,7 +19,7 @@ from llmsizer.money.cost import Cost
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.units import GIGA
 
-PART_COLOURS = 8  # --part-1 … --part-8 in the style sheet
+PART_COLOURS = 10  # --part-1 … --part-10 in the style sheet
 LARGEST_SHARE = 0.045  # of the width: a narrower segment gets no number inside
 
 

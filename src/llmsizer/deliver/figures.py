@@ -21,8 +21,19 @@ Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 
 # Mid-tones that keep 3:1 against white and against near-black; never the only difference between two things.
 PATH_COLOURS: dict[Path, str] = {"own": "#2b83c6", "rent": "#d2691e", "api": "#1b9270"}
-PART_COLOURS = ("#4a8fcb", "#d9962f", "#8f9dab", "#3f9f7c", "#b5709f", "#a89a1e", "#6f7b88", "#cc7350")
-PART_PATTERNS = ("", "/", ".", "x", "\\", "+", "-", "|")
+PART_COLOURS = (
+    "#4a8fcb",
+    "#d9962f",
+    "#8f9dab",
+    "#3f9f7c",
+    "#b5709f",
+    "#a89a1e",
+    "#6f7b88",
+    "#cc7350",
+    "#8f7fc4",
+    "#3f9aa0",
+)
+PART_PATTERNS = ("", "/", ".", "x", "\\", "+", "-", "|", "", "/")
 LINE_DASHES = ("solid", "dash", "dashdot", "dot")
 LEAST_LABELLED = 0.1  # of the longest bar: a narrower segment keeps its number for the table and the hover
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
