@@ -36,8 +36,8 @@ def output_folder() -> Path:
 
 
 def records(folder: Path) -> Records:
-    """Every record under a folder; read again when a file changes."""
-    files = sorted(folder.rglob("*.jsonl")) if folder.is_dir() else []
+    """Every record in a folder and in the folders in it, or in one file; read again when a file changes."""
+    files = [folder] if folder.is_file() else sorted((*folder.glob("*.jsonl"), *folder.glob("*/*.jsonl")))
     return _records(tuple((str(file), file.stat().st_mtime_ns) for file in files))
 
 
@@ -46,15 +46,18 @@ def _records(files: tuple[tuple[str, int], ...]) -> Records:
     profiles: list[ProfileRecord] = []
     quality: list[QualityRecord] = []
     problems: list[str] = []
-    for name, _ in files:
-        path = Path(name)
-        if "quality" in path.name:
+    for path in (Path(name) for name, _ in files):
+        with path.open("rb") as file:
+            first = file.readline()
+        # A file says by its first line what it holds; a file of something else is none of ours.
+        if b'"perplexity"' in first:
             good, bad = read_records(path, QualityRecord)
             quality += good
-        else:
+            problems += bad
+        elif b'"record_id"' in first:
             found, bad = read_records(path, ProfileRecord)
             profiles += found
-        problems += bad
+            problems += bad
     return Records(profiles=tuple(profiles), quality=tuple(quality), problems=tuple(problems))
 
 

@@ -238,6 +238,14 @@ def test_a_torn_record_is_reported_and_the_rest_shown(tmp_path: Path) -> None:
     assert "fp16" in words_of(app)
 
 
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text('{"prompt": "x"}\n')
+    app = show(VIEWS[1])
+    assert not app.exception
+    assert "There are no measurements" in words_of(app)
+    assert not app.warning
+
+
 def test_a_group_that_only_failed_says_so(tmp_path: Path) -> None:
     failed = [r for r in answers.profiles() if r.status != "ok"]
     write(tmp_path / "profiles.jsonl", failed)
