@@ -404,6 +404,49 @@ def test_a_looser_slo_never_costs_more(tpot: float, looser: float) -> None:
         assert loose is not None and usd(loose) <= usd(tight) * (1 + 1e-3)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    tokens=st.floats(1, 1e15),
+    prompt=st.integers(1, 30_000),
+    output=st.integers(1, 2_000),
+    cached=st.floats(0, 0.99),
+    ttft=st.floats(0.001, 1000),
+    tpot=st.floats(0.0001, 10),
+    horizon=st.integers(1, 120),
+    spare=st.integers(0, 64),
+    tp=st.integers(1, 1024),
+)
+def test_whatever_is_asked_is_answered_in_plain_numbers(
+    tokens: float,
+    prompt: int,
+    output: int,
+    cached: float,
+    ttft: float,
+    tpot: float,
+    horizon: int,
+    spare: int,
+    tp: int,
+) -> None:
+    asked = parse_scenario(
+        f"""model = "mistral-small-2409"
+        horizon_months = {horizon}
+        spare_replicas = {spare}
+        workload = {{ tokens_per_month = {tokens}, prompt_tokens = {prompt}, output_tokens = {output}, """
+        f"""cached_prompt_fraction = {cached} }}
+        slo = {{ ttft_p95_seconds = {ttft}, tpot_p95_seconds = {tpot} }}
+        constraints = {{ gpus = ["h100-sxm-80", "l4", "m4-max"], max_gpus_per_replica = {tp} }}"""
+    )
+    try:
+        found = recommend(CATALOG.model(asked.model), asked, CATALOG, today=TODAY)
+    except ScenarioError as refused:  # more requests a second than a workload may have
+        assert "1000000" in str(refused)
+        return
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert found.sentence
+    for plan in found.plans:
+        assert 0 < usd(plan) < float("inf")
+
+
 # documents ------------------------------------------------------------------------------------------------------------
 
 

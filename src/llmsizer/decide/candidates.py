@@ -3,76 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 from llmsizer.decide.answer import Fit, Rejection
+from llmsizer.decide.fixes import nearest_fit
 from llmsizer.decide.quality import quality_recovery
+from llmsizer.decide.question import TENSOR_PARALLEL, Memory, Question
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment, Parallelism
-from llmsizer.facts.evidence import FormatSupport
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.gpu import GpuSpec
-from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
-from llmsizer.facts.records import QualityRecord
-from llmsizer.facts.scenario import Scenario
-from llmsizer.facts.workload import Slo, Workload
+from llmsizer.facts.workload import Slo
 from llmsizer.traffic.capacity import Capacity, LoadPoint
-from llmsizer.traffic.meanfield import Probe, Replica, Room, StepSample, make_replica, probe
+from llmsizer.traffic.meanfield import Probe, Replica, StepSample, make_replica, probe
 from llmsizer.traffic.sizing import Held, describe, hold, load_at
 from llmsizer.units import format_gb, format_seconds
-
-TENSOR_PARALLEL = (1, 2, 4, 8, 16)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """What a decision needs to know of a replica's memory."""
-
-    fits: bool
-    fit: Fit
-    room: Room
-    missing_bytes: float  # on one GPU; 0 where it fits
-    reason: str = ""  # why it does not fit
-
-
-class Physics(Protocol):
-    """Memory and step times of a deployment. Memory raises NoEvidenceError where nothing supports a number."""
-
-    def memory(self, deployment: Deployment, workload: Workload) -> Memory: ...
-
-    def nearest_fit(self, deployment: Deployment) -> str:
-        """The smallest change with which it would fit, in words; empty where none is known."""
-        ...
-
-    def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> Sequence[StepSample | NoEvidenceError]:
-        """Step times of many deployments at once; an error in the place of each that no evidence supports."""
-        ...
-
-    def allows(self, model: ModelSpec, precision: Precision, tensor: int) -> bool:
-        """Whether the model's shape divides by this tensor-parallel degree."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """Everything that sizing a candidate depends on, looked up once."""
-
-    model: ModelSpec
-    workload: Workload
-    scenario: Scenario
-    physics: Physics
-    prior: Mapping[str, Figure]
-    support: FormatSupport
-    records: Sequence[QualityRecord] = ()
-    siblings: Sequence[str] = ()  # other models that an ambiguous name can mean
-
-    @property
-    def context_tokens(self) -> int:
-        return self.scenario.max_context_tokens or self.workload.context_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +164,7 @@ def _fitting(question: Question, gpu: GpuSpec, precision: Precision, quality: Fi
 def _closest(question: Question, refusals: Sequence[tuple[Deployment, Rejection]]) -> Rejection:
     """Of several widths without room the one that lacks least, with the smallest change that would do."""
     deployment, refusal = min(refusals, key=lambda pair: pair[1].shortfall or 0.0)
-    fix = question.physics.nearest_fit(deployment) or "more GPUs a replica, a smaller format or a shorter context"
-    return replace(refusal, nearest_fix=fix)
+    return replace(refusal, nearest_fix=nearest_fit(question, deployment))
 
 
 def _deployment(question: Question, gpu: GpuSpec, precision: Precision, width: int) -> Deployment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmsizer.decide.answer import Fit
-from llmsizer.decide.candidates import Memory
+from llmsizer.decide.question import Memory
 from llmsizer.decide.stepping import sample_many
 from llmsizer.errors import InputError, NoEvidenceError
 from llmsizer.facts.deployment import Deployment
@@ -44,9 +44,6 @@ class ModelledPhysics:
             missing_bytes=budget.shortfall_bytes,
             reason=budget.reason,
         )
-
-    def nearest_fit(self, deployment: Deployment) -> str:
-        return ""
 
     def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> list[StepSample | NoEvidenceError]:
         return sample_many(asked)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from llmsizer.decide.answer import Plan, Rejection
-from llmsizer.decide.candidates import Question, Sized
+from llmsizer.decide.candidates import Sized
+from llmsizer.decide.question import Question
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Cost, Path, spanning
@@ -136,18 +137,16 @@ class Pricer:
         reasons, fixes = [], []
         if constraints.own:
             reasons.append(f"no purchase price of {gpu.name}")
-            fixes.append("a quote in an overrides file")
         if constraints.rent:
             reasons.append(f"{len(every)} rental offers, none allowed here" if every else "no rental offer")
             zones = sorted({o.zone for o in every if not o.gpu_only})
-            fixes.append(
-                f"zones {', '.join(zones)} or interruptible offers" if zones else "an offer in an overrides file"
-            )
+            fixes += [f"zones {', '.join(zones)} or interruptible offers"] if zones else []
+        fixes.append("a price of your own in an overrides file")
         return Rejection(
             candidate=sized.deployment.label,
             kind="no price",
             reason="fits and meets the SLO, but has " + " and ".join(reasons or ["no path allowed"]),
-            nearest_fix=" or ".join(fixes) or "allow own or rent",
+            nearest_fix=" or ".join(fixes),
         )
 
     def _plan(

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from llmsizer.decide.answer import Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
-from llmsizer.decide.candidates import Physics, Sized
+from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
 from llmsizer.decide.pricing import PATHS
+from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
 from llmsizer.decide.wording import flips, memory_note, sentence
 from llmsizer.facts.catalog import Catalog

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.decide.answer import Rejection
-from llmsizer.decide.candidates import Physics, Question, Sized, size_candidates
+from llmsizer.decide.candidates import Sized, size_candidates
 from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.pricing import Pricer
+from llmsizer.decide.question import Physics, Question
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.evidence import load_quality_prior, load_support
