@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,7 +59,8 @@ class Requests:
             )
         return self
 
-    def part(self, chosen: slice) -> Requests:
+    def part(self, chosen: slice | NDArray[np.intp]) -> Requests:
+        """Some of the requests."""
         return Requests(
             arrival_seconds=self.arrival_seconds[chosen],
             prompt_tokens=self.prompt_tokens[chosen],
@@ -66,6 +68,22 @@ class Requests:
             cached_tokens=self.cached_tokens[chosen] if self.cached_tokens.size else self.cached_tokens,
             groups=self.groups[chosen] if self.groups.size else self.groups,
         )
+
+
+def joined(parts: Sequence[Requests]) -> Requests:
+    """Stretches one after the other; all have the same columns."""
+    return Requests(
+        arrival_seconds=np.concatenate([part.arrival_seconds for part in parts]),
+        prompt_tokens=np.concatenate([part.prompt_tokens for part in parts]),
+        output_tokens=np.concatenate([part.output_tokens for part in parts]),
+        cached_tokens=np.concatenate([part.cached_tokens for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+    )
+
+
+def in_order(requests: Requests) -> Requests:
+    """Sorted by arrival; those that come together stay in their order."""
+    return requests.part(np.argsort(requests.arrival_seconds, kind="stable"))
 
 
 def _refuse(where: str, wrong: NDArray[np.bool_], values: NDArray[np.generic], says: str, fix: str) -> None:

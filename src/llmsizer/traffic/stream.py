@@ -14,7 +14,7 @@ from llmsizer.errors import InputError
 from llmsizer.facts.workload import Workload
 from llmsizer.traffic.arrivals import Arrivals
 from llmsizer.traffic.lengths import Length, length
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.requests import Requests, in_order, joined
 
 Number = TypeVar("Number", np.int64, np.float64)
 
@@ -125,15 +125,16 @@ class Stream:
     ) -> Iterator[Requests]:
         """Conversations begin as the arrivals do, but fewer; their later turns wait until their time comes."""
         starts = replace(self.arrivals, requests_per_second=self.arrivals.requests_per_second / how.mean_turns)
-        pending, begun = _NOTHING, 0
+        pending, begun = None, 0
         for arrivals in starts.stretches(duration_seconds, times):
-            pending = _join(pending, self._conversations(how, arrivals, begun, rng))
+            turns = self._conversations(how, arrivals, begun, rng)
+            pending = in_order(joined([pending, turns])) if pending else turns
             begun += arrivals.size
             due = int(np.searchsorted(pending.arrival_seconds, arrivals[-1], side="right"))
             yield pending.part(slice(0, due))
             pending = pending.part(slice(due, None))
-        due = int(np.searchsorted(pending.arrival_seconds, duration_seconds))
-        if due:
+        due = int(np.searchsorted(pending.arrival_seconds, duration_seconds)) if pending else 0
+        if pending and due:
             yield pending.part(slice(0, due))
 
     def _conversations(
@@ -162,26 +163,6 @@ class Stream:
             cached_tokens=before[fits][order].astype(np.int32),
             groups=groups[fits][order].astype(np.int32),
         )
-
-
-_NOTHING = Requests(
-    arrival_seconds=np.empty(0), prompt_tokens=np.empty(0, dtype=np.int32), output_tokens=np.empty(0, dtype=np.int32)
-)
-
-
-def _join(earlier: Requests, later: Requests) -> Requests:
-    """Both, in order of arrival."""
-    if not len(earlier):
-        return later
-    arrivals = np.concatenate([earlier.arrival_seconds, later.arrival_seconds])
-    order = np.argsort(arrivals, kind="stable")
-    return Requests(
-        arrival_seconds=arrivals[order],
-        prompt_tokens=np.concatenate([earlier.prompt_tokens, later.prompt_tokens])[order],
-        output_tokens=np.concatenate([earlier.output_tokens, later.output_tokens])[order],
-        cached_tokens=np.concatenate([earlier.cached_tokens, later.cached_tokens])[order],
-        groups=np.concatenate([earlier.groups, later.groups])[order],
-    )
 
 
 def _running_sum(values: NDArray[Number], first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[Number]:

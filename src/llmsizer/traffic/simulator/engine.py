@@ -143,6 +143,7 @@ def new_sim(replica: Replica, fleet: Fleet, observation: Observation, shape: Sha
         "routing": ROUTINGS[fleet.routing],
         "spill": fleet.spill,
         "seconds_per_pair": replica.steps.seconds_per_pair,
+        "mixed_context_factor": replica.steps.mixed_context_factor,
         "frontend_seconds": replica.frontend_seconds,
         "measure_from": observation.warmup_seconds,
         "buckets_per_second": layout.BUCKETS / observation.measured_seconds,

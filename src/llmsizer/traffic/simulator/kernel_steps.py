@@ -60,9 +60,11 @@ def cached_tokens(sim: Sim, replica: int, slot: Any) -> int:
         return int(slot.cached)
     seen = sim.prefix_seen[replica, slot.group]
     free_tokens = state.kv_blocks * state.block_tokens - rep.context
-    if seen == NONE or rep.allocated_tokens - seen > free_tokens:
+    if seen == NONE:
         return 0
-    return int(slot.cached)
+    # Blocks of a finished request are given away from its end on, so that the beginning is found longest.
+    left = max(free_tokens - (rep.allocated_tokens - seen), 0)
+    return int(min(slot.cached, left - left % state.block_tokens))
 
 
 @compiled
@@ -164,7 +166,7 @@ def do_mixed_step(sim: Sim, replica: int, tokens: int, pairs: float) -> None:
     if batch:
         segment = find_segment(state, rep)
         at_context = sim.decode[batch, segment, 0] + sim.decode[batch, segment, 1] * (context + batch)
-        seconds += at_context - sim.decode[batch, 0, 0]
+        seconds += state.mixed_context_factor * (at_context - sim.decode[batch, 0, 0])
         if rep.clock >= state.measure_from:
             count_gaps(state, seconds, 0.0, 1, batch)
     count_busy(state, rep.clock, rep.clock + seconds, batch, context)

@@ -39,6 +39,7 @@ STATE = np.dtype(
         ("routing", "i8"),
         ("spill", "f8"),  # prefix-affine: leave the preferred replica when it is this much busier than the least busy
         ("seconds_per_pair", "f8"),
+        ("mixed_context_factor", "f8"),
         ("frontend_seconds", "f8"),
         ("measure_from", "f8"),
         ("buckets_per_second", "f8"),

@@ -8,6 +8,8 @@ counts: the sum does not depend on the order, so replications merge bit for bit.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +20,16 @@ BINS = 48 << MANTISSA_BITS
 OFFSET = (1023 - 24) << MANTISSA_BITS
 
 
+@cache
 def bin_edges() -> NDArray[np.float64]:
     """Lower edges of all bins, and the upper edge of the last."""
     return ((np.arange(BINS + 1, dtype=np.int64) + OFFSET) << SHIFT).view(np.float64)
+
+
+def counts_of(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The sketch of numbers that are at hand."""
+    inside = np.clip(values, LOWEST_SECONDS, np.nextafter(HIGHEST_SECONDS, 0.0))
+    return np.bincount((inside.view(np.int64) >> SHIFT) - OFFSET, minlength=BINS).astype(np.int64)
 
 
 def quantile(counts: NDArray[np.int64], fraction: float) -> float | None:

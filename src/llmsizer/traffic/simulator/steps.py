@@ -51,6 +51,7 @@ class StepTable:
     decode_seconds: NDArray[np.float64]  # [batch, knot]; row 0 is not used
     mixed_seconds: NDArray[np.float64]  # [tokens in the step]
     seconds_per_pair: float
+    mixed_context_factor: float = 1.0  # what the decoding sequences' context costs more beside prompt tokens
 
     def __post_init__(self) -> None:
         if self.decode_seconds.shape[1] != self.knots_tokens.size or self.knots_tokens.size < 2:
@@ -93,6 +94,11 @@ def spread(low: int, high: int, per_doubling: int) -> list[int]:
     return sorted({round(low * (high / low) ** (i / (count - 1))) for i in range(count)})
 
 
+def context_knots(max_context_tokens: int, per_doubling: int) -> list[int]:
+    """Mean contexts to sample: none, and from 128 tokens on so many to a doubling."""
+    return [0, *spread(_FIRST_KNOT, max(max_context_tokens, 2 * _FIRST_KNOT), per_doubling)]
+
+
 def tabulate(
     step_seconds: StepSeconds,
     *,
@@ -107,8 +113,7 @@ def tabulate(
     Between sampled batches and token counts the table is linear; give ``batches`` to sample others, up to every one.
     """
     rows = sorted({*(batches or spread(1, max_sequences, per_doubling)), 1, max_sequences})
-    last_knot = max(max_context_tokens, 2 * _FIRST_KNOT)
-    knots = [0, *spread(_FIRST_KNOT, last_knot, per_doubling)]
+    knots = context_knots(max_context_tokens, per_doubling)
     sampled = np.array([[step_seconds(0, 0.0, b, float(b * knot)) for knot in knots] for b in rows])
     every = np.arange(max_sequences + 1)
     decode = np.stack([np.interp(every, rows, sampled[:, k]) for k in range(len(knots))], axis=1)

@@ -1,0 +1,74 @@
+"""A deployment as the simulator sees it: the calibrated step times as a table, the memory account as KV blocks.
+
+The physics tells decode steps and passes over prompts apart; a step of the engine carries both. Its matrix products
+see all tokens alike, so the token part of a mixed step is that of a pass over short prompts with as many tokens;
+attention of a long prompt is the rest of its pass, in proportion to the pairs it attends to.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmsizer.facts.deployment import Deployment
+from llmsizer.physics.memory import MemoryBudget, estimate_memory
+from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds, request_overhead_seconds
+from llmsizer.physics.store import StoredCalibration
+from llmsizer.traffic.simulator.fleet import Replica
+from llmsizer.traffic.simulator.steps import StepTable, context_knots, spread
+
+SHORT_PROMPT_TOKENS = 32  # attention over so few is nothing beside the matrix products
+
+
+def replica_of(
+    deployment: Deployment,
+    *,
+    budget: MemoryBudget | None = None,
+    calibration: StoredCalibration | None = None,
+    shared_prefix_tokens: int = 0,
+) -> Replica:
+    """One replica of a deployment that fits. Raises NoEvidenceError where nothing measured supports its step times."""
+    budget = budget or estimate_memory(deployment)
+    table = step_table(
+        deployment,
+        max_sequences=budget.max_sequences,
+        max_batched_tokens=budget.max_batched_tokens,
+        calibration=calibration,
+    )
+    return Replica(
+        steps=table,
+        kv_tokens=budget.kv_capacity_tokens,
+        max_sequences=budget.max_sequences,
+        max_batched_tokens=budget.max_batched_tokens,
+        shared_prefix_tokens=shared_prefix_tokens,
+        frontend_seconds=request_overhead_seconds(calibration),
+    )
+
+
+def step_table(
+    deployment: Deployment,
+    *,
+    max_sequences: int,
+    max_batched_tokens: int,
+    calibration: StoredCalibration | None = None,
+) -> StepTable:
+    """The calibrated step times of a deployment as a table."""
+    knots = context_knots(deployment.max_context_tokens, per_doubling=2)
+    rows = spread(1, max_sequences, per_doubling=2)
+    sampled = decode_seconds_grid(deployment, rows, knots, calibration=calibration)
+    every = np.arange(max_sequences + 1)
+    decode = np.stack([np.interp(every, rows, sampled[:, k]) for k in range(len(knots))], axis=1)
+
+    def passes(prompt_tokens: float, prompts: float) -> float:
+        value = prefill_seconds(deployment, prompt_tokens, prompts=prompts, calibration=calibration).value
+        assert value is not None
+        return value
+
+    tokens = spread(1, max_batched_tokens, per_doubling=2)
+    short = [passes(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in tokens]
+    whole = passes(max_batched_tokens, 1.0)
+    return StepTable(
+        knots_tokens=np.array(knots, dtype=np.float64),
+        decode_seconds=np.ascontiguousarray(decode),
+        mixed_seconds=np.interp(np.arange(max_batched_tokens + 1), tokens, short),
+        seconds_per_pair=max(whole - short[-1], 0.0) / (max_batched_tokens**2 / 2),
+    )
