@@ -19,6 +19,8 @@ from llmsizer.units import SECONDS_PER_MONTH, format_count, format_usd
 LEAST_TOKENS, MOST_TOKENS = 1e6, 1e12  # a month, input and output
 _SHOWN_PER_DECADE, _SEARCHED_PER_DECADE = 3, 12
 _LEAVES_OUT = (
+    "the intervals: crossovers are those of the middle values",
+    "people who grow in number with the fleet",
     "prices that change with volume (commitments, spot, negotiation), growth, and the months a purchase takes",
     "volumes beyond a trillion tokens a month",
     *API_LEAVES_OUT,

@@ -99,7 +99,7 @@ def _hardware(server: Figure, servers: Servers, horizon_months: int, book: Price
             "hardware",
             over_corners(depreciation, server.estimate, net, residual, years),
             server,
-            f"{count} servers with network, kept {kept:.0f} months and sold for what is left",
+            f"{count} server{'s' if count > 1 else ''} with network, kept {kept:.0f} months and sold for what is left",
         ),
         _part(
             "capital",
