@@ -59,7 +59,7 @@ def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "
         st.caption(safe(heading))
         level = "####" if large else "#####"
         st.markdown(f"{level} {safe(figure_amount(value))}")
-        st.caption(safe(surety(value)))
+        st.caption(safe_kept(surety(value)))
         if below:
             st.markdown(safe(below))
         if remark:
@@ -69,9 +69,14 @@ def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "
 def surety(value: Figure) -> str:
     """Interval, basis and staleness in a line; the reason where the value is unknown."""
     if value.value is None:
-        return f"{mark('unknown')}: {value.estimate.reason}"
+        return f"{_joined(mark('unknown'))}: {value.estimate.reason}"
     stale = f"stale: {value.as_of or 'no date'}" if value.stale else ""
-    return " · ".join(words for words in (figure_range(value), mark(value.basis), stale) if words)
+    return " · ".join(_joined(words) for words in (figure_range(value), mark(value.basis), stale) if words)
+
+
+def _joined(words: str) -> str:
+    """Words that stay on one line."""
+    return words.replace(" ", NO_BREAK)
 
 
 def table(content: Table, *, alt: str = "") -> None:
@@ -89,8 +94,8 @@ def table(content: Table, *, alt: str = "") -> None:
 
 
 def _cell(cell: Cell) -> str:
-    text = safe(cell.text) if cell.basis is None else safe(cell.text).replace(" ", NO_BREAK)
-    small = [cell.between.replace(" ", NO_BREAK), mark(cell.basis).replace(" ", NO_BREAK) if cell.basis else ""]
+    text = safe(cell.text) if cell.basis is None else _joined(safe(cell.text))
+    small = [_joined(cell.between), _joined(mark(cell.basis)) if cell.basis else ""]
     below = " · ".join(safe_kept(words) for words in (*small, cell.remark) if words)
     text = f"**{text}**" if cell.strong else text
     return f"{text}  \n:small[{below}]" if below else text

@@ -283,3 +283,17 @@ def test_a_missing_language_falls_back_and_every_key_used_exists(monkeypatch: py
     assert texts.say("app.title") == "llmsizer"
     with pytest.raises(KeyError):
         texts.say("no.such.key")
+
+
+@pytest.mark.parametrize("view", (VIEWS[0], VIEWS[2]))
+def test_the_real_catalogue_answers_the_default_question(view: str) -> None:
+    import importlib
+
+    import cached
+
+    importlib.reload(cached)  # undoes the hand-made answer
+    app = show(view)
+    assert not app.exception
+    assert not any("no model named" in str(w.value) for w in app.warning)
+    assert "mistral-small-4" in words_of(app)
+    assert app.get("plotly_chart")

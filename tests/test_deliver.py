@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import answers
+from llmsizer.decide.recommend import recommend
 from llmsizer.deliver import answer_tables, svg, wording
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts import cost_chart, draw_measure, memory_chart, stairs_chart
@@ -20,8 +22,9 @@ from llmsizer.deliver.residuals import CalibrationSummary, Check, bands_table
 from llmsizer.deliver.sections import measures
 from llmsizer.deliver.variants import groups, speed_sentences, variants_table
 from llmsizer.errors import InputError
+from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure, exact, unknown
-from llmsizer.facts.scenario import Scenario
+from llmsizer.facts.scenario import Scenario, load_scenario
 from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart
 from llmsizer.physics.intervals import Band
 
@@ -402,3 +405,16 @@ def test_the_scenario_hash_changes_with_any_input() -> None:
     assert scenario_hash(first) == scenario_hash(first.model_copy())
     assert scenario_hash(first) != scenario_hash(first.model_copy(update={"horizon_months": 12}))
     assert len(scenario_hash(first)) == 12
+
+
+def test_a_real_answer_makes_a_whole_report() -> None:
+    catalog = default_catalog()
+    scenario = load_scenario(catalog.root / "scenarios" / "eu-chat.toml")
+    found = recommend(catalog.model(scenario.model), scenario, catalog, today=datetime.date(2026, 11, 21))
+    text = render_report(recommendation=found, comparison=found.comparison, scenario=scenario)
+    page = Page(text)
+    assert not page.faults
+    assert found.reading.split()[0].strip('"') in page.text
+    assert f"All {len(found.rejections)} rejections, by reason" in page.text
+    assert "nan" not in page.text.lower().split()
+    assert scenario_hash(scenario) in page.text

@@ -45,7 +45,7 @@ def show_answer(recommendation: Recommendation) -> None:
     if recommendation.flips:
         st.markdown(f"**{say('recommendation.flips')}**")
         lines = [
-            f"- **{safe(f.what)}**: {safe(f.text)} :small[{safe(drawing.surety(f.threshold))}]"
+            f"- **{safe(f.what)}**: {safe(f.text)} :small[{drawing.safe_kept(drawing.surety(f.threshold))}]"
             for f in recommendation.flips
         ]
         st.markdown("\n".join(lines))
