@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from llmsizer.units import format_gb
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.variant import Variant
+    from llmsizer.progress import Progress
 
 DEFAULT_METHODS = "openvino-fp16,openvino-int8,openvino-int4"
 
@@ -75,27 +76,33 @@ def _add_quality(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar with time left on stderr; silent where stderr is no terminal, but for a line per stage."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A bar with time left on stderr; a line for each new stage where stderr is no terminal."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     out = console(stderr=True)
     columns = (
-        TextColumn("{task.description:<34}"),
-        BarColumn(bar_width=28),
         TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(bar_width=24),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=out, disable=not out.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0)
+    with Bar(*columns, console=out, disable=not out.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        stages: list[str] = []
 
-        def report(stage: str, fraction: float) -> None:
-            bar.update(task, description=f"{what}: {stage}"[:60], completed=min(1.0, fraction))
+        def report(what: str, fraction: float) -> None:
+            bar.update(task, description=what, completed=min(1.0, fraction))
+            name = what.rstrip("0123456789/,. %")  # "step 12/160" and "step 13/160" are one stage
+            if not out.is_terminal and name not in stages:
+                out.print(f"{fraction:4.0%}  {what}", highlight=False)
+            stages.append(name)
 
         yield report
-        bar.update(task, description=what, completed=1.0)
+        bar.update(task, description=title, completed=1.0)
 
 
 def _model(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llmsizer.cli.arguments import Commands, add_json, whole_number
 from llmsizer.cli.output import console, print_json, print_table
@@ -15,11 +15,13 @@ from llmsizer.units import format_count, format_gb, format_gib, format_usd
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
     from llmsizer.facts.figure import Figure
+    from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
     from llmsizer.money.comparison import Comparison
     from llmsizer.physics.memory import MemoryBudget
 
-SHOWN_PLANS = 8
+SHOWN_PLANS = 5
+Record = TypeVar("Record", "ProfileRecord", "QualityRecord")
 SCENARIO_HELP = "a scenario in TOML, or the name of one that ships (eu-chat, eu-chat-22b)"
 
 
@@ -178,7 +180,7 @@ def answer(scenario: Scenario, quality: Path | None = None) -> Recommendation:
     return recommend(model, scenario, catalog, today=datetime.date.today(), records=records)
 
 
-def _records(path: Path, kind: type) -> list:  # type: ignore[type-arg]
+def _records(path: Path, kind: type[Record]) -> list[Record]:
     from llmsizer.profile.store import read_records
 
     if not path.is_file():
