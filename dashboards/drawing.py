@@ -97,6 +97,8 @@ def _cell(cell: Cell) -> str:
     text = safe(cell.text) if cell.basis is None else _joined(safe(cell.text))
     small = [_joined(cell.between), _joined(mark(cell.basis)) if cell.basis else ""]
     below = " · ".join(safe_kept(words) for words in (*small, cell.remark) if words)
+    if cell.is_only_unknown:
+        return below
     text = f"**{text}**" if cell.strong else text
     return f"{text}  \n:small[{below}]" if below else text
 

@@ -429,6 +429,12 @@ def quality() -> list[QualityRecord]:
             kl_nats_per_token=None if variant == "fp16" else kl,
             kl_nats_per_token_low=None if variant == "fp16" else kl * 0.9,
             kl_nats_per_token_high=None if variant == "fp16" else kl * 1.1,
+            top1_agreement=None if variant == "fp16" else 1 - 2 * kl,
+            top1_agreement_low=None if variant == "fp16" else 1 - 2.2 * kl,
+            top1_agreement_high=None if variant == "fp16" else 1 - 1.8 * kl,
+            bits_per_weight={"fp16": 16.0, "int8": 8.2, "int4": 4.9}[variant],
+            weights_bytes=_VARIANTS[variant][0],
+            interval_level=0.95,
             measured_at="2026-07-15",
         )
         for variant, (perplexity, ratio, kl) in values.items()

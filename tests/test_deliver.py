@@ -223,8 +223,8 @@ def test_what_was_not_measured_is_unknown_with_its_reason() -> None:
     update = {"ttft_seconds": None, "unknown": {"ttft_seconds": "the engine does not stream"}}
     (group,) = groups([answers.profile("fp16", 1).model_copy(update=update)])
     row = variants_table(group, group.points[0]).rows[0]
-    assert row[3].plain == "unknown ? unknown · the engine does not stream"
-    assert row[5].plain == "unknown ? unknown · not measured"
+    assert row[3].plain == "? unknown · the engine does not stream"
+    assert row[5].plain == "? unknown · not measured"
 
 
 def test_what_a_format_loses_stands_against_its_reference() -> None:
@@ -234,7 +234,8 @@ def test_what_a_format_loses_stands_against_its_reference() -> None:
     assert [cell.text for cell in table.rows[0][3:]] == ["reference"] * 3
     assert table.rows[2][2].plain == "33.90 ± 0.62 ● measured"
     assert table.rows[2][3].plain == "× 1.0790 (× 1.0768 to × 1.0812) ● measured"
-    assert table.rows[2][5].text == "unknown"
+    assert table.rows[2][5].plain == "87.8% (86.6% to 89.0%) ● measured"
+    assert table.rows[1][1].plain == "48.1 MB ● measured · 8.20 bits each"
     perplexity, divergence = quality_measures(group.records)
     # 31.42 ± 1.645 × 0.62
     assert perplexity.values[0] == ("fp16", 31.42, pytest.approx(30.40, abs=0.01), pytest.approx(32.44, abs=0.01))

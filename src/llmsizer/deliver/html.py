@@ -39,6 +39,7 @@ def cell_content(cell: Cell) -> str:
     if cell.basis is None:
         return text + (f"<br>{remark}" if remark else "")
     between = said("span", cell.between, "between") if cell.between else ""
+    text = "" if cell.is_only_unknown else text
     return f'<span class="fig" data-basis="{escape(cell.basis)}">{tag("span", text, "value")}{between}' + (
         f"{basis_mark(cell.basis)}</span>{remark}"
     )

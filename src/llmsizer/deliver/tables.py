@@ -21,11 +21,17 @@ class Cell:
     strong: bool = False
 
     @property
+    def is_only_unknown(self) -> bool:
+        """Whether the mark of its basis already says all."""
+        return self.basis == "unknown" and self.text == "unknown"
+
+    @property
     def plain(self) -> str:
         """The cell as one line of text."""
-        between = f" ({self.between})" if self.between else ""
-        basis = f" {mark(self.basis)}" if self.basis else ""
-        return f"{self.text}{between}{basis}{f' · {self.remark}' if self.remark else ''}"
+        said = [] if self.is_only_unknown else [self.text]
+        said += [f"({self.between})"] if self.between else []
+        said += [mark(self.basis)] if self.basis else []
+        return f"{' '.join(said)}{f' · {self.remark}' if self.remark else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
