@@ -14,6 +14,7 @@ from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile import Point, append_record, profile, read_records
 from llmsizer.profile.child import Child
+from llmsizer.profile.device import _cpu_identity, same_device
 
 DEVICE = DeviceRecord(name="cpu", kind="cpu", cores=2, memory_bytes=1e9)
 POINTS = (Point(batch=1, prompt_tokens=4, output_tokens=3), Point(batch=2, prompt_tokens=4, output_tokens=3))
@@ -196,3 +197,12 @@ def test_a_torn_line_is_reported_skipped_and_does_not_swallow_the_next(tmp_path:
 def test_nothing_to_measure_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to measure"):
         profile([], POINTS, records_path=tmp_path / "r", device=DEVICE)
+
+
+def test_a_resumed_sweep_keeps_the_device_it_began_with() -> None:
+    name, cores, memory_bytes = _cpu_identity()
+    mine = DeviceRecord(name=name, kind="cpu", cores=cores, memory_bytes=memory_bytes, copy_bytes_per_second=1.0)
+    later = mine.model_copy(update={"copy_bytes_per_second": 2.0})
+    if not Path("/dev/nvidia0").exists():
+        assert same_device([mine, later, DEVICE]) == later
+    assert same_device([DEVICE]) is None

@@ -155,3 +155,44 @@ def test_too_little_calibration_text_is_refused(checkpoint: Path, tmp_path: Path
     with pytest.raises(QuantizationError, match="too little calibration text"):
         quantize(checkpoint, "int4-gptq", tmp_path / "out", calibration=["short"])
     assert list(tmp_path.iterdir()) == []
+
+
+@needs("openvino_genai", "nncf", "gguf", "torch", "transformers")
+def test_each_engine_runs_its_format_for_as_many_tokens_as_asked(
+    checkpoint: Path, variants: dict[str, Variant], tmp_path: Path
+) -> None:
+    from llmsizer.profile.engines import load_engine
+    from llmsizer.profile.measure import Point, prompts_of, take_sample
+
+    point = Point(batch=2, prompt_tokens=9, output_tokens=4)
+    gguf = quantize(checkpoint, "gguf-q8_0", tmp_path / "gguf")
+    for engine, variant in (("openvino", variants["int4"]), ("openvino", gguf), ("transformers", original(checkpoint))):
+        backend = load_engine(engine, variant)
+        assert backend.vocabulary == 320
+        assert "arithmetic" in backend.options
+        prompts = prompts_of(point, vocabulary=320, seed=0, run=0)
+        for _ in range(2):  # the second run must not see the first one's cache
+            assert len(take_sample(backend, prompts, 4, clock=lambda: 0.0).gaps_seconds) == 3
+        assert (backend.peak_memory_bytes() is None) == (backend.options.get("device") != "cuda")
+
+
+@needs("openvino_genai", "nncf", "gguf", "torch", "transformers")
+def test_both_engines_choose_the_same_tokens(checkpoint: Path, variants: dict[str, Variant]) -> None:
+    """Greedy decoding with the cache, in step, against the whole sequence read at once."""
+    from llmsizer.profile.engines.openvino import OpenVino
+
+    engine = OpenVino(variants["fp16"])
+    prompts = np.stack([TOKENS[:20], TOKENS[20:40]])
+    chosen: list[np.ndarray] = []
+    steps = engine.steps(prompts, 3)
+    for _ in steps:
+        chosen.append(engine._request.get_output_tensor(0).data[:, -1].argmax(axis=-1))
+        assert engine._request.get_output_tensor(0).data.shape[1] == 1  # only the last token's logits are computed
+    with open_reader(original(checkpoint), compute="f32") as read:
+        for row in range(2):
+            sequence = np.concatenate([prompts[row], [tokens[row] for tokens in chosen]])
+            expected = read(sequence)[19:22]
+            for position in range(3):
+                # 16-bit arithmetic may turn a near tie round, so the choice must be among the best
+                best, own = expected[position].max(), expected[position][chosen[position][row]]
+                assert best - own < 0.05 * abs(best)

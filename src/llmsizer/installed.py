@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,6 +19,15 @@ def optional(module: str, *, what: str, extra: str) -> Any:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise  # it is installed, but broken in itself: that message helps more
         raise MissingExtraError(what, extra) from None
+
+
+def quiet_transformers(*, what: str) -> Any:
+    """transformers that asks no hub and draws no bars: nothing here needs the one, and the other breaks into ours."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    transformers = optional("transformers", what=what, extra="quantize")
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
 
 
 def versions_of(*packages: str) -> dict[str, str]:

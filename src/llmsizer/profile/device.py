@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,23 +49,37 @@ def describe_device() -> DeviceRecord:
     return DeviceRecord.model_validate_json(done.stdout.splitlines()[-1])
 
 
+def same_device(stored: Iterable[DeviceRecord]) -> DeviceRecord | None:
+    """The last stored record of this very CPU, so that a resumed sweep measures against the device it began with."""
+    if Path("/dev/nvidia0").exists():
+        return None  # a GPU is named by its driver, which describe_device asks
+    identity = _cpu_identity()
+    found = [device for device in stored if (device.name, device.cores, device.memory_bytes) == identity]
+    return found[-1] if found else None
+
+
+def _cpu_identity() -> tuple[str, int, float]:
+    name = _cpu_info().get("model name") or platform.processor() or platform.machine()
+    return name, available_cores(), float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
 def measure_device() -> DeviceRecord:
     """The GPU where torch sees one, else this CPU."""
     torch = _torch()
     if torch is not None and torch.cuda.is_available():
         return _gpu(torch)
-    cores = available_cores()
-    info = _cpu_info()
+    name, cores, memory_bytes = _cpu_identity()
+    flags = _cpu_info().get("flags", "").split()
     return DeviceRecord(
-        name=info.get("model name") or platform.processor() or platform.machine(),
+        name=name,
         kind="cpu",
         cores=cores,
-        memory_bytes=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        memory_bytes=memory_bytes,
         copy_bytes_per_second=_copy_rate(cores),
         read_bytes_per_second=_read_rate(cores),
         gemm_flops_per_second=_cpu_gemm_rates(torch),
         operating_system=platform.platform(),
-        instruction_sets=tuple(isa for isa in INTERESTING_ISA if isa in info.get("flags", "").split()),
+        instruction_sets=tuple(isa for isa in INTERESTING_ISA if isa in flags),
         measured_at=_now(),
     )
 

@@ -18,7 +18,7 @@ from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.child import Child, WorkerDied
-from llmsizer.profile.device import describe_device
+from llmsizer.profile.device import describe_device, same_device
 from llmsizer.profile.engines import default_engine
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row import Request, Run, failed_record, measured_record, record_id
@@ -69,8 +69,8 @@ def profile(
     """
     if repeats < 1 or not variants or not points:
         raise InputError("nothing to measure; give at least one variant, one point and one repeat")
-    device = device or describe_device()
     stored, _ = read_records(records_path, ProfileRecord)
+    device = device or same_device(record.device for record in stored) or describe_device()
     requests = [
         Request(variant=v, engine=engine or default_engine(v), device=device, repeats=repeats, seed=seed)
         for v in variants

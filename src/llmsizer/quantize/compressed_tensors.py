@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import WeightPart
-from llmsizer.installed import optional
+from llmsizer.installed import optional, quiet_transformers
 from llmsizer.progress import Progress
 from llmsizer.quantize.checkpoint import Checkpoint, open_checkpoint
 from llmsizer.quantize.openvino_ir import check_groups
@@ -31,10 +30,9 @@ def write(
 ) -> tuple[WeightPart, ...]:
     """Quantize with llm-compressor and save into a folder."""
     check_groups(checkpoint, recipe)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here needs the hub, and nothing may wait for it
-    llmcompressor = optional("llmcompressor", what=f"the method {recipe.name}", extra="compressed-tensors")
     torch = optional("torch", what=f"the method {recipe.name}", extra="quantize")
-    transformers = optional("transformers", what=f"the method {recipe.name}", extra="quantize")
+    transformers = quiet_transformers(what=f"the method {recipe.name}")
+    llmcompressor = optional("llmcompressor", what=f"the method {recipe.name}", extra="compressed-tensors")
     logging.getLogger("llmcompressor").setLevel(logging.ERROR)
     _quiet_loguru()
     progress(f"{recipe.name}: loading", 0.0)
@@ -60,7 +58,7 @@ def _modifier(recipe: Recipe) -> Any:
 def _calibration_set(checkpoint: Checkpoint, texts: Sequence[str]) -> Any:
     """The texts as equal sequences of tokens; too few are refused, since their Hessian would be noise."""
     datasets = optional("datasets", what="calibration", extra="compressed-tensors")
-    transformers = optional("transformers", what="calibration", extra="quantize")
+    transformers = quiet_transformers(what="calibration")
     if not (checkpoint.path / "tokenizer.json").is_file():
         raise QuantizationError(f"{checkpoint.path}: no tokenizer.json, which calibration needs; use int4-rtn")
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmsizer.facts.variant import Variant
 from llmsizer.gguf_graph import opened_graph
-from llmsizer.installed import optional
+from llmsizer.installed import optional, quiet_transformers
 
 Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -61,9 +60,8 @@ def _openvino(model: Path, compute: str | None) -> Reader:
 
 
 def _transformers(variant: Variant, compute: str | None) -> Reader:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     torch = optional("torch", what="reading Hugging Face weights", extra="quantize")
-    transformers = optional("transformers", what="reading Hugging Face weights", extra="quantize")
+    transformers = quiet_transformers(what="reading Hugging Face weights")
     on_gpu = torch.cuda.is_available()
     # Compressed tensors are unpacked to 16 bit and computed like the original; a CPU computes FP16 slowly.
     dtype = torch.float32 if compute == "f32" or not on_gpu else torch.float16

@@ -20,7 +20,7 @@ from llmsizer.progress import Progress, silent
 from llmsizer.quantize.logits import ENGINES, Logits, Reader, Tokens, open_reader
 from llmsizer.quantize.statistics import INTERVAL_LEVEL, Floats, mean_by_document
 
-MAX_DOCUMENT_TOKENS = 512
+MAX_DOCUMENT_TOKENS = 256  # the context that the reference model was trained for
 MIN_DOCUMENT_TOKENS = 16
 ENGINE_PACKAGES = ("openvino", "openvino-genai", "transformers", "torch", "numpy")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmsizer.errors import InputError
 from llmsizer.files import whole_folder
-from llmsizer.installed import optional
+from llmsizer.installed import optional, quiet_transformers
 from llmsizer.progress import Progress, silent
 
 WHAT = "making random weights"
@@ -101,7 +101,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _skeleton(settings: dict[str, Any]) -> Any:
     """The model on torch's meta device: shapes without a byte of weights."""
     torch = optional("torch", what=WHAT, extra="quantize")
-    transformers = optional("transformers", what=WHAT, extra="quantize")
+    transformers = quiet_transformers(what=WHAT)
     kind = settings.get("model_type")
     try:
         config = transformers.AutoConfig.for_model(**settings)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmsizer.installed import optional
+from llmsizer.installed import optional, quiet_transformers
 from llmsizer.progress import Progress, part_of
 
 WHAT = "training the reference model"
@@ -32,13 +32,13 @@ class Recipe:
     kv_heads: int = 2
     positions: int = 2048
     sequence_tokens: int = 256
-    pair_steps: int = 250
+    pair_steps: int = 200
     pair_tokens: int = 2048
     pair_rate: float = 1e-2
     steps: int = 160
     sequences: int = 4
-    layer_rate: float = 1e-3
-    matrix_rate: float = 1e-3
+    layer_rate: float = 5e-4
+    matrix_rate: float = 5e-4
     warm_steps: int = 10
 
     def hf_config(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
 def train(tokenizer: Any, texts: Sequence[str], recipe: Recipe, *, seed: int, progress: Progress) -> Any:
     """A trained Mistral-architecture model; the same on the same machine and versions for the same seed."""
     torch = _torch()
-    transformers = optional("transformers", what=WHAT, extra="quantize")
+    transformers = quiet_transformers(what=WHAT)
     begin, end = tokenizer.token_to_id(BEGIN), tokenizer.token_to_id(END)
     encoded = tokenizer.encode_batch(list(texts))
     stream = torch.tensor([token for document in encoded for token in (begin, *document.ids, end)])
@@ -167,7 +167,7 @@ def _autocast() -> Any:
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Hugging Face layout, FP16: what every toolkit here reads."""
-    transformers = optional("transformers", what=WHAT, extra="quantize")
+    transformers = quiet_transformers(what=WHAT)
     model.to(_torch().float16).save_pretrained(folder)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token=UNKNOWN, bos_token=BEGIN, eos_token=END

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 from llmsizer.facts.variant import Variant
-from llmsizer.installed import optional
+from llmsizer.installed import optional, quiet_transformers
 from llmsizer.profile.measure import Tokens
 
 
@@ -15,9 +14,8 @@ class Transformers:
     """A model with its dynamic KV cache. On a GPU each step waits for the device, so that its clock is the device's."""
 
     def __init__(self, variant: Variant) -> None:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
         torch = optional("torch", what="the transformers engine", extra="quantize")
-        transformers = optional("transformers", what="the transformers engine", extra="quantize")
+        transformers = quiet_transformers(what="the transformers engine")
         self._torch = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = _arithmetic(torch, self._device)
