@@ -380,8 +380,8 @@ def test_the_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(InputError, match="No space left"):
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(InputError, match="the disk is full"):
         write_report(tmp_path / "new", recommendation=answers.nothing_fits())
     assert path.read_text() == before
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
@@ -389,7 +389,7 @@ def test_the_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="give a folder that can be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         write_report(tmp_path / "file", recommendation=answers.recommendation())
 
 
@@ -419,3 +419,5 @@ def test_a_real_answer_makes_a_whole_report() -> None:
     assert f"All {len(found.rejections)} rejections, by reason" in page.text
     assert "nan" not in page.text.lower().split()
     assert scenario_hash(scenario) in page.text
+    assert "The question" in page.text
+    assert "slo: ttft p95 seconds 2.0" in page.text

@@ -18,6 +18,7 @@ from llmsizer.progress import Progress, part_of, silent
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
+    from llmsizer.deliver.residuals import CalibrationSummary
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
     from llmsizer.facts.variant import Variant
@@ -44,19 +45,24 @@ class Demo:
     """Everything the demo found, and where its reports lie."""
 
     measured: Measured
+    calibration: CalibrationSummary | None
     recommendations: tuple[Recommendation, ...]
     reports: tuple[Path, ...]
 
 
 def run_demo(out: Path, *, scenarios: Sequence[Scenario], progress: Progress = silent) -> Demo:
     """Run the path below ``out``; a second call repeats only what is missing. Raises LlmSizerError."""
+    from llmsizer.deliver.residuals import calibration_summary
+
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: {error.strerror}; give a folder that can be written") from None
     measured = measure(out, progress=part_of(progress, 0.0, 0.9))
-    recommendations, reports = decide(out, measured, scenarios, progress=part_of(progress, 0.9, 1.0))
-    return Demo(measured=measured, recommendations=recommendations, reports=reports)
+    progress("calibrating on these measurements", 0.9)
+    calibration = calibration_summary(measured.profiles)
+    recommendations, reports = decide(out, measured, calibration, scenarios, progress=part_of(progress, 0.92, 1.0))
+    return Demo(measured=measured, calibration=calibration, recommendations=recommendations, reports=reports)
 
 
 def measure(out: Path, *, progress: Progress = silent) -> Measured:
@@ -109,19 +115,28 @@ def _quality(trained: Path, variants: Sequence[Variant], file: Path, *, progress
 
 
 def decide(
-    out: Path, measured: Measured, scenarios: Sequence[Scenario], *, progress: Progress = silent
+    out: Path,
+    measured: Measured,
+    calibration: CalibrationSummary | None,
+    scenarios: Sequence[Scenario],
+    *,
+    progress: Progress = silent,
 ) -> tuple[tuple[Recommendation, ...], tuple[Path, ...]]:
     """Plan and price each scenario, and write a report of each."""
+    from llmsizer.decide.modelled import ModelledPhysics
     from llmsizer.decide.recommend import recommend
     from llmsizer.deliver.report import write_report
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.facts.hub import load_model
+    from llmsizer.physics.own_records import calibrate
 
+    physics = ModelledPhysics(calibrate(measured.profiles)[0])
     catalog, today = default_catalog(), datetime.date.today()
     recommendations, reports = [], []
     for index, scenario in enumerate(scenarios):
         progress(f"planning {scenario.name}", index / len(scenarios))
-        found = recommend(load_model(scenario.model, catalog), scenario, catalog, today=today)
+        model = load_model(scenario.model, catalog)
+        found = recommend(model, scenario, catalog, today=today, physics=physics)
         recommendations.append(found)
         reports.append(
             write_report(
@@ -130,6 +145,7 @@ def decide(
                 comparison=found.comparison,
                 profiles=measured.profiles,
                 quality=measured.quality,
+                calibration=calibration,
                 scenario=scenario,
                 written_on=today.isoformat(),
             )

@@ -1,9 +1,10 @@
-"""Folders that exist whole or not at all."""
+"""Files and folders that exist whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,3 +32,24 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise InputError(f"{out}: cannot be written ({full})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole_file(out: Path) -> Iterator[Path]:
+    """A file beside ``out`` that takes its place when the block ends well: a reader sees the old one or the new one."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{out.name}.partial-", dir=out.parent)
+        os.close(handle)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)  # mkstemp makes it private
+        partial.replace(out)
+    except OSError as error:
+        full = "the disk is full; free some space or give another path" if error.errno == errno.ENOSPC else error
+        raise InputError(f"{out}: cannot be written ({full})") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.evidence import print_calibration
 from llmsizer.cli.measuring import print_profiles, print_quality, print_variants, progress_bar
 from llmsizer.cli.output import console, print_json
 from llmsizer.cli.planning import find_scenario, print_recommendation
@@ -40,6 +41,7 @@ def _document(found: Demo) -> dict[str, object]:
         "variants": found.measured.variants,
         "profiles": found.measured.profiles,
         "quality": found.measured.quality,
+        "calibration": found.calibration,
         "recommendations": found.recommendations,
         "reports": found.reports,
     }
@@ -51,7 +53,9 @@ def _print(found: Demo, out: Path) -> None:
     print_variants(list(found.measured.variants))
     print_profiles(list(found.measured.profiles))
     print_quality(list(found.measured.quality))
-    for number, recommendation in enumerate(found.recommendations, start=2):
+    screen.rule("2. Calibrated on them")
+    print_calibration(found.calibration)
+    for number, recommendation in enumerate(found.recommendations, start=3):
         screen.rule(f"{number}. {recommendation.scenario}: the decision")
         print_recommendation(recommendation)
         if recommendation.comparison is not None:

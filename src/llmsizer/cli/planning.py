@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from llmsizer.facts.scenario import Scenario
     from llmsizer.money.comparison import Comparison
     from llmsizer.physics.memory import MemoryBudget
+    from llmsizer.physics.store import StoredCalibration
 
 SHOWN_PLANS = 5
 Record = TypeVar("Record", "ProfileRecord", "QualityRecord")
@@ -33,16 +35,22 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     ):
         parser = commands.add_parser(name, help=help_text)
         parser.add_argument("scenario", help=SCENARIO_HELP)
-        parser.add_argument("--quality", type=Path, metavar="FILE", help="measured quality records (JSON lines)")
+        _add_evidence(parser)
         add_json(parser)
         parser.set_defaults(run=run)
     report = commands.add_parser("report", help="one self-contained HTML page with the answer and every number's basis")
     report.add_argument("scenario", help=SCENARIO_HELP)
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write report.html into")
-    report.add_argument("--records", type=Path, metavar="FILE", help="profile records to show (JSON lines)")
-    report.add_argument("--quality", type=Path, metavar="FILE", help="measured quality records (JSON lines)")
+    _add_evidence(report)
     add_json(report)
     report.set_defaults(run=_report)
+
+
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--records", type=Path, metavar="FILE", help="own profile records: they calibrate, and are shown"
+    )
+    parser.add_argument("--quality", type=Path, metavar="FILE", help="own quality records: they replace the prior")
 
 
 def _add_memory(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -167,20 +175,48 @@ def find_scenario(name: str) -> Scenario:
     raise InputError(f"no scenario {name!r}; give the path of a TOML file, or one that ships: {known}")
 
 
-def answer(scenario: Scenario, quality: Path | None = None) -> Recommendation:
-    """The recommendation for a scenario; measured quality, where given, replaces the published prior."""
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The user's own measurements, and the calibration they give."""
+
+    profiles: tuple[ProfileRecord, ...] = ()
+    quality: tuple[QualityRecord, ...] = ()
+    calibration: StoredCalibration | None = None
+
+
+def read_evidence(profiles: Path | None, quality: Path | None) -> Evidence:
+    """Own records from files. Raises InputError where a file is missing or holds nothing usable."""
+    from llmsizer.facts.records import ProfileRecord, QualityRecord
+    from llmsizer.physics.own_records import calibrate
+
+    measured = read_or_complain(profiles, ProfileRecord) if profiles else []
+    return Evidence(
+        profiles=tuple(measured),
+        quality=tuple(read_or_complain(quality, QualityRecord)) if quality else (),
+        calibration=calibrate(measured)[0] if measured else None,
+    )
+
+
+def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
+    """The recommendation for a scenario; own records, where given, come before everything public."""
+    from llmsizer.decide.modelled import ModelledPhysics
     from llmsizer.decide.recommend import recommend
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.facts.hub import load_model
-    from llmsizer.facts.records import QualityRecord
 
     catalog = default_catalog()
-    records = _records(quality, QualityRecord) if quality else []
-    model = load_model(scenario.model, catalog)
-    return recommend(model, scenario, catalog, today=datetime.date.today(), records=records)
+    return recommend(
+        load_model(scenario.model, catalog),
+        scenario,
+        catalog,
+        today=datetime.date.today(),
+        physics=ModelledPhysics(evidence.calibration),
+        records=evidence.quality,
+    )
 
 
-def _records(path: Path, kind: type[Record]) -> list[Record]:
+def read_or_complain(path: Path, kind: type[Record]) -> list[Record]:
+    """Records of a file; lines that cannot be read are said on stderr and skipped."""
     from llmsizer.profile.store import read_records
 
     if not path.is_file():
@@ -192,7 +228,7 @@ def _records(path: Path, kind: type[Record]) -> list[Record]:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    recommendation = answer(find_scenario(arguments.scenario), arguments.quality)
+    recommendation = answer(find_scenario(arguments.scenario), read_evidence(arguments.records, arguments.quality))
     if arguments.json:
         print_json(recommendation)
     else:
@@ -201,7 +237,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    comparison = answer(find_scenario(arguments.scenario), arguments.quality).comparison
+    comparison = answer(
+        find_scenario(arguments.scenario), read_evidence(arguments.records, arguments.quality)
+    ).comparison
     if comparison is None:
         raise InputError("there is nothing to compare: the scenario allows neither owning, renting nor an API")
     if arguments.json:
@@ -213,16 +251,18 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.deliver.report import write_report
-    from llmsizer.facts.records import ProfileRecord, QualityRecord
+    from llmsizer.deliver.residuals import calibration_summary
 
     scenario = find_scenario(arguments.scenario)
-    recommendation = answer(scenario, arguments.quality)
+    evidence = read_evidence(arguments.records, arguments.quality)
+    recommendation = answer(scenario, evidence)
     path = write_report(
         arguments.out,
         recommendation=recommendation,
         comparison=recommendation.comparison,
-        profiles=_records(arguments.records, ProfileRecord) if arguments.records else (),
-        quality=_records(arguments.quality, QualityRecord) if arguments.quality else (),
+        profiles=evidence.profiles,
+        quality=evidence.quality,
+        calibration=calibration_summary(evidence.profiles),
         scenario=scenario,
         written_on=datetime.date.today().isoformat(),
     )

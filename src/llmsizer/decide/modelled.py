@@ -14,11 +14,15 @@ from llmsizer.facts.precision import Precision
 from llmsizer.facts.workload import Workload
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.physics.parallelism import tensor_problem
+from llmsizer.physics.store import StoredCalibration
 from llmsizer.traffic.meanfield import Probe, Room, StepSample
 
 
 class ModelledPhysics:
-    """Memory by the engine's account, step times by the calibrated formulas."""
+    """Memory by the engine's account, step times by the calibrated formulas (the shipped ones where none are given)."""
+
+    def __init__(self, calibration: StoredCalibration | None = None) -> None:
+        self._calibration = calibration
 
     def allows(self, model: ModelSpec, precision: Precision, tensor: int) -> bool:
         return tensor_problem(model, precision, tensor) is None
@@ -46,4 +50,4 @@ class ModelledPhysics:
         )
 
     def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> list[StepSample | NoEvidenceError]:
-        return sample_many(asked)
+        return sample_many(asked, self._calibration)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,8 +15,8 @@ from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import sections
 from llmsizer.deliver.escaping import escape
 from llmsizer.deliver.residuals import CalibrationSummary
-from llmsizer.errors import InputError
 from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.files import whole_file
 from llmsizer.money.comparison import Comparison
 from llmsizer.version import __version__
 
@@ -48,11 +46,8 @@ def write_report(
         written_on=written_on,
     )
     path = out_dir / name
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; give a folder that can be written") from None
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
     return path
 
 
@@ -70,6 +65,7 @@ def render_report(
     body = "\n".join(
         (
             sections.answer(recommendation),
+            sections.question(scenario, recommendation),
             sections.plans(recommendation),
             sections.build_or_buy(recommendation, comparison),
             sections.costs(recommendation),
@@ -95,19 +91,6 @@ def scenario_hash(scenario: BaseModel) -> str:
     """Twelve digits that change when any input of the scenario does."""
     text = json.dumps(scenario.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write beside the target and move into place: a reader sees the old file or the new one, never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp makes a file for its owner alone
-        os.replace(temporary, path)  # noqa: PTH105 - atomic on the same file system
-    except BaseException:
-        os.unlink(temporary)  # noqa: PTH108
-        raise
 
 
 def _footer(recommendation: Recommendation, scenario: BaseModel | None, written_on: str) -> str:

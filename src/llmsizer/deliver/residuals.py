@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmsizer.deliver.tables import Cell, Table, number, words
+from llmsizer.facts.records import ProfileRecord
 from llmsizer.physics.intervals import Band
+from llmsizer.physics.own_check import held_out
+from llmsizer.physics.own_records import calibrate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,25 @@ class CalibrationSummary:
     def median_error(self) -> float | None:
         """The median of the errors without their sign."""
         return statistics.median(abs(c.error) for c in self.checks) if self.checks else None
+
+
+def calibration_summary(records: Sequence[ProfileRecord]) -> CalibrationSummary | None:
+    """What own records say, each held against a prediction from the other points; None without records."""
+    if not any(record.status == "ok" for record in records):
+        return None
+    _, moves = calibrate(records)
+    checks = tuple(
+        Check(
+            what=f"{found.record.variant}, {found.record.batch} × {found.record.prompt_tokens:,} tokens",
+            quantity=found.quantity,
+            measured=found.measured_seconds * 1e3,
+            predicted=found.predicted_seconds * 1e3,
+            unit="ms",
+            held_out=True,
+        )
+        for found in held_out(records)
+    )
+    return CalibrationSummary(text=". ".join(move.text() for move in moves), checks=checks)
 
 
 def residuals_table(checks: Sequence[Check]) -> Table:

@@ -1,0 +1,243 @@
+"""The user's own measurements: what they say about this GPU and engine comes before everything public.
+
+Each record's residual against the shipped calibration updates two effects, one of GPU × engine × phase and one of GPU ×
+engine × format × phase, by the conjugate normal formula: mean · n / (n + noise² / spread²). Ten records that agree on
+"1.30 × slower" move the prediction to 1.29 ×; one record moves it to 1.25 ×. Physics still carries size, precision,
+batch and context.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmsizer.errors import InputError, UnknownNameError
+from llmsizer.facts.aliases import Names, names
+from llmsizer.facts.architecture import model_from_config
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.records import DeviceRecord, ProfileRecord
+from llmsizer.physics.cases import Case, Cases, Floats, GpuRates, rates_of, shape_of
+from llmsizer.physics.correction import calibrated_shift
+from llmsizer.physics.effects import OWN_BLOCKS, Block, Effects
+from llmsizer.physics.formats import class_on_device, engine_class, peak_flops, weight_format
+from llmsizer.physics.intervals import Band, Bands
+from llmsizer.physics.loads import load_times
+from llmsizer.physics.steps import StepModel
+from llmsizer.physics.store import StoredCalibration, default_calibration
+
+RECORD_NOISE = 0.10  # log scatter of one own record around its machine's level
+LEAST_RECORDS_FOR_BAND = 4
+LEAST_BAND = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What own records changed: predictions of this GPU, engine and phase are now ``factor`` × as long."""
+
+    gpu: str
+    engine: str
+    phase: str  # prefill or decode
+    records: int
+    factor: float
+    residual_before: float  # median absolute log residual
+    residual_after: float
+
+    def text(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.gpu} · {self.engine} · {self.phase}: {self.records} own records make predictions "
+            f"{self.factor:.2f} × as long; typical error {math.expm1(self.residual_before):.0%} → "
+            f"{math.expm1(self.residual_after):.0%}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    case: Case
+    metric: str  # ttft or tpot
+    seconds: float
+
+    @property
+    def target(self) -> str:
+        return "ttft" if self.metric == "ttft" else "lone-tpot"
+
+    @property
+    def phase(self) -> str:
+        return "prefill" if self.metric == "ttft" else "decode"
+
+
+def calibrate(
+    records: Sequence[ProfileRecord],
+    *,
+    calibration: StoredCalibration | None = None,
+    resolver: Names | None = None,
+) -> tuple[StoredCalibration, tuple[Move, ...]]:
+    """The calibration moved by own records, and by how much. Failed records are left out."""
+    start = calibration or default_calibration()
+    resolve = resolver or names()
+    seen = [item for record in records if record.status == "ok" for item in _observations(record, resolve)]
+    if not seen:
+        raise InputError("no usable record: none has status ok with a measured TTFT or TPOT; profile again")
+    before = _residuals(seen, start)
+    effects = dict(start.effects.values)
+    for block in OWN_BLOCKS:
+        left = _residuals(seen, replace(start, effects=Effects(effects)))
+        for label, members in _by_label(seen, block).items():
+            mean = float(np.median(left[members]))
+            share = len(members) / (len(members) + (RECORD_NOISE / block.spread) ** 2)
+            effects[label] = effects.get(label, 0.0) + mean * share / block.spread
+    moved = replace(start, effects=Effects(effects))
+    after = _residuals(seen, moved)
+    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for i, item in enumerate(seen):
+        groups[item.case.gpu, item.case.engine, item.phase].append(i)
+    moves = tuple(
+        Move(
+            gpu=gpu,
+            engine=engine,
+            phase=phase,
+            records=len(members),
+            factor=float(np.exp(np.median(before[members] - after[members]))),
+            residual_before=float(np.median(np.abs(before[members]))),
+            residual_after=float(np.median(np.abs(after[members]))),
+        )
+        for (gpu, engine, phase), members in groups.items()
+    )
+    covered = replace(
+        moved,
+        bands=_own_bands(moved.bands, seen, after),
+        seen_gpus=moved.seen_gpus | {item.case.gpu for item in seen},
+        seen_engines=moved.seen_engines | {item.case.engine for item in seen},
+        own_gpus=moved.own_gpus | {f"{item.case.gpu}|{item.case.engine}" for item in seen},
+    )
+    return covered, moves
+
+
+def log_residuals(
+    record: ProfileRecord, calibration: StoredCalibration, *, resolver: Names | None = None
+) -> list[tuple[str, float]]:
+    """Metric → log(measured / predicted) of one record, for ttft and tpot where they were measured."""
+    seen = _observations(record, resolver or names())
+    if not seen:
+        return []
+    return [(item.metric, float(r)) for item, r in zip(seen, _residuals(seen, calibration), strict=True)]
+
+
+def _by_label(seen: Sequence[_Seen], block: Block) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for i, item in enumerate(seen):
+        words = {
+            "gpu": item.case.gpu,
+            "engine": item.case.engine,
+            "format": item.case.weight_class,
+            "phase": item.phase,
+        }
+        found[f"{block.name}:" + "|".join(words[key] for key in block.keys)].append(i)
+    return found
+
+
+def _residuals(seen: Sequence[_Seen], calibration: StoredCalibration) -> Floats:
+    """log(measured / predicted) seconds of each own observation."""
+    cases = Cases.of([item.case for item in seen])
+    times = load_times(StepModel(cases, calibration.coefficients))
+    target = np.array([item.target for item in seen], dtype=np.str_)
+    shift = calibrated_shift(calibration.effects, cases, target, times.batch)
+    lone = np.array([item.metric == "ttft" for item in seen])
+    predicted = np.where(lone, times.ttft_seconds, times.tpot_seconds) * np.exp(shift)
+    return np.asarray(np.log([item.seconds for item in seen]) - np.log(predicted))
+
+
+def _own_bands(bands: Bands, seen: Sequence[_Seen], after: Floats) -> Bands:
+    """Bands of own hardware: the public band until enough own records say how far they scatter."""
+    found = dict(bands.bands)
+    for phase, targets in (("prefill", ("ttft", "load-ttft")), ("decode", ("lone-tpot", "single", "load-tpot"))):
+        members = np.array([item.phase == phase for item in seen])
+        if members.sum() < LEAST_RECORDS_FOR_BAND:
+            continue
+        # 5 % and 95 % points of a normal with the robust scatter of the records, one record's own error included
+        scatter = 1.645 * 1.4826 * float(np.median(np.abs(after[members]))) * math.sqrt(1 + 1 / members.sum())
+        for target in targets:
+            found[f"{target}|own"] = Band(-max(scatter, LEAST_BAND), max(scatter, LEAST_BAND), int(members.sum()))
+    return Bands(found)
+
+
+def _observations(record: ProfileRecord, resolve: Names) -> list[_Seen]:
+    case = case_of_record(record, resolve)
+    pairs = (("ttft", record.ttft_seconds), ("tpot", record.tpot_seconds))
+    return [_Seen(case, metric, seconds) for metric, seconds in pairs if seconds]
+
+
+def case_of_record(record: ProfileRecord, resolve: Names) -> Case:
+    """An own record as a case of one static batch. Raises LlmSizerError where the model or device says too little."""
+    engine = engine_class(record.engine, record.engine_version, "") or record.engine.strip().lower()
+    rates = rates_of_device(record.device, resolve)
+    spec, architecture = _model(record, resolve)
+    stored = weight_format(record.precision or record.variant, architecture)
+    weight_class = class_on_device(stored.weight_class, rates)
+    peak, weight_only = peak_flops(stored.weight_class, rates)
+    shape = {name: getattr(shape_of(spec), name) for name in shape_of(spec).__dataclass_fields__}
+    device = {name: getattr(rates, name) for name in rates.__dataclass_fields__}
+    return Case(
+        **shape,
+        **device,
+        architecture=architecture,
+        weight_class=weight_class,
+        weight_bytes=stored.bits / 8,
+        rest_bytes=stored.rest_bits / 8,
+        peak_flops=peak,
+        is_weight_only=float(weight_only),
+        kv_bytes=2.0,
+        engine=engine,
+        engine_version=record.engine_version,
+        tensor=1.0,
+        pipeline=1.0,
+        expert=1.0,
+        data=1.0,
+        replicas=1.0,
+        input_tokens=float(record.prompt_tokens),
+        output_tokens=float(record.output_tokens),
+        load="single-stream" if record.batch == 1 else "single-batch-static",
+        load_value=float(record.batch),
+        batch_size=float(record.batch),
+    )
+
+
+def _model(record: ProfileRecord, resolve: Names) -> tuple[ModelSpec, str]:
+    if record.model_config_hf:
+        spec = model_from_config(record.model_config_hf, name=record.model)
+        try:
+            return spec, resolve.model(record.model, spec.total_params / 1e9).architecture
+        except UnknownNameError:
+            return spec, "generic"
+    found = resolve.model(record.model)
+    return found.spec, found.architecture
+
+
+def rates_of_device(device: DeviceRecord, resolve: Names) -> GpuRates:
+    """Data-sheet rates of a known GPU; of a CPU what was measured. Raises InputError where neither exists."""
+    try:
+        return rates_of(resolve.gpu(device.name))
+    except UnknownNameError:
+        bandwidth = device.read_bytes_per_second or device.copy_bytes_per_second
+        if not bandwidth:
+            raise InputError(
+                f"device {device.name!r} has no data sheet here and its record no bandwidth; measure it again"
+            ) from None
+    flops = max(device.gemm_flops_per_second.values(), default=60 * bandwidth)
+    return GpuRates(
+        gpu=device.name,
+        family="cpu" if device.kind == "cpu" else "asic",
+        memory_bytes=device.memory_bytes or 16 * 2.0**30,
+        memory_bytes_per_second=bandwidth,
+        flops_16bit=flops,
+        flops_fp8=0.0,
+        flops_int8=0.0,
+        flops_fp4=0.0,
+        link_bytes_per_second=11e9,
+        has_fast_link=0.0,
+        is_datacenter=0.0,
+    )
