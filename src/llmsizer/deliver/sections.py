@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import BaseModel
 
 from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import answer_tables, html
@@ -13,7 +15,7 @@ from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.qualities import QualityGroup, quality_groups, quality_measures, quality_table
 from llmsizer.deliver.residuals import CalibrationSummary, bands_table, residuals_table
 from llmsizer.deliver.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
-from llmsizer.deliver.wording import headline, sentence
+from llmsizer.deliver.wording import headline, plain_number, sentence, tokens
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.money.comparison import Comparison
@@ -49,6 +51,34 @@ def answer(recommendation: Recommendation) -> str:
         + sure
         + (_flips(recommendation) + _reading(recommendation) + warning)
     )
+
+
+def question(scenario: BaseModel | None, recommendation: Recommendation) -> str:
+    """What was asked, as given: nothing here is a finding."""
+    if scenario is None:
+        return ""
+    given = dict(_flat(scenario.model_dump(mode="json", exclude_none=True)))
+    bills = [plan.cost for plan in recommendation.plans] + [api.cost for api in recommendation.apis]
+    if bills:
+        given["tokens a month, input"] = tokens(bills[0].input_tokens_per_month)
+        given["tokens a month, output"] = tokens(bills[0].output_tokens_per_month)
+    items = "".join(html.said("dt", key) + html.said("dd", value) for key, value in given.items())
+    return section("The question", html.tag("dl", items, "question"))
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values as one list of words; what is empty says nothing."""
+    for key, value in values.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}: ")
+        elif isinstance(value, list):
+            if value:
+                yield name, ", ".join(str(item) for item in value)
+        elif isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif value != "":
+            yield name, plain_number(value) if isinstance(value, int | float) else str(value)
 
 
 def _path_card(option: Option, *, is_lowest: bool, others: int) -> str:
