@@ -1,0 +1,108 @@
+"""The largest request rate that a fleet holds within its latency targets: bisection on simulations.
+
+Every simulation draws the same lengths and the same gaps, only faster or slower, so that chance moves all alike.
+The search starts from what the step table says a saturated replica does, which no rate within targets exceeds by much.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from llmsizer.errors import InputError
+from llmsizer.facts.workload import Slo
+from llmsizer.traffic.simulator.engine import simulate
+from llmsizer.traffic.simulator.fleet import Fleet, Replica
+from llmsizer.traffic.simulator.results import SimulationResult
+from llmsizer.traffic.stream import Stream
+
+Miss = Literal["", "overload", "ttft", "tpot", "e2e"]
+LEAST_SHARE = 0.005  # of saturation: a replica that misses its targets this empty misses them alone
+WARM_UP_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargestRate:
+    """``requests_per_second`` is 0 where a nearly idle fleet is too slow; ``missed``: what gives out beyond it."""
+
+    requests_per_second: float
+    missed: Miss
+    at_rate: SimulationResult  # at the rate; at the least rate tried where it is 0
+    simulations: int
+
+
+def miss(result: SimulationResult, slo: Slo, e2e_p95_seconds: float | None = None) -> Miss:
+    """What a run misses first: its stability, or the 95th percentile of a latency."""
+    if result.verdict != "STABLE":
+        return "overload"
+    limits: tuple[tuple[Miss, float | None, float | None], ...] = (
+        ("ttft", result.ttft.p95_seconds if result.ttft else None, slo.ttft_p95_seconds),
+        ("tpot", result.tpot.p95_seconds if result.tpot else None, slo.tpot_p95_seconds),
+        ("e2e", result.e2e.p95_seconds if result.e2e else None, e2e_p95_seconds),
+    )
+    for name, value, limit in limits:
+        if value is not None and limit is not None and value > limit:
+            return name
+    return ""
+
+
+def saturation_rate(replica: Replica, stream: Stream) -> float:
+    """Requests per second of a replica that is never idle, from its step table: full chunks and a full batch."""
+    output = stream.output.mean_tokens + (stream.reasoning.mean_tokens if stream.reasoning else 0.0)
+    prompt = stream.prompt.mean_tokens + stream.shared_prefix_tokens
+    computed = prompt * (1 - stream.cached_prompt_fraction) - stream.shared_prefix_tokens * stream.prefix_hit_rate
+    context = prompt + output / 2
+    batch = max(1, min(replica.max_sequences, int(replica.kv_tokens / context)))
+    knots, steps = replica.steps.knots_tokens, replica.steps
+    segment = max(int((knots <= context).sum()) - 1, 0)
+    base, slope = steps.segments()[batch, min(segment, len(knots) - 2)]
+    seconds_each_output = float(base + slope * batch * context) / batch
+    seconds_each_prompt = float(steps.mixed_seconds[replica.max_batched_tokens]) / replica.max_batched_tokens
+    return 1.0 / (max(computed, 1.0) * seconds_each_prompt + output * seconds_each_output)
+
+
+def largest_rate(
+    replica: Replica,
+    stream: Stream,
+    slo: Slo,
+    *,
+    fleet: Fleet | None = None,
+    e2e_p95_seconds: float | None = None,
+    requests: int = 4000,
+    tolerance: float = 0.02,
+    seed: int = 0,
+) -> LargestRate:
+    """The largest average rate of a steady stream within its targets, to a relative tolerance. Raises LlmSizerError."""
+    if requests < 100 or not 0 < tolerance < 1:
+        raise InputError(f"{requests} requests to a tolerance of {tolerance}; give 100 or more, and 0.001 to 0.5")
+    used = fleet or Fleet()
+    ceiling = saturation_rate(replica, stream) * used.replicas
+
+    def run(rate: float) -> SimulationResult:
+        duration = requests / rate / (1 - WARM_UP_SHARE)
+        return simulate(
+            replica,
+            stream.at_rate(rate),
+            duration_seconds=duration,
+            warmup_seconds=WARM_UP_SHARE * duration,
+            seed=seed,
+            fleet=used,
+        )
+
+    low, best = LEAST_SHARE * ceiling, run(LEAST_SHARE * ceiling)
+    missed, count = miss(best, slo, e2e_p95_seconds), 1
+    if missed:
+        return LargestRate(requests_per_second=0.0, missed=missed, at_rate=best, simulations=count)
+    high, rate = math.inf, ceiling
+    while high > low * (1 + tolerance):
+        result = run(rate)
+        count += 1
+        now = miss(result, slo, e2e_p95_seconds)
+        if now:
+            high, missed = rate, now
+        else:
+            low, best = rate, result
+        # From above, halve first: most targets are missed well below saturation, few far below.
+        rate = 1.3 * low if math.isinf(high) else max(math.sqrt(low * high), high / 2 if low < high / 4 else 0.0)
+    return LargestRate(requests_per_second=low, missed=missed, at_rate=best, simulations=count)
