@@ -18,6 +18,7 @@ KV head do not share its reading; for g heads per KV head the cache costs 1 + (u
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -98,7 +99,7 @@ class TermSteps:
         seconds += prefill_pairs * case.prefill_score_flops_full / case.tensor / peak
         bandwidth = case.memory_bytes_per_second * reached.memory
         activations = ACTIVATION_BYTES * tokens * case.hidden_size
-        seconds += ACTIVATION_PASSES * case.layers * activations / case.tensor**0.5 / bandwidth
+        seconds += ACTIVATION_PASSES * case.layers * activations / math.sqrt(case.tensor) / bandwidth
         if case.tensor > 1:
             ring = 2 * (case.tensor - 1) / case.tensor
             one = self.link.latency_seconds + ring * activations / self.link.bytes_per_second
