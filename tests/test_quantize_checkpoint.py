@@ -93,9 +93,16 @@ def test_rows_that_the_group_does_not_divide_are_refused(tmp_path: Path, method:
     assert "down_proj" in message and "160" in message and "group size 128" in message
 
 
-def test_an_architecture_without_a_writer_is_refused(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "model", model_type="mamba")
-    assert "mamba" in refused(checkpoint, tmp_path, "openvino-fp16")
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("model_type", "mamba"), ("sliding_window", 4096), ("num_hidden_layers", -1), ("rope_scaling", {"type": "yarn"})],
+)
+def test_an_architecture_without_a_writer_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    pytest.importorskip("gguf")
+    checkpoint = write_checkpoint(tmp_path / "model")
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | {key: value}))
+    assert any(word in refused(checkpoint, tmp_path, "openvino-fp16") for word in (key, "rope_type 'yarn'"))
 
 
 def test_gguf_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from llmsizer.errors import QuantizationError
 from llmsizer.quantize import MANIFEST, Variant, original, quantize, quantize_all, read_variant
 from llmsizer.quantize.logits import open_reader
-from tiny_models import MATRIX_PARAMS, NORM_PARAMS, TEXT, needs, write_checkpoint
+from tiny_models import CONFIG, MATRIX_PARAMS, NORM_PARAMS, TEXT, needs, write_checkpoint
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of the toolkits' own imports
@@ -196,3 +196,14 @@ def test_both_engines_choose_the_same_tokens(checkpoint: Path, variants: dict[st
                 # 16-bit arithmetic may turn a near tie round, so the choice must be among the best
                 best, own = expected[position].max(), expected[position][chosen[position][row]]
                 assert best - own < 0.05 * abs(best)
+
+
+@needs("openvino_genai", "nncf", "gguf", "torch", "transformers")
+def test_a_model_whose_output_matrix_is_its_embedding_keeps_its_logits(tmp_path: Path) -> None:
+    from llmsizer.reference_model import random_checkpoint
+
+    checkpoint = random_checkpoint(CONFIG | {"tie_word_embeddings": True}, tmp_path / "tied")
+    expected = logits(original(checkpoint))
+    variant = quantize(checkpoint, "openvino-fp16", tmp_path / "out")
+    assert np.abs(logits(variant) - expected).max() < 2e-5 * np.abs(expected).max()
+    assert variant.params == MATRIX_PARAMS - 320 * 128  # norms of all ones are folded away; the matrix is stored once

@@ -72,6 +72,10 @@ def check_architecture(checkpoint: Checkpoint) -> None:
     for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"):
         if not isinstance(config.get(key), int) or config[key] < 1:
             raise QuantizationError(f"{checkpoint.path}/config.json: {key} is {config.get(key)!r}, not a count")
+    if isinstance(config.get("sliding_window"), int):
+        raise QuantizationError(
+            f"{checkpoint.path}/config.json: the graph has no sliding_window; known: full attention"
+        )
     scaling = rope_parameters(config).get("rope_type", "default")
     if scaling != "default":
         raise QuantizationError(
