@@ -11,6 +11,7 @@ import streamlit as st
 
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.recommend import recommend
+from llmsizer.deliver.residuals import CalibrationSummary, calibration_summary
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.facts.scenario import Scenario
@@ -70,3 +71,13 @@ def recommendation(scenario: Scenario) -> Recommendation:
 def _recommendation(scenario: str, today: datetime.date) -> Recommendation:
     catalog, asked = default_catalog(), Scenario.model_validate_json(scenario)
     return recommend(catalog.model(asked.model), asked, catalog, today=today)
+
+
+def calibration(profiles: tuple[ProfileRecord, ...]) -> CalibrationSummary | None:
+    """The predictor held against these records, each predicted from the others. Raises LlmSizerError."""
+    return _calibration(tuple(f"{p.record_id} {p.measured_at}" for p in profiles), profiles)
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _calibration(names: tuple[str, ...], _profiles: tuple[ProfileRecord, ...]) -> CalibrationSummary | None:
+    return calibration_summary(_profiles)

@@ -125,6 +125,7 @@ def show_downloads(scenario: Scenario, recommendation: Recommendation) -> None:
             recommendation=recommendation,
             profiles=kept.profiles,
             quality=kept.quality,
+            calibration=cached.calibration(kept.profiles),
             scenario=scenario,
         )
 

@@ -12,9 +12,12 @@ from drawing import safe
 from llmsizer.deliver import figures
 from llmsizer.deliver.charts import Measure
 from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
+from llmsizer.deliver.residuals import residuals_table
 from llmsizer.deliver.sections import measures
 from llmsizer.deliver.tables import Table, number, words
 from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
+from llmsizer.deliver.wording import sentence
+from llmsizer.errors import LlmSizerError
 from texts import say
 
 
@@ -81,6 +84,22 @@ def show_quality(kept: cached.Records, model: str) -> None:
         drawing.table(quality_table(group))
 
 
+def show_predictions(group: Group) -> None:
+    """The predictor against these records; a group it cannot predict says so and the page goes on."""
+    drawing.section(say("variants.predicted"))
+    try:
+        summary = cached.calibration(group.records)
+    except LlmSizerError as error:
+        st.caption(safe(str(error)))
+        return
+    if summary is None or not summary.checks:
+        st.caption(say("variants.no_prediction"))
+        return
+    st.markdown(safe(sentence(summary.text)))
+    st.markdown(safe(say("variants.half", error=f"{summary.median_error or 0.0:.1%}")))
+    drawing.table(residuals_table(summary.checks))
+
+
 def batch_table(group: Group) -> Table:
     """Every operating point that worked, in numbers."""
     rows = tuple(
@@ -116,6 +135,7 @@ with drawing.mistakes_as_sentences():
         st.caption(safe(group.label))
     show_group(group)
     show_quality(kept, group.model)
+    show_predictions(group)
     if kept.problems:
         st.warning(say("variants.problems", count=len(kept.problems)))
 drawing.legend_of_bases()
