@@ -6,6 +6,7 @@ import datetime
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -421,3 +422,29 @@ def test_a_real_answer_makes_a_whole_report() -> None:
     assert scenario_hash(scenario) in page.text
     assert "The question" in page.text
     assert "slo: ttft p95 seconds 2 " in page.text
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, WCAG 2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", (0, 1), ids=("light", "dark"))
+def test_text_has_a_contrast_of_four_and_a_half_and_marks_of_three(theme: int) -> None:
+    style = (resources.files("llmsizer.deliver") / "report.css").read_text()
+    block = re.findall(r":root \{([^}]*)\}", style)[theme]
+    colours = {**dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)), "white": "#ffffff"}
+    page = colours.get("page", "#ffffff")
+    for name in ("ink", "muted", "own", "rent", "api", "accent", "good"):
+        assert contrast(colours[name], page) >= 4.5, name
+        assert contrast(colours[name], colours["surface"]) >= 4.5 or name in ("own", "rent", "api"), name
+    for number in range(1, 11):
+        assert contrast(colours[f"part-{number}"], colours["on-part"]) >= 4.5, number
+        assert contrast(colours[f"part-{number}"], page) >= 3, number
