@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -312,3 +313,22 @@ def test_compiled_code_on_disk_is_tied_to_the_whole_kernel() -> None:
     from llmsizer.traffic.simulator import kernel
 
     assert kernel.feed._cache._cache_file._source_stamp == kernel_digest()  # type: ignore[attr-defined]
+
+
+def test_a_long_trace_is_replayed_in_stretches() -> None:
+    # 70,000 requests are handed over in two stretches; records stay in the order of arrival.
+    many = requests([i * 0.5 for i in range(70_000)], output=1)
+    result = replay(replica(), many, keep_records=True)
+    assert result.end_seconds is not None and result.end_seconds.shape == (70_000,)
+    np.testing.assert_allclose(result.end_seconds - many.arrival_seconds, 0.02)
+
+
+def test_memory_does_not_grow_with_the_number_of_requests() -> None:
+    # Half a million requests, fed in stretches of 16,384, keep no more places than two stretches need.
+    stream = demand(50.0, output=Fixed(tokens=1))
+    simulate(replica(), stream, duration_seconds=10)
+    tracemalloc.start()
+    simulate(replica(), stream, duration_seconds=10_000)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 16 * 2**20

@@ -66,9 +66,12 @@ def step_table(
     tokens = spread(1, max_batched_tokens, per_doubling=2)
     short = [passes(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in tokens]
     whole = passes(max_batched_tokens, 1.0)
+    mixed = np.interp(np.arange(max_batched_tokens + 1), tokens, short)
+    # The two come from different evidence; a step with prompt tokens in it is no shorter than one without.
+    mixed = np.maximum(mixed, decode[np.minimum(np.arange(mixed.size), max_sequences), 0])
     return StepTable(
         knots_tokens=np.array(knots, dtype=np.float64),
         decode_seconds=np.ascontiguousarray(decode),
-        mixed_seconds=np.interp(np.arange(max_batched_tokens + 1), tokens, short),
+        mixed_seconds=mixed,
         seconds_per_pair=max(whole - short[-1], 0.0) / (max_batched_tokens**2 / 2),
     )

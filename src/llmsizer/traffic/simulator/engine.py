@@ -31,7 +31,8 @@ from llmsizer.traffic.simulator.fleet import (
 from llmsizer.traffic.simulator.layout import Sim
 from llmsizer.traffic.simulator.results import SimulationResult
 
-MOST_IN_FLIGHT = 4_000_000  # beyond this many unfinished requests nothing is learnt from more of them
+MOST_IN_FLIGHT = 500_000  # where demand has no end, nothing is learnt from more unfinished requests than these
+STRETCH = 65_536  # requests of a trace handed over at a time
 
 
 def simulate(
@@ -75,7 +76,8 @@ def replay(
         keep_records=keep_records,
         finite=True,
     )
-    return run(replica, fleet or Fleet(), observation, [requests], shape_of(requests))
+    stretches = (requests.part(slice(at, at + STRETCH)) for at in range(0, len(requests), STRETCH))
+    return run(replica, fleet or Fleet(), observation, stretches, shape_of(requests))
 
 
 def check_room(replica: Replica, prompt_tokens: int, output_tokens: int) -> None:
@@ -116,7 +118,7 @@ def run(
             fed,
         )
         fed += len(requests)
-        if sim.slots.size - int(sim.state["free_slots"][0]) > MOST_IN_FLIGHT:
+        if not observation.finite and sim.slots.size - int(sim.state["free_slots"][0]) > MOST_IN_FLIGHT:
             gave_up = True
             break
     if fed == 0:
@@ -125,6 +127,7 @@ def run(
         kernel.drain(sim)
     if sim.state["stuck"][0]:
         raise AssertionError("a request that fits was never admitted")
+    sim = sim._replace(records=sim.records[:fed])
     return summary.summarise(sim, replica, observation, gave_up=gave_up)
 
 
@@ -187,7 +190,7 @@ def with_room_for(sim: Sim, more: int, records: int) -> Sim:
         sim.state["free_slots"] = free + new - old
         sim = sim._replace(slots=slots)
     if records > len(sim.records):
-        kept = np.full((records, 2), np.nan)
+        kept = np.full((max(records, 2 * len(sim.records)), 2), np.nan)
         kept[: len(sim.records)] = sim.records
         sim = sim._replace(records=kept)
     return sim
