@@ -41,13 +41,16 @@ class Linearised:
 
 
 def residual_jacobian(model: StepModel, seen: Observations, logs: Floats, at: Floats) -> Floats:
-    """Change of each residual per unit of each log coefficient, by forward difference."""
-    out: Floats = np.empty((len(seen), len(logs)), dtype=np.float64)
+    """Change of each residual per unit of each log coefficient, by forward difference over the cases it touches."""
+    out: Floats = np.zeros((len(seen), len(logs)), dtype=np.float64)
     for i in range(len(logs)):
         moved = logs.copy()
         moved[i] += _STEP
-        model.set_logs(moved)
-        out[:, i] = (seen.residuals(load_times(model)) - at) / _STEP
+        chosen = model.affected(i)
+        if not chosen.any():
+            continue
+        part, mask = seen.of_cases(chosen)
+        out[mask, i] = (part.residuals(load_times(model.for_cases(part.cases, moved))) - at[mask]) / _STEP
     return out
 
 
@@ -121,12 +124,13 @@ def linearise(coefficients: Coefficients, seen: Observations) -> tuple[Linearise
 def solve(problem: Linearised, *, rounds: int = 6) -> tuple[Floats, Floats]:
     """Standardised solution and the final robust weights."""
     solution: Floats = np.zeros(problem.matrix.shape[1], dtype=np.float64)
-    robust = problem.weight / NOISE**2
+    robust: Floats = problem.weight / NOISE**2
     for _ in range(rounds):
         residual = problem.start - problem.matrix @ solution
         robust = problem.weight * _huber_weight(residual) / NOISE**2
         gram = problem.matrix.T @ (problem.matrix * robust[:, None])
-        solution = np.linalg.solve(gram + np.eye(len(gram)), problem.matrix.T @ (robust * problem.start))
+        found = np.linalg.solve(gram + np.eye(len(gram)), problem.matrix.T @ (robust * problem.start))
+        solution = np.asarray(found, dtype=np.float64)
     return solution, robust
 
 
@@ -138,7 +142,7 @@ def cross_validated_residuals(problem: Linearised, robust: Floats, folds: Words)
     scaled = problem.matrix * robust[:, None]
     gram = problem.matrix.T @ scaled + np.eye(problem.matrix.shape[1])
     right = scaled.T @ problem.start
-    out = np.empty(len(problem.start))
+    out: Floats = np.empty(len(problem.start), dtype=np.float64)
     for fold in np.unique(folds):
         held = folds == fold
         part = problem.matrix[held]

@@ -123,13 +123,16 @@ class GpuRates:
     is_datacenter: float
 
 
-def rates_of(gpu: GpuSpec) -> GpuRates:
-    """Rates as numbers; a format slower than 16 bit (INT8 on B300) counts as absent."""
+def rates_of(gpu: GpuSpec, linked_gpus: float = 1) -> GpuRates:
+    """Rates as numbers; a format slower than 16 bit (INT8 on B300) counts as absent.
+
+    A bridge joins two cards; ``linked_gpus`` beyond that talk over PCIe.
+    """
     base = gpu.flops_16bit_per_second or 0.0
     native = {f: gpu.flops_per_second.get(f, 0.0) for f in ("fp8", "int8", "fp4")}
     usable = {f: rate if rate >= base else 0.0 for f, rate in native.items()}
     link = (gpu.scaleup_bytes_per_second or 0.0) / 2
-    fast = link >= NVLINK_LEAST_BYTES_PER_SECOND
+    fast = link >= NVLINK_LEAST_BYTES_PER_SECOND and not ("bridge" in gpu.scaleup_link.lower() and linked_gpus > 2)
     return GpuRates(
         gpu=gpu.id,
         family=pooled_family(gpu),
@@ -145,6 +148,15 @@ def rates_of(gpu: GpuSpec) -> GpuRates:
     )
 
 
+MAKERS = {
+    "cdna": "amd",
+    "rdna": "amd-gddr",
+    "apple": "apple",
+    "intel": "intel",
+    "gaudi": "intel",
+    "cpu": "cpu",
+    "asic": "asic",
+}
 _POOLED = {"xe2": "intel", "rdna3": "rdna", "volta": "volta-turing", "turing": "volta-turing"}
 _CAPABILITY_POOLS = (("gfx9", "cdna"), ("gfx", "rdna"), ("Metal", "apple"), ("Xe", "intel"), ("6.", "pascal"))
 
@@ -160,6 +172,12 @@ def pooled_family(gpu: GpuSpec) -> str:
         found = next((pool for start, pool in _CAPABILITY_POOLS if gpu.compute_capability.startswith(start)), "")
         return found or ("pascal" if gpu.vendor == "NVIDIA" else "asic")
     return _POOLED.get(family, family)
+
+
+def maker_class(family: str) -> str:
+    """The wider class families belong to: software stacks are a maker's, not a chip's."""
+    found = next((maker for start, maker in MAKERS.items() if family.startswith(start)), "")
+    return found or ("nvidia-gddr" if family in {"ada", "volta-turing", "pascal"} or "gddr" in family else "nvidia")
 
 
 @dataclass(frozen=True, kw_only=True)

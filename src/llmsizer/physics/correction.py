@@ -46,7 +46,9 @@ def distances(cases: Cases, calibration: StoredCalibration) -> Words:
     """How far each case lies from the evidence, as a member of ``DISTANCES``."""
     gpu_unseen = ~np.isin(cases.text("gpu"), sorted(calibration.seen_gpus))
     model_unseen = ~np.isin(cases.text("architecture"), sorted(calibration.seen_architectures))
-    return np.array(DISTANCES)[gpu_unseen.astype(int) + 2 * model_unseen.astype(int)]
+    found = np.array(DISTANCES)[gpu_unseen.astype(int) + 2 * model_unseen.astype(int)]
+    pairs = np.char.add(np.char.add(cases.text("gpu"), "|"), cases.text("engine"))
+    return np.where(np.isin(pairs, sorted(calibration.own_gpus)), "own", found)
 
 
 def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | None = None) -> Corrected:

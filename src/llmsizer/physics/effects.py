@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmsizer.physics.cases import Cases, Floats, Words
+from llmsizer.physics.cases import Cases, Floats, Words, maker_class
 from llmsizer.physics.formats import POOLED_ENGINES
 
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
@@ -38,6 +38,12 @@ BLOCKS = (
     Block(("engine", "target"), 0.20),
     Block(("version",), 0.15),
     Block(("version", "target"), 0.15),
+    Block(("maker",), 0.10),
+    Block(("maker", "engine"), 0.15),
+    Block(("maker", "target"), 0.10),
+    Block(("maker", "engine"), 0.15, "batch"),
+    Block(("maker", "engine"), 0.15, "prompt"),
+    Block(("maker", "engine"), 0.15, "weight"),
     Block(("family",), 0.10),
     Block(("family", "engine"), 0.12),
     Block(("family", "format"), 0.12),
@@ -80,6 +86,30 @@ BLOCKS = (
     Block(("pooled_engine", "target"), 0.15, "weight"),
     Block(("pooled_engine", "phase"), 0.10, "size"),
     Block(("pooled_engine", "phase"), 0.10, "batch_by_degree"),
+    Block(("pooled_engine", "target"), 0.10, "batch_by_prompt"),
+    Block(("gpu", "engine"), 0.08, "batch_squared"),
+    Block(("gpu", "engine"), 0.08, "batch_by_prompt"),
+    Block(("gpu", "engine"), 0.08, "weight"),
+    Block(("gpu", "engine", "degree"), 0.08),
+    Block(("maker", "engine", "degree"), 0.08),
+    Block(("family", "engine", "format"), 0.08),
+    Block(("format", "engine", "target"), 0.08),
+    Block(("format", "engine"), 0.08, "batch"),
+    Block(("architecture", "engine"), 0.08, "batch"),
+    Block(("architecture", "gpu", "engine"), 0.06),
+    Block(("architecture", "degree", "engine"), 0.06),
+    Block(("gpu", "version"), 0.08),
+    Block(("architecture", "version"), 0.06),
+    Block(("moe", "engine", "format"), 0.08),
+    Block(("moe", "gpu"), 0.08),
+)
+
+
+# Filled by the user's own records only: what this machine's engine and format do here. The spread is as wide as two
+# set-ups of one GPU differ, so that a handful of records decides.
+OWN_BLOCKS = (
+    Block(("gpu", "engine", "phase"), 0.50),
+    Block(("gpu", "engine", "format", "phase"), 0.25),
 )
 
 
@@ -113,6 +143,7 @@ def features(cases: Cases, target: Words, batch: Floats) -> Features:
         "pooled_engine": np.array([POOLED_ENGINES.get(str(e), str(e)) for e in engine], dtype=np.str_),
         "version": np.array([f"{e} {v}" for e, v in zip(engine, minor, strict=True)], dtype=np.str_),
         "family": cases.text("family"),
+        "maker": np.array([maker_class(str(f)) for f in cases.text("family")], dtype=np.str_),
         "gpu": cases.text("gpu"),
         "architecture": cases.text("architecture"),
         "format": cases.text("weight_class"),
@@ -130,6 +161,7 @@ def features(cases: Cases, target: Words, batch: Floats) -> Features:
         "output": np.log2(np.maximum(cases["output_tokens"], 1.0)) / 4 - 2,
         "weight": np.log2(np.maximum(per_gpu_ms, 1e-3)) / 3 - 0.5,
         "size": np.log2(np.maximum(stored, 0.05) / 10) / 3,
+        "batch_by_prompt": log_batch * (np.log2(np.maximum(cases["input_tokens"], 1.0)) / 5 - 2),
         "batch_by_degree": log_batch * np.log2(np.maximum(cases["tensor"], 1.0)) / 3,
     }
     return Features(words=words, slopes=slopes)
@@ -167,7 +199,7 @@ class Effects:
     def correction(self, feature: Features) -> Floats:
         """Sum of effects in log seconds for every row; a label without evidence adds nothing."""
         total = np.zeros(len(feature.slopes["one"]))
-        for block in BLOCKS:
+        for block in (*BLOCKS, *OWN_BLOCKS):
             labels, inverse = np.unique(feature.labels(block), return_inverse=True)
             found = np.array([self.values.get(str(label), 0.0) for label in labels])
             total += found[inverse] * feature.slopes[block.slope] * block.spread

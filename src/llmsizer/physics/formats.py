@@ -79,6 +79,11 @@ def _gguf(quant: str) -> WeightFormat:
     return WeightFormat(weight_class="gguf" if bits < 15 else "16bit", bits=bits, rest_bits=bits)
 
 
+def class_on_device(weight_class: str, gpu: GpuRates) -> str:
+    """FP8 without FP8 units is another thing: weights stored small, multiplied in 16 bit after a conversion."""
+    return "fp8-wo" if weight_class == "fp8" and not gpu.flops_fp8 else weight_class
+
+
 def peak_flops(weight_class: str, gpu: GpuRates) -> tuple[float, bool]:
     """Rate of the matrix products and whether weights are only stored small.
 

@@ -38,6 +38,8 @@ class Bands:
         self.bands = dict(bands)
 
     def of(self, target: str, distance: str) -> Band:
+        if distance == "own" and f"{target}|own" not in self.bands:
+            distance = DISTANCES[0]
         found = self.bands.get(f"{target}|{distance}") or self.bands.get(f"{ANY_TARGET}|{distance}")
         return found or Band(-1.0, 1.0, 0)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from llmsizer.physics.cases import Cases, Floats
 from llmsizer.physics.formats import version_number
-from llmsizer.physics.steps import StepModel
+from llmsizer.physics.steps import StepModel, weight_bytes_per_gpu
 from llmsizer.units import GIB
 
 RESERVED_ONE_GPU_BYTES, RESERVED_MORE_GPUS_BYTES = 1.2 * GIB, 2.0 * GIB  # activations, graphs, communicators
@@ -29,6 +29,7 @@ STATIC_PACK_TOKENS = 8192.0
 MANY_REQUESTS = 2000.0  # an offline run whose request count is not stated
 LEAST_CACHE_SHARE = 0.02  # of memory; a model that leaves less was measured with something offloaded
 FIXED_POINT_STEPS = 40
+QUEUED_REQUESTS = 1000.0  # of an open loop beyond capacity: public benchmarks send about so many
 
 MAX_SEQUENCES = {
     "vllm-first": 256.0,
@@ -64,14 +65,6 @@ class LoadTimes:
     batch: Floats  # running together per replica
     memory_bytes: Floats  # weights, cache in use and reserve, per GPU
     saturated: Floats  # 1 where more is asked than fits or than can be served
-
-
-def weight_bytes_per_gpu(model: StepModel) -> Floats:
-    """Weights one GPU holds: experts spread over all ranks of a stage, the rest over its tensor-parallel group."""
-    c = model.cases
-    dense = c["dense_params"] * c["weight_bytes"] + c["stored_embedding_params"] * c["rest_bytes"]
-    experts = c["experts"] * c["expert_params"] * c["moe_layers"] * c["weight_bytes"]
-    return np.asarray((dense / c["tensor"] + experts / model.expert_shards) / c["pipeline"])
 
 
 def reserved_bytes(cases: Cases) -> Floats:
@@ -110,7 +103,7 @@ def load_times(model: StepModel) -> LoadTimes:
     steady = _steady(model, turn, asked, batch)
     at_once = _at_once(model, turn, requests, batch)
     alone = _fixed_batch(model, turn, asked, batch)
-    open_loop = _open_loop(model, turn, most, at_once) if bool(rate.any()) else steady
+    open_loop = _open_loop(model, most) if bool(rate.any()) else steady
     chosen = {
         field: np.select(
             [fixed, offline, rate],
@@ -205,7 +198,9 @@ def _at_once(model: StepModel, turn: _Turn, requests: Floats, batch: Floats) -> 
     makespan = requests * outputs / throughput
     queue = makespan / 2 * (1 - running / requests)
     ttft = turn.one_prefill + running / 2 * turn.packed_prefill + queue
-    tpot = turn.decode + (running - 1) / outputs * turn.packed_prefill
+    # Of one batch alone a request sees on average half of the others' prompts after its own.
+    seen_prefills = (running - 1) * (1 - 0.5 * running / requests)
+    tpot = turn.decode + seen_prefills / outputs * turn.packed_prefill
     return _Outcome(
         ttft=ttft,
         tpot=tpot,
@@ -235,26 +230,34 @@ def _fixed_batch(model: StepModel, turn: _Turn, asked: Floats, batch: Floats) ->
     )
 
 
-def _open_loop(model: StepModel, turn: _Turn, most: Floats, at_once: _Outcome) -> _Outcome:
-    """Little's law by damped iteration; beyond capacity the queue grows and only throughput is left to report."""
+def _open_loop(model: StepModel, most: Floats) -> _Outcome:
+    """Little's law by damped iteration; at capacity and beyond, the closed loop that is always full.
+
+    Beyond capacity the queue grows as long as requests come: TTFT is then the mean wait of ``QUEUED_REQUESTS``.
+    """
     c, outputs = model.cases, model.cases["output_tokens"]
     rate = np.nan_to_num(c["load_value"], nan=1.0, posinf=1e9) / c["replicas"]
+    full_turn = _turn(model, most)
+    full = _steady(model, full_turn, most, most)
+    capacity = full.throughput / outputs
+    saturated = rate >= capacity
     prompt, end = c["input_tokens"], c["input_tokens"] + outputs
-    busy_with_prefill = np.minimum(rate * turn.packed_prefill, 0.95)
+    arrivals = np.minimum(rate, capacity)
+    busy_with_prefill = np.minimum(arrivals * full_turn.packed_prefill, 0.95)
     running = np.ones(len(c))
-    tpot = turn.decode
+    tpot = full_turn.decode
     for _ in range(FIXED_POINT_STEPS):
         tpot = model.decode(np.minimum(running, most), prompt, end).total / (1 - busy_with_prefill)
-        wanted = np.clip(rate * (outputs * tpot + turn.one_prefill), 1.0, 1e6)
+        wanted = np.clip(arrivals * (outputs * tpot + full_turn.one_prefill), 1.0, most)
         running = np.sqrt(running * wanted)
-    saturated = (running > most) | (rate * turn.packed_prefill >= 0.95) | ~np.isfinite(c["load_value"])
-    ttft = turn.one_prefill / (1 - busy_with_prefill) + model.value("overhead.request") + tpot
-    full_at_once = at_once  # the same engine with an unlimited queue
+    tpot = np.where(saturated, full.tpot, np.minimum(tpot, full.tpot))
+    wait = QUEUED_REQUESTS / 2 * np.maximum(1 / capacity - 1 / rate, 0.0)
+    ttft = full_turn.one_prefill / (1 - busy_with_prefill) + model.value("overhead.request") + tpot / 2 + wait
     return _Outcome(
-        ttft=np.where(saturated, full_at_once.ttft, ttft),
-        tpot=np.where(saturated, np.maximum(full_at_once.tpot, tpot), tpot),
-        e2e=np.where(saturated, full_at_once.e2e, ttft + (outputs - 1) * tpot),
-        throughput=np.where(saturated, most * outputs / (outputs * tpot), rate * outputs),
-        batch=np.minimum(running, most),
+        ttft=ttft,
+        tpot=tpot,
+        e2e=ttft + (outputs - 1) * tpot,
+        throughput=arrivals * outputs,
+        batch=np.where(saturated, most, running),
         saturated=saturated.astype(np.float64),
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsizer.facts.aliases import Names
 from llmsizer.physics.cases import Case, Cases, Floats, Words
@@ -57,6 +58,21 @@ class Observations:
         share = np.array([counts[key] ** -0.5 for key in keys])
         trust = np.array([TARGET_WEIGHTS[str(target)] for target in self.target])
         return np.asarray(share * trust * np.where(self.source == "llmfit-community", COMMUNITY_WEIGHT, 1.0))
+
+    def of_cases(self, chosen: NDArray[np.bool_]) -> tuple[Observations, NDArray[np.bool_]]:
+        """Observations of some cases only, and which of these observations they are."""
+        mask = chosen[self.row]
+        place = np.cumsum(chosen) - 1
+        part = Observations(
+            cases=self.cases.take(np.flatnonzero(chosen)),
+            row=place[self.row[mask]],
+            metric=self.metric[mask],
+            target=self.target[mask],
+            value=self.value[mask],
+            group=self.group[mask],
+            source=self.source[mask],
+        )
+        return part, mask
 
     def predicted(self, times: LoadTimes) -> Floats:
         """The prediction of each observation from the times of its case."""
@@ -130,7 +146,7 @@ def measured(row: Row, case: Case) -> list[tuple[str, str, float]]:
             found.append(("tpot", "load-tpot", tpot / 1e3))
         if ttft is not None:
             found.append(("ttft", "load-ttft", ttft / 1e3))
-        if output is not None and case.load == "concurrency":
+        if output is not None:
             found.append(("throughput", "load-throughput", output))
     return found
 

@@ -11,6 +11,7 @@ from llmsizer.facts.aliases import Names
 from llmsizer.physics.cases import Case, rates_of, shape_of
 from llmsizer.physics.formats import (
     LAYER_SPLIT_ENGINES,
+    class_on_device,
     engine_class,
     kv_bytes,
     peak_flops,
@@ -62,16 +63,16 @@ def read_row(row: Row, names: Names) -> Reading:
     engine = engine_class(row.get("engine") or "", row.get("engine_version") or "", row.get("date") or "")
     if not engine:
         return Reading(case=None, reason=f"no evidence for the engine {row.get('engine')!r}")
-    rates = rates_of(gpu)
+    tensor, pipeline, data, replicas = _spread(row, engine)
+    rates = rates_of(gpu, tensor * data)
     stored = weight_format(row.get("weight_dtype") or "", model.architecture)
     peak, weight_only = peak_flops(stored.weight_class, rates)
-    tensor, pipeline, data, replicas = _spread(row, engine)
     lone = load == "single-stream"
     case = Case(
         **asdict(shape_of(model.spec)),
         **asdict(rates),
         architecture=model.architecture,
-        weight_class=stored.weight_class,
+        weight_class=class_on_device(stored.weight_class, rates),
         weight_bytes=stored.bits / 8,
         rest_bytes=stored.rest_bits / 8,
         peak_flops=peak,

@@ -14,7 +14,7 @@ from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.provenance import Estimate
 from llmsizer.physics.cases import Case, Cases, Floats, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift, distances
-from llmsizer.physics.formats import POOLED_ENGINES, engine_class, peak_flops
+from llmsizer.physics.formats import POOLED_ENGINES, class_on_device, engine_class, peak_flops
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.steps import PARTS, StepModel
 from llmsizer.physics.store import StoredCalibration, default_calibration
@@ -35,7 +35,7 @@ def case_of(deployment: Deployment) -> Case:
     engine = engine_class(deployment.engine, deployment.engine_version or "", "")
     if not engine:
         raise NoEvidenceError(f"no evidence for the engine {deployment.engine!r}; measure it with llmsizer profile")
-    rates, weights = rates_of(deployment.gpu), deployment.weights
+    rates, weights = rates_of(deployment.gpu, deployment.parallelism.tensor), deployment.weights
     name = weights.name
     weight_class = _FORMAT_OF_PRECISION.get(name, "gguf" if name.startswith("gguf") else name)
     peak, weight_only = peak_flops(weight_class, rates)
@@ -45,7 +45,7 @@ def case_of(deployment: Deployment) -> Case:
         **asdict(shape_of(deployment.model)),
         **asdict(rates),
         architecture=architecture_key(deployment),
-        weight_class=weight_class,
+        weight_class=class_on_device(weight_class, rates),
         weight_bytes=weights.bytes_per_quantized_weight,
         rest_bytes=weights.bytes_per_rest_weight,
         peak_flops=peak,

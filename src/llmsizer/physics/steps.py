@@ -14,12 +14,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from llmsizer.physics.cases import Cases, Floats
+from llmsizer.physics.cases import Cases, Floats, maker_class
 from llmsizer.physics.coefficients import Coefficients
 from llmsizer.physics.formats import POOLED_ENGINES
 
 _TINY_SECONDS = 1e-12
+HOST_BYTES_PER_SECOND = 40e9  # two channels of DDR5, what a CPU reads of the layers a GPU has no room for
+SPILLING_ENGINES = ("llama.cpp", "exllama", "transformers", "mlx")  # run a model that does not fit, slowly
+USABLE_MEMORY_SHARE = 0.92
 PARTS = ("weights", "experts", "head", "attention", "activations", "collectives", "overhead")
 
 
@@ -48,17 +52,20 @@ class StepModel:
         self._coefficients = coefficients
         engines = [POOLED_ENGINES.get(e, e) for e in cases.text("engine")]
         families, formats = cases.text("family"), cases.text("weight_class")
+        makers = [maker_class(str(family)) for family in families]
         self._by_engine = {
             name: coefficients.positions(name, engines)
             for name in ("overhead.layer", "overhead.step", "overhead.sequence", "kv.engine", "prefill.engine")
         }
         self._by_family = {n: coefficients.positions(n, families) for n in ("memory.family", "compute.family")}
+        self._by_maker = {n: coefficients.positions(n, makers) for n in ("memory.maker", "compute.maker")}
         self._by_format = {n: coefficients.positions(n, formats) for n in ("memory.format", "compute.format")}
         self.is_moe = cases["experts"] > 0
         self.expert_shards = cases["tensor"] * cases["data"]
         self.kv_shards = np.where(
             cases["is_latent"] > 0, 1.0, np.minimum(cases["tensor"], np.maximum(cases["kv_heads"], 1.0))
         )
+        self.spilled_share = _spilled_share(self)
         self.set_logs(coefficients.logs if logs is None else logs)
 
     def set_logs(self, logs: Floats) -> None:
@@ -66,11 +73,14 @@ class StepModel:
         cases, values = self.cases, np.exp(np.append(logs, 0.0))
         self._values = values
         family, fmt = self._by_family, self._by_format
-        bandwidth = cases["memory_bytes_per_second"] * values[family["memory.family"]]
-        self.weight_rate = bandwidth * self.value("memory.efficiency") * values[fmt["memory.format"]]
+        maker = self._by_maker
+        bandwidth = cases["memory_bytes_per_second"] * values[family["memory.family"]] * values[maker["memory.maker"]]
+        on_device = bandwidth * self.value("memory.efficiency") * values[fmt["memory.format"]]
+        spilled = self.spilled_share
+        self.weight_rate = 1.0 / ((1 - spilled) / on_device + spilled / HOST_BYTES_PER_SECOND)
         self.kv_rate = bandwidth * self.value("kv.efficiency") * values[self._by_engine["kv.engine"]]
         self.plain_rate = bandwidth * self.value("memory.efficiency")
-        compute = values[family["compute.family"]]
+        compute = values[family["compute.family"]] * values[maker["compute.maker"]]
         self.flops_rate = (
             cases["peak_flops"] * self.value("compute.efficiency") * compute * values[fmt["compute.format"]]
         )
@@ -87,6 +97,18 @@ class StepModel:
             1.0 + self.value("collective.latency_growth") * np.log2(np.maximum(cases["tensor"], 1.0))
         )
         self.link_rate = cases["link_bytes_per_second"] * self.value("collective.efficiency")
+
+    def for_cases(self, cases: Cases, logs: Floats) -> StepModel:
+        """The same formulas for other cases and coefficients."""
+        return StepModel(cases, self._coefficients, logs)
+
+    def affected(self, position: int) -> NDArray[np.bool_]:
+        """Cases whose class uses the coefficient at ``position``; all of them for one without classes."""
+        maps = {**self._by_engine, **self._by_family, **self._by_maker, **self._by_format}
+        prefix = self._coefficients.items[position].name.rpartition(".")[0]
+        if prefix not in maps:
+            return np.ones(len(self.cases), dtype=np.bool_)
+        return np.asarray(maps[prefix] == position)
 
     def value(self, name: str) -> float:
         return float(self._values[self._coefficients.position[name]])
@@ -186,3 +208,19 @@ class StepModel:
         scores = c["prefill_score_flops_full"] * full + c["prefill_score_flops_window"] * windowed
         times = self.forward(tokens, prompts, values * c["kv_bytes"], tokens * scores, tokens * c["data"])
         return StepTimes(**{part: getattr(times, part) * self.prefill_factor for part in PARTS})
+
+
+def weight_bytes_per_gpu(model: StepModel) -> Floats:
+    """Weights one GPU holds: experts spread over all ranks of a stage, the rest over its tensor-parallel group."""
+    c = model.cases
+    dense = c["dense_params"] * c["weight_bytes"] + c["stored_embedding_params"] * c["rest_bytes"]
+    experts = c["experts"] * c["expert_params"] * c["moe_layers"] * c["weight_bytes"]
+    return np.asarray((dense / c["tensor"] + experts / model.expert_shards) / c["pipeline"])
+
+
+def _spilled_share(model: StepModel) -> Floats:
+    """Share of the weights that stays in host memory under engines that offload layers."""
+    c = model.cases
+    room = USABLE_MEMORY_SHARE * c["memory_bytes"]
+    share = np.clip(1 - room / weight_bytes_per_gpu(model), 0.0, 1.0)
+    return np.where(np.isin(c.text("engine"), SPILLING_ENGINES), share, 0.0)

@@ -27,6 +27,7 @@ class StoredCalibration:
     seen_families: frozenset[str]
     seen_architectures: frozenset[str]
     seen_engines: frozenset[str]
+    own_gpus: frozenset[str] = frozenset()  # "gpu|engine" of the user's own records
 
 
 def load_stored(folder: Path) -> StoredCalibration:

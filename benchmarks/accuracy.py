@@ -1,0 +1,142 @@
+"""The README's accuracy table: errors on held-out groups, held-out GPUs and held-out models, beside two naive peers.
+
+    python benchmarks/accuracy.py [--json accuracy.json]
+
+Every figure is out of fold: the rows of the group (GPU, model) were not in the fit that predicted them. Group error is
+the median absolute percentage error of its rows; the table shows median and 90th percentile over groups. Community rows
+calibrate but are not scored. Peers, on the same rows: parameters × bytes ÷ bandwidth with arithmetic at the data-sheet
+rate, and the same divided by one efficiency constant per GPU and phase (fitted on the other groups).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from llmsizer.facts.aliases import names
+from llmsizer.facts.catalog import load_catalog
+from llmsizer.physics.calibration import cross_validated_residuals, fold_labels, linearise, solve
+from llmsizer.physics.cases import Floats, Words
+from llmsizer.physics.coefficients import Coefficients
+from llmsizer.physics.evidence import public_rows
+from llmsizer.physics.intervals import bands_of
+from llmsizer.physics.loads import most_sequences
+from llmsizer.physics.observations import Observations, observe
+from llmsizer.physics.steps import StepModel
+from llmsizer.physics.store import COEFFICIENTS
+from llmsizer.physics.validate import METRIC_OF_TARGET
+
+BARS = {"load-tpot": 0.10, "lone-tpot": 0.10, "offline": 0.12, "single": 0.10, "static": 0.12, "ttft": 0.20}
+FOLDS = ("group", "gpu", "model")
+UNSCORED = "llmfit-community"
+
+
+def errors(seen: Observations, residual: Floats, target: str) -> tuple[float, float, int]:
+    """Median and 90th percentile over groups of the group's median error."""
+    error = np.abs(np.exp(np.where(seen.metric == "throughput", residual, -residual)) - 1)
+    by_group: dict[str, list[float]] = defaultdict(list)
+    for i in np.flatnonzero((seen.target == target) & (seen.source != UNSCORED)):
+        by_group[str(seen.group[i])].append(float(error[i]))
+    medians = [float(np.median(values)) for values in by_group.values()]
+    return float(np.median(medians)), float(np.quantile(medians, 0.9)), len(medians)
+
+
+def naive_seconds(seen: Observations, start: Coefficients) -> Floats:
+    """Peer 1 as a log residual: weights over bandwidth per token, 2 FLOPs per parameter over the 16-bit rate."""
+    c = seen.cases
+    model = StepModel(c, start)
+    stored = c["dense_params"] + c["experts"] * c["expert_params"] * c["moe_layers"] + c["stored_embedding_params"]
+    active = c["dense_params"] + c["experts_per_token"] * c["expert_params"] * c["moe_layers"] + c["head_params"]
+    step = stored * c["weight_bytes"] / (c["memory_bytes_per_second"] * c.gpus)
+    prefill = 2 * active * c["input_tokens"] / (c["flops_16bit"] * c.gpus)
+    asked = np.nan_to_num(
+        np.where(np.isnan(c["batch_size"]), c["load_value"], c["batch_size"]), nan=256.0, posinf=256.0
+    )
+    batch = np.minimum(np.where(c.text("load") == "single-stream", 1.0, asked), most_sequences(model))
+    whole = batch * prefill + c["output_tokens"] * step
+    rate = batch * c["output_tokens"] / whole
+    value = {"ttft": batch * prefill, "tpot": step, "e2e": whole, "throughput": rate}
+    value["ttft"] = np.where(c.text("load") == "single-stream", prefill, value["ttft"])
+    predicted = np.empty(len(seen))
+    for metric, column in value.items():
+        mask = seen.metric == metric
+        predicted[mask] = column[seen.row[mask]]
+    ratio = np.log(seen.value / predicted)
+    return np.where(seen.metric == "throughput", -ratio, ratio)
+
+
+def constant_per_gpu(seen: Observations, naive: Floats, folds: Words) -> Floats:
+    """Peer 2: the naive time times one constant per GPU and phase from the other folds; all GPUs' where it has none."""
+    gpu = seen.cases.take(seen.row).text("gpu")
+    phase = np.where(np.char.find(seen.target, "ttft") >= 0, "prefill", "decode")
+    out = naive.copy()
+    for fold in np.unique(folds):
+        held = folds == fold
+        for name in np.unique(phase[held]):
+            train = ~held & (phase == name)
+            overall = float(np.median(naive[train]))
+            for device in np.unique(gpu[held & (phase == name)]):
+                same = train & (gpu == device)
+                mask = held & (phase == name) & (gpu == device)
+                out[mask] = naive[mask] - (float(np.median(naive[same])) if same.any() else overall)
+    return out
+
+
+def coverage(seen: Observations, residual: Floats, distance: str) -> dict[str, float]:
+    """Share of rows inside bands that were made from the other half of the groups."""
+    half = np.array([hash_half(str(group)) for group in seen.group])
+    inside = np.zeros(len(seen), dtype=bool)
+    for side in (False, True):
+        made, tested = half == side, half != side
+        bands = bands_of({distance: residual[made]}, seen.target[made], seen.weight[made])
+        low, high = bands.limits(seen.target[tested], np.full(int(tested.sum()), distance))
+        inside[tested] = (residual[tested] >= low) & (residual[tested] <= high)
+    scored = seen.source != UNSCORED
+    return {t: float(inside[(seen.target == t) & scored].mean()) for t in METRIC_OF_TARGET if (seen.target == t).any()}
+
+
+def hash_half(text: str) -> bool:
+    return sum(map(ord, text)) % 2 == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    start = Coefficients.load(load_catalog().root / "calibration" / COEFFICIENTS)
+    seen = observe(public_rows(), names())
+    problem, _ = linearise(start, seen)
+    _, robust = solve(problem, rounds=4)
+    residuals = {how: cross_validated_residuals(problem, robust, fold_labels(seen, how)) for how in FOLDS}
+    naive = naive_seconds(seen, start)
+    constant = constant_per_gpu(seen, naive, fold_labels(seen, "group"))
+    columns = {
+        **{f"held-out {how}": r for how, r in residuals.items()},
+        "bytes ÷ bandwidth": naive,
+        "constant per GPU": constant,
+    }
+    inside = {how: coverage(seen, residuals[how], "seen") for how in FOLDS}
+    print(f"{'':28}" + "".join(f"{name:>20}" for name in columns) + f"{'inside 90 %':>14}{'bar':>7}{'groups':>8}")
+    table = {}
+    for target, label in METRIC_OF_TARGET.items():
+        if not ((seen.target == target) & (seen.source != UNSCORED)).any():
+            continue
+        found = {name: errors(seen, residual, target) for name, residual in columns.items()}
+        table[target] = {name: {"median": v[0], "p90": v[1], "groups": v[2]} for name, v in found.items()}
+        cells = "".join(f"{f'{v[0]:.1%} / {v[1]:.0%}':>20}" for v in found.values())
+        bar = f"{BARS[target]:.0%}" if target in BARS else ""
+        groups = next(iter(found.values()))[2]
+        print(f"{label:28}{cells}{inside['group'][target]:>14.1%}{bar:>7}{groups:>8}")
+    print(f"median / 90th percentile over groups; {len(seen)} observations; {time.perf_counter() - begun:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps({"errors": table, "coverage": inside}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
