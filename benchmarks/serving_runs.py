@@ -69,6 +69,8 @@ def read_run(folder: Path) -> MeasuredRun:
         max_sequences=options["max_num_seqs"],
         max_batched_tokens=options["max_num_batched_tokens"],
         kv_tokens=estimate_memory(served).kv_capacity_tokens,
+        replicas=options["data_parallel_size"],
+        shares_experts=options["enable_expert_parallel"],
         link=Link(bytes_per_second=config["link_bw"] * 1e9, latency_seconds=config["link_latency"] * 1e-9),
     )
 
@@ -99,7 +101,7 @@ def compare(runs: dict[str, MeasuredRun]) -> dict[str, dict[str, dict[str, float
     found = {}
     fits = {name: calibrate(run) for name, run in runs.items()}
     for name, run in runs.items():
-        public = replay(replica_of(run.deployment), run.requests, keep_records=True)
+        public = replay(replica_of(run.deployment), run.requests, fleet=run.fleet, keep_records=True)
         found[f"{name}: public facts"] = errors(run, public)
         found[f"{name}: calibrated on itself"] = errors(run, run.replayed(fits[name].efficiencies))
         for other, fit in fits.items():

@@ -58,6 +58,18 @@ def test_all_reduces_come_with_tensor_parallelism() -> None:
     assert slow(2048, 0.0, 0, 0.0) - fast(2048, 0.0, 0, 0.0) == pytest.approx(64 * 2048 * 4096 * 2 / 16e9, rel=0.001)
 
 
+def test_ranks_that_share_experts_read_fewer_each_and_exchange_tokens() -> None:
+    one, two = (
+        term_steps(served("qwen3-30b-a3b"), IDEAL, Link(bytes_per_second=1e15, latency_seconds=0.0), ranks)
+        for ranks in (1, 2)
+    )
+    # 512 tokens touch all 128 experts: 29.0e9 parameters in 2 bytes at 1.597e12 bytes/s are 36.3 ms, on two ranks half.
+    # (The p-norm with the products' arithmetic, which does not change, takes some of the gain.)
+    assert 0.012 < one(0, 0.0, 512, 0.0) - two(0, 0.0, 512, 0.0) < 0.0182
+    far = term_steps(served("qwen3-30b-a3b"), IDEAL, Link(bytes_per_second=1e15, latency_seconds=1e-3), 2)
+    assert far(0, 0.0, 1, 0.0) - two(0, 0.0, 1, 0.0) == pytest.approx(2 * 48 * 1e-3)
+
+
 def test_heads_that_share_a_kv_head_cost_more_beside_prompts() -> None:
     # Llama 3.1 8B has 4 query heads per KV head, Qwen3 32B has 8.
     reached = Efficiencies(unpacked=1.9)

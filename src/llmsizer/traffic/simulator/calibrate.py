@@ -17,7 +17,7 @@ from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.traffic.requests import Requests
 from llmsizer.traffic.simulator.engine import replay
-from llmsizer.traffic.simulator.fleet import Replica
+from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.results import SimulationResult
 from llmsizer.traffic.simulator.terms import Efficiencies, Link, term_steps, term_table
 
@@ -30,7 +30,7 @@ FIRMNESS = np.array([3.0, 1.0, 3.0, 0.3, 0.3, 3.0])
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredRun:
-    """A run of one replica: what came when, and when its first and last tokens went out."""
+    """A run of a replica, or of equal ones: what came when, and when its first and last tokens went out."""
 
     deployment: Deployment
     requests: Requests
@@ -40,6 +40,8 @@ class MeasuredRun:
     max_batched_tokens: int
     kv_tokens: int
     link: Link | None = None
+    replicas: int = 1  # data-parallel ranks behind one door
+    shares_experts: bool = False  # whether these ranks spread the experts among them
 
     def __post_init__(self) -> None:
         self.requests.checked("the measured run")
@@ -48,7 +50,8 @@ class MeasuredRun:
                 raise InputError(f"the measured run's {what} do not each come after an arrival; check the clocks")
 
     def replica(self, efficiencies: Efficiencies) -> Replica:
-        steps = term_steps(self.deployment, efficiencies, self.link)
+        ranks = self.replicas if self.shares_experts else 1
+        steps = term_steps(self.deployment, efficiencies, self.link, ranks)
         longest = int((self.requests.prompt_tokens + self.requests.output_tokens).max())
         table = term_table(
             steps,
@@ -64,7 +67,11 @@ class MeasuredRun:
         )
 
     def replayed(self, efficiencies: Efficiencies) -> SimulationResult:
-        return replay(self.replica(efficiencies), self.requests, keep_records=True)
+        return replay(self.replica(efficiencies), self.requests, fleet=self.fleet, keep_records=True)
+
+    @property
+    def fleet(self) -> Fleet:
+        return Fleet(replicas=self.replicas, routing="least loaded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

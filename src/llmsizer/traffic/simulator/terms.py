@@ -9,6 +9,7 @@ property of machine and engine rather than of the model, so that it carries over
     attention of prompts  FLOPs / (peak · compute · 0.6)
     small operators       10 passes over the activations
     all-reduces           2 per layer: latency + bytes / link;  logits gathered once
+    experts over ranks    each GPU holds and reads its share of the experts; tokens go there and back, 2 per MoE layer
     overhead              per layer, and per layer and decoding sequence
 
 ``unpacked``: beside prompt tokens FlashAttention-2 runs one kernel for all rows, in which the query heads that share a
@@ -83,13 +84,15 @@ class TermSteps:
     efficiencies: Efficiencies
     link: Link
     heads_per_kv_head: float
+    expert_ranks: int = 1  # equally busy replicas over which the experts are spread (data and expert parallelism)
 
     def __call__(
         self, prefill_tokens: int, prefill_pairs: float, decode_batch: int, decode_context_tokens: float
     ) -> float:
         case, reached = self.case, self.efficiencies
         tokens, logits = prefill_tokens + decode_batch, decode_batch + (1 if prefill_tokens else 0)
-        touched: float = case.experts * (1 - (1 - case.experts_per_token / max(case.experts, 1)) ** tokens)
+        ranks, chosen = self.expert_ranks, case.experts_per_token / max(case.experts, 1)
+        touched: float = case.experts * (1 - (1 - chosen) ** (ranks * tokens)) / ranks
         experts = case.expert_params * case.moe_layers
         seconds = self._products(case.dense_params, case.dense_params * tokens, case.weight_bytes)
         seconds += self._products(experts * touched, experts * case.experts_per_token * tokens, case.weight_bytes)
@@ -105,6 +108,9 @@ class TermSteps:
             one = self.link.latency_seconds + ring * activations / self.link.bytes_per_second
             gathered = logits * case.head_params / case.hidden_size * ACTIVATION_BYTES / case.tensor
             seconds += 2 * case.layers * one + gathered / self.link.bytes_per_second
+        if ranks > 1:
+            there = self.link.latency_seconds + (ranks - 1) * activations / self.link.bytes_per_second
+            seconds += 2 * case.moe_layers * there
         return seconds + case.layers * (reached.layer_seconds + decode_batch * reached.sequence_layer_seconds)
 
     def _products(self, read_params: float, multiplied_params: float, bytes_each: float) -> float:
@@ -128,13 +134,15 @@ class TermSteps:
         return 1 + (self.efficiencies.unpacked - 1) * (self.heads_per_kv_head - 1) / 3
 
 
-def term_steps(deployment: Deployment, efficiencies: Efficiencies, link: Link | None = None) -> TermSteps:
+def term_steps(
+    deployment: Deployment, efficiencies: Efficiencies, link: Link | None = None, expert_ranks: int = 1
+) -> TermSteps:
     """Step seconds of a deployment. Raises InputError for pipeline parallelism, which these terms leave out."""
     if deployment.parallelism.pipeline > 1:
         raise InputError("a step in named terms covers tensor parallelism only; use pp = 1")
     attention = deployment.model.layer_groups[0].attention
     shared = attention.query_heads / attention.kv_heads if attention.kind in {"full", "sliding", "chunked"} else 1.0
-    return TermSteps(case_of(deployment), efficiencies, link or link_of(deployment), shared)
+    return TermSteps(case_of(deployment), efficiencies, link or link_of(deployment), shared, expert_ranks)
 
 
 def term_table(steps: TermSteps, *, max_sequences: int, max_batched_tokens: int, max_context_tokens: int) -> StepTable:
