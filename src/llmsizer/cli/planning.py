@@ -89,7 +89,10 @@ def _memory(arguments: argparse.Namespace) -> int:
         max_context_tokens=arguments.context,
     )
     budget = estimate_memory(deployment)
-    changes = () if budget.fits else tuple(changes_to_fit(deployment, catalog.gpus()))
+    on_sale = {offer.gpu for offer in catalog.offers()} | {price.item for price in catalog.purchase_prices()}
+    vendor = deployment.gpu.vendor  # another vendor is another stack, a card nobody sells helps nobody
+    larger = [gpu for gpu in catalog.gpus() if gpu.id in on_sale and gpu.vendor == vendor]
+    changes = () if budget.fits else tuple(changes_to_fit(deployment, larger))
     concurrency: int = arguments.concurrency
     if arguments.json:
         print_json(_memory_document(budget, concurrency, [change.text for change in changes]))
