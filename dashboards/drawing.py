@@ -106,7 +106,10 @@ def _cell(cell: Cell) -> str:
 def chart(spec: Spec, alt: str, key: str, under: Table | None = None, *, is_open: bool = False) -> None:
     """A chart with its words for those who cannot see it, and the same in numbers under it."""
     config = {"displayModeBar": False, "responsive": True}
-    st.plotly_chart(spec, key=key, alt=alt, config=config, theme="streamlit")
+    if spec["data"]:  # Plotly refuses a figure of nothing
+        st.plotly_chart(spec, key=key, alt=alt, config=config, theme="streamlit")
+    else:
+        st.caption(say("common.nothing_to_draw"))
     if under is not None:
         with st.expander(say("common.table"), expanded=is_open):
             table(under)

@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver.basis import MARKS
 from llmsizer.errors import InputError
+from llmsizer.facts.figure import unknown
 from llmsizer.facts.scenario import Scenario
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
@@ -264,6 +265,19 @@ def test_build_or_buy_draws_stairs_and_lines_with_the_table_under_them() -> None
     assert "not reached" in text
     assert "9.5 billion tokens a month" in text
     assert "Total a month" in text
+
+
+def test_where_no_cost_is_known_nothing_is_drawn_and_the_table_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = answers.comparison()
+    unpriced = tuple(
+        replace(step, usd_per_month=unknown("nobody sells it", "USD/month")) for step in base.paths[0].steps
+    )
+    bare = replace(base, paths=(replace(base.paths[0], steps=unpriced),), crossovers=())
+    monkeypatch.setattr("cached.recommendation", lambda _: replace(answers.nothing_fits(), comparison=bare))
+    app = show(VIEWS[2])
+    assert not app.exception
+    assert "Nothing to draw" in words_of(app)
+    assert "nobody sells it" in words_of(app)
 
 
 @pytest.mark.usefixtures("measured")

@@ -19,7 +19,7 @@ from llmsizer.deliver.charts import cost_chart, draw_measure, memory_chart, stai
 from llmsizer.deliver.confidence import best_by_path, confidence
 from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.deliver.report import render_report, scenario_hash, write_report
-from llmsizer.deliver.residuals import CalibrationSummary, Check, bands_table
+from llmsizer.deliver.residuals import CalibrationSummary, Check, bands_table, residuals_table
 from llmsizer.deliver.sections import measures
 from llmsizer.deliver.variants import groups, speed_sentences, variants_table
 from llmsizer.errors import InputError
@@ -218,6 +218,27 @@ def test_without_a_measured_bandwidth_no_reason_is_made_up() -> None:
     ]
     (group,) = groups(records)
     assert "cannot be said" in speed_sentences(group, group.points[0])[1]
+
+
+def test_throughput_over_load_compares_like_with_like() -> None:
+    # the point of another length at one request has no place on the line
+    other = answers.profile("fp16", 1).model_copy(update={"prompt_tokens": 32})
+    (group,) = groups([other, *answers.profiles()])
+    assert {(r.batch, r.prompt_tokens) for r in group.over_load} == {(1, 256), (8, 256)}
+    assert groups([other])[0].over_load == ()
+
+
+def test_predictions_stand_beside_what_was_measured() -> None:
+    checks = (
+        Check(what="fp16", quantity="TTFT", measured=1.0, predicted=1.1, unit="s", held_out=True),
+        Check(what="fp16", quantity="TPOT", measured=0.010, predicted=0.009, unit="s", held_out=True),
+        Check(what="int8", quantity="TTFT", measured=1.0, predicted=1.0, unit="s", held_out=True),
+    )
+    table = residuals_table(checks)
+    assert table.headers[1:] == ("TTFT measured", "TTFT predicted", "TPOT measured", "TPOT predicted")
+    assert [cell.plain for cell in table.rows[0][1:3]] == ["1 s ● measured", "1.1 s ◆ calibrated · +10.0%"]
+    assert table.rows[1][3].text == "–"
+    assert CalibrationSummary(text="", checks=checks).median_error == pytest.approx(0.1)
 
 
 def test_what_was_not_measured_is_unknown_with_its_reason() -> None:

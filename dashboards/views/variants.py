@@ -46,8 +46,10 @@ def show_group(group: Group) -> None:
         return
     point = st.selectbox(say("variants.point"), group.points, format_func=lambda p: p.label, key="point", width=460)
     show_point(group, point or group.points[0])
-    if len({r.batch for r in group.records if r.status == "ok"}) > 1:
+    load = group.over_load
+    if load:
         drawing.section(say("variants.load"))
+        st.caption(say("variants.lengths", prompt=load[0].prompt_tokens, output=load[0].output_tokens))
         drawing.chart(figures.batch_figure(group), say("variants.load"), "batch", batch_table(group))
     show_failures(group)
 

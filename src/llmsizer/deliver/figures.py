@@ -293,11 +293,11 @@ def _beside(name: str, x: float, words: str) -> Spec:
 
 def batch_figure(group: Group) -> Spec:
     """Tokens a second over the number of requests at once, a line for each variant."""
-    worked = [r for r in group.records if r.status == "ok" and r.output_tokens_per_second]
+    worked = group.over_load
     variants = list(dict.fromkeys(r.variant for r in worked))
     data = []
     for index, variant in enumerate(variants):
-        records = sorted((r for r in worked if r.variant == variant), key=lambda r: r.batch)
+        records = [r for r in worked if r.variant == variant]
         colour = PART_COLOURS[index % len(PART_COLOURS)]
         data.append(
             {

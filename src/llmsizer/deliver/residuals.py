@@ -53,9 +53,9 @@ def calibration_summary(records: Sequence[ProfileRecord]) -> CalibrationSummary 
         Check(
             what=f"{found.record.variant}, {found.record.batch} × {found.record.prompt_tokens:,} tokens",
             quantity=found.quantity,
-            measured=found.measured_seconds * 1e3,
-            predicted=found.predicted_seconds * 1e3,
-            unit="ms",
+            measured=found.measured_seconds,
+            predicted=found.predicted_seconds,
+            unit="s",
             held_out=True,
         )
         for found in held_out(records)
@@ -64,21 +64,26 @@ def calibration_summary(records: Sequence[ProfileRecord]) -> CalibrationSummary 
 
 
 def residuals_table(checks: Sequence[Check]) -> Table:
-    """Measured, predicted and the error of each."""
+    """Each configuration once: what was measured, what was predicted, and the error of the prediction."""
+    quantities = list(dict.fromkeys(check.quantity for check in checks))
+    by_configuration: dict[str, dict[str, Check]] = {}
+    for check in checks:
+        by_configuration.setdefault(check.what, {})[check.quantity] = check
     rows = tuple(
-        (
-            words(c.what),
-            words(c.quantity),
-            number(c.measured, c.unit, "measured"),
-            number(c.predicted, c.unit, "calibrated"),
-            Cell(
-                text=f"{c.error:+.1%}", basis="calibrated", remark="not seen in the fit" if c.held_out else "fitted on"
-            ),
-        )
-        for c in checks
+        (words(what), *(cell for quantity in quantities for cell in _pair(found.get(quantity))))
+        for what, found in by_configuration.items()
     )
-    headers = ("Configuration", "Quantity", "Measured", "Predicted", "Error")
-    return Table(title="Predicted against measured", headers=headers, rows=rows)
+    headers = [f"{quantity} {side}" for quantity in quantities for side in ("measured", "predicted")]
+    seen = all(check.held_out for check in checks)
+    note = "Each was predicted without having been seen in the fit." if seen and checks else ""
+    return Table(title="Predicted against measured", headers=("Configuration", *headers), rows=rows, note=note)
+
+
+def _pair(check: Check | None) -> tuple[Cell, Cell]:
+    if check is None:
+        return words("–"), words("–")
+    measured = number(check.measured, check.unit, "measured")
+    return measured, number(check.predicted, check.unit, "calibrated", remark=f"{check.error:+.1%}")
 
 
 TARGETS = {

@@ -198,7 +198,8 @@ def _measured_group(group: Group) -> str:
         parts.append(_panels(measures(group, shown[0])))
     parts += [html.table(variants_table(group, point)) for point in shown]
     if shown:
-        parts.append(html.said("h3", "Is smaller faster?") + html.bullets(speed_sentences(group, shown[0])))
+        reasons = [f"{point.label}: {words}" for point in shown for words in speed_sentences(group, point)]
+        parts.append(html.said("h3", "Is smaller faster?") + html.bullets(reasons))
     failed = [f"{r.variant}, {r.batch} at once: {r.failure or 'failed'}" for r in group.failures]
     return "".join(parts) + (html.said("h3", "Failed") + html.bullets(failed) if failed else "")
 

@@ -57,6 +57,16 @@ class Group:
         return tuple(sorted(chosen.values(), key=lambda r: (-bits(r.precision), r.variant)))
 
     @property
+    def over_load(self) -> tuple[ProfileRecord, ...]:
+        """Records alike but for the number of requests at once, of the lengths with the most such numbers."""
+        lengths: dict[tuple[int, int], list[ProfileRecord]] = {}
+        for record in self.records:
+            if record.status == "ok" and record.output_tokens_per_second:
+                lengths.setdefault((record.prompt_tokens, record.output_tokens), []).append(record)
+        longest = max(lengths.values(), key=lambda records: len({r.batch for r in records}), default=[])
+        return tuple(sorted(longest, key=lambda r: r.batch)) if len({r.batch for r in longest}) > 1 else ()
+
+    @property
     def failures(self) -> tuple[ProfileRecord, ...]:
         return tuple(r for r in self.records if r.status != "ok")
 
@@ -93,7 +103,7 @@ def variants_table(group: Group, point: Point) -> Table:
 
 def _variant_row(r: ProfileRecord) -> tuple[Cell, ...]:
     return (
-        words(r.variant, strong=True, remark="; ".join(r.flags)),
+        words(r.variant, strong=True, remark="; ".join(flag.replace("_", " ") for flag in r.flags)),
         _measured(r.weights_bytes_on_disk, "bytes", r, "weights_bytes_on_disk"),
         _measured(peak_memory_bytes(r), "bytes", r, "process_peak_bytes"),
         _measured(r.ttft_seconds, "s", r, "ttft_seconds", (r.ttft_seconds_low, r.ttft_seconds_high)),
