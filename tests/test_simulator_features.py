@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tracemalloc
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 
 pytest.importorskip("numba")
 
-from llmsizer.errors import InputError
+from llmsizer.errors import InputError, MissingExtraError
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.arrivals import Arrivals
 from llmsizer.traffic.lengths import Fixed, Lognormal
 from llmsizer.traffic.requests import Requests
-from llmsizer.traffic.simulator.compiled import kernel_digest
+from llmsizer.traffic.simulator import engine
+from llmsizer.traffic.simulator.compiled import compiled, kernel_digest
 from llmsizer.traffic.simulator.disaggregated import KvTransfer, Pool, simulate_disaggregated
 from llmsizer.traffic.simulator.engine import replay, simulate
 from llmsizer.traffic.simulator.fleet import Fleet, LatencyTargets, PowerCurve, Replica, Routing
@@ -306,6 +308,21 @@ def test_impossible_runs_are_refused_in_one_line() -> None:
         Fleet(replicas=3, ready_at_seconds=(0.0, 1.0))
     with pytest.raises(InputError, match="not a positive number of seconds"):
         tabulate(lambda *_: math.nan, max_sequences=4, max_batched_tokens=8, max_context_tokens=512)
+
+
+def test_without_numba_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingExtraError, match=r"llmsizer\[simulate\]"):
+        compiled(len)
+
+
+def test_a_demand_far_beyond_capacity_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_IN_FLIGHT", 20_000)
+    result = simulate(replica(max_sequences=1), demand(1000.0), duration_seconds=10_000)
+    assert result.verdict == "OVERLOADED"
+    assert result.counts.arrived < 100_000  # of ten million
+    assert result.requests_per_second == pytest.approx(1000, rel=0.05)
+    assert result.ttft is None and result.good_per_second is None
 
 
 def test_compiled_code_on_disk_is_tied_to_the_whole_kernel() -> None:

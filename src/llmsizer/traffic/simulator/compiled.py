@@ -25,7 +25,11 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         njit = import_module("numba").njit
     except ModuleNotFoundError as error:
         raise MissingExtraError("the event simulator", "simulate") from error
-    dispatcher = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+    options = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    try:
+        dispatcher = njit(cache=True, **options)(function)
+    except RuntimeError:  # nowhere to keep it: neither beside the source nor in the user's cache
+        return cast("Callable[P, R]", njit(**options)(function))
     _stamp(dispatcher)
     return cast("Callable[P, R]", dispatcher)
 
@@ -36,7 +40,9 @@ def _stamp(dispatcher: Any) -> None:
     Numba ties it to the function's own file, but inlines functions of other files: after a change there it would run
     old code. There is no public hook for this, so a test watches that the private one still takes the stamp.
     """
-    dispatcher._cache._cache_file._source_stamp = kernel_digest()
+    kept = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if kept is not None:
+        kept._source_stamp = kernel_digest()
 
 
 @cache

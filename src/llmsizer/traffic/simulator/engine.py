@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,9 @@ def run(
         )
         fed += len(requests)
         if not observation.finite and sim.slots.size - int(sim.state["free_slots"][0]) > MOST_IN_FLIGHT:
-            gave_up = True
+            gave_up = True  # and what was measured ends here
+            ended = max(float(requests.arrival_seconds[-1]), observation.warmup_seconds + 1e-9)
+            observation = replace(observation, duration_seconds=ended)
             break
     if fed == 0:
         raise InputError(f"no request arrives in {observation.duration_seconds:g} s; simulate longer or raise the rate")
