@@ -1,7 +1,8 @@
 """The largest request rate that a fleet holds within its latency targets: bisection on simulations.
 
 Every simulation draws the same lengths and the same gaps, only faster or slower, so that chance moves all alike.
-The search starts from what the step table says a saturated replica does, which no rate within targets exceeds by much.
+The first runs are nearly idle and far too busy: what a flooded fleet completes bounds every rate that it can hold,
+which a run of finite length near saturation would not show, for its queue has had no time to grow.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from llmsizer.traffic.stream import Stream
 Miss = Literal["", "overload", "ttft", "tpot", "e2e"]
 LEAST_SHARE = 0.005  # of saturation: a replica that misses its targets this empty misses them alone
 WARM_UP_SHARE = 0.2
+STAYS = 12  # of a full batch's requests, one after the other: a fifth of them warm up
+FLOOD = 1.5  # times the rate that the step table gives a replica that is never idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +50,23 @@ def miss(result: SimulationResult, slo: Slo, e2e_p95_seconds: float | None = Non
     return ""
 
 
+def fullest_batch(replica: Replica, stream: Stream) -> int:
+    """Sequences that seats and KV cache hold at once, each halfway through its answer."""
+    context = stream.prompt.mean_tokens + stream.shared_prefix_tokens + _output_tokens(stream) / 2
+    return max(1, min(replica.max_sequences, int(replica.kv_tokens / context)))
+
+
+def _output_tokens(stream: Stream) -> float:
+    return stream.output.mean_tokens + (stream.reasoning.mean_tokens if stream.reasoning else 0.0)
+
+
 def saturation_rate(replica: Replica, stream: Stream) -> float:
     """Requests per second of a replica that is never idle, from its step table: full chunks and a full batch."""
-    output = stream.output.mean_tokens + (stream.reasoning.mean_tokens if stream.reasoning else 0.0)
+    output = _output_tokens(stream)
     prompt = stream.prompt.mean_tokens + stream.shared_prefix_tokens
     computed = prompt * (1 - stream.cached_prompt_fraction) - stream.shared_prefix_tokens * stream.prefix_hit_rate
     context = prompt + output / 2
-    batch = max(1, min(replica.max_sequences, int(replica.kv_tokens / context)))
+    batch = fullest_batch(replica, stream)
     knots, steps = replica.steps.knots_tokens, replica.steps
     segment = max(int((knots <= context).sum()) - 1, 0)
     base, slope = steps.segments()[batch, min(segment, len(knots) - 2)]
@@ -73,11 +86,15 @@ def largest_rate(
     tolerance: float = 0.02,
     seed: int = 0,
 ) -> LargestRate:
-    """The largest average rate of a steady stream within its targets, to a relative tolerance. Raises LlmSizerError."""
+    """The largest average rate of a steady stream within its targets, to a relative tolerance. Raises LlmSizerError.
+
+    ``requests`` are simulated at each rate, and more where the batch is so full that they would not stay long enough.
+    """
     if requests < 100 or not 0 < tolerance < 1:
         raise InputError(f"{requests} requests to a tolerance of {tolerance}; give 100 or more, and 0.001 to 0.5")
     used = fleet or Fleet()
     ceiling = saturation_rate(replica, stream) * used.replicas
+    requests = max(requests, STAYS * fullest_batch(replica, stream) * used.replicas)
 
     def run(rate: float) -> SimulationResult:
         duration = requests / rate / (1 - WARM_UP_SHARE)
@@ -94,8 +111,10 @@ def largest_rate(
     missed, count = miss(best, slo, e2e_p95_seconds), 1
     if missed:
         return LargestRate(requests_per_second=0.0, missed=missed, at_rate=best, simulations=count)
-    high, rate = math.inf, ceiling
-    while high > low * (1 + tolerance):
+    flooded = run(FLOOD * ceiling)
+    high = min(flooded.finished_per_second, FLOOD * ceiling)
+    missed, rate, count = "overload", high / (1 + tolerance), count + 1
+    while high > low * (1 + tolerance) * (1 + 1e-9):
         result = run(rate)
         count += 1
         now = miss(result, slo, e2e_p95_seconds)
@@ -104,5 +123,5 @@ def largest_rate(
         else:
             low, best = rate, result
         # From above, halve first: most targets are missed well below saturation, few far below.
-        rate = 1.3 * low if math.isinf(high) else max(math.sqrt(low * high), high / 2 if low < high / 4 else 0.0)
+        rate = max(math.sqrt(low * high), high / 2 if low < high / 4 else 0.0)
     return LargestRate(requests_per_second=low, missed=missed, at_rate=best, simulations=count)
