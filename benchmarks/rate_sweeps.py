@@ -28,6 +28,7 @@ from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.engine import replay
 from llmsizer.traffic.simulator.fleet import Replica
 
+SOURCE = "https://github.com/pChitral/vllm-cost-meter (MIT), data/master_results.csv; arXiv:2606.11690"
 REQUESTS, PROMPT_TOKENS, OUTPUT_TOKENS, SEEDS = 500, 512, 256, 5
 MODELS = {
     "meta-llama/Meta-Llama-3.1-8B-Instruct": "llama-3.1-8b",
@@ -125,7 +126,8 @@ def main() -> None:
             middle = statistics.median(values) if values else 0.0
             print(f"{engine} {what}: median error {middle:.1f} %, {within} of {len(values)} within 15 %")
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(line) for line in table], indent=1) + "\n", encoding="utf-8")
+        report = {"source": SOURCE, "unit": "relative error in percent", "errors": [asdict(line) for line in table]}
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from llmsizer.traffic.simulator.terms import Link
 
 Floats = NDArray[np.float64]
 GPUS = {"RTXPRO6000": "rtx-pro-6000-server", "RTX4090": "rtx-4090"}
+SOURCE = "https://github.com/casys-kaist/LLMServingSim (MIT), vLLM 0.19.0, 300 requests each, Poisson arrivals"
 STATISTICS = ("mean", "p50", "p90", "p99")
 
 
@@ -123,7 +124,8 @@ def main() -> None:
     for name, table in found.items():
         print(f"{name:58s}" + "".join(f"{table[m][s]:+10.1f}" for m in ("e2e", "ttft", "tpot") for s in STATISTICS))
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        report = {"source": SOURCE, "unit": "relative error in percent", "errors": found}
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
