@@ -55,7 +55,8 @@ def rate_sweep_rows(folder: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--iterations", type=int, default=8)
+    parser.add_argument("--iterations", type=int, default=0, help="of the coefficients alone, before the joint fit")
+    parser.add_argument("--joint-moves", type=int, default=3)
     parser.add_argument("--from-priors", action="store_true", help="forget the present values")
     parser.add_argument("--output", type=Path, default=load_catalog().root / "calibration")
     parser.add_argument(
@@ -67,7 +68,9 @@ def main() -> None:
         start = Coefficients(replace(c, value=c.prior) for c in start.items)
     begun = time.perf_counter()
     extra = rate_sweep_rows(options.rate_sweeps) if options.rate_sweeps else []
-    fitted = fit([*public_rows(), *extra], names(), start, iterations=options.iterations)
+    fitted = fit(
+        [*public_rows(), *extra], names(), start, iterations=options.iterations, joint_moves=options.joint_moves
+    )
     outside = [c.name for c in fitted.stored.coefficients.items if not c.is_plausible]
     source = SOURCE + (SWEEPS if extra else "")
     stored = replace(

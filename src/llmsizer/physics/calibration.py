@@ -28,6 +28,7 @@ NOISE = 0.20  # log-seconds scatter of one group's residuals that the fit does n
 HUBER = 0.25  # log residual beyond which a row counts linearly
 _STEP = 1e-3
 _LONGEST_MOVE = 0.5  # of a log coefficient in one iteration
+_DAMPING = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +152,15 @@ def cross_validated_residuals(problem: Linearised, robust: Floats, folds: Words)
     return out
 
 
+def _joint_move(coefficients: Coefficients, seen: Observations) -> Coefficients:
+    """One damped Gauss–Newton move of the coefficients while effects absorb what is not physics."""
+    problem, _ = linearise(coefficients, seen)
+    solution, _ = solve(problem, rounds=4)
+    wanted = coefficients.prior_logs + coefficients.prior_log_sds * solution[: len(coefficients)]
+    move = np.clip(wanted - coefficients.logs, -_LONGEST_MOVE, _LONGEST_MOVE)
+    return with_logs(coefficients, coefficients.logs + _DAMPING * move)
+
+
 def fold_labels(seen: Observations, how: str, *, group_folds: int = 20) -> Words:
     """Folds: ``group`` (groups dealt into folds), ``gpu``, ``model`` (architecture), ``engine`` or ``source``."""
     cases = seen.cases.take(seen.row)
@@ -158,7 +168,9 @@ def fold_labels(seen: Observations, how: str, *, group_folds: int = 20) -> Words
         return np.array([f"{zlib.crc32(str(g).encode()) % group_folds}" for g in seen.group], dtype=np.str_)
     if how == "source":
         return seen.source
-    return cases.text({"gpu": "gpu", "model": "architecture", "engine": "engine"}[how])
+    if how == "model":  # dealt into folds: several models are out at a time
+        return np.array([f"{zlib.crc32(str(a).encode()) % (2 * group_folds)}" for a in cases.text("architecture")])
+    return cases.text({"gpu": "gpu", "engine": "engine"}[how])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +190,17 @@ def fit(
     start: Coefficients,
     *,
     iterations: int = 8,
+    joint_moves: int = 3,
     folds: Sequence[str] = ("group", "gpu", "model"),
 ) -> Fitted:
-    """Coefficients, effects and bands from measured rows, with their cross-validated residuals."""
+    """Coefficients, effects and bands from measured rows, with their cross-validated residuals.
+
+    ``iterations`` of the coefficients alone, then ``joint_moves`` of coefficients and effects together.
+    """
     seen = observe(rows, names)
-    fitted = fit_coefficients(start, seen, iterations=iterations)
+    fitted = fit_coefficients(start, seen, iterations=iterations) if iterations else start
+    for _ in range(joint_moves):
+        fitted = _joint_move(fitted, seen)
     problem, _ = linearise(fitted, seen)
     solution, robust = solve(problem)
     count = len(fitted)

@@ -16,9 +16,10 @@ from llmsizer.physics.cases import Case, Cases, Floats, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift, distances
 from llmsizer.physics.formats import POOLED_ENGINES, class_on_device, engine_class, peak_flops
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
-from llmsizer.physics.steps import PARTS, StepModel
+from llmsizer.physics.steps import PARTS, StepModel, StepTimes
 from llmsizer.physics.store import StoredCalibration, default_calibration
 
+_OUTPUT_TOKENS = 256.0  # an answer's usual length, where effects ask for one
 _FORMAT_OF_PRECISION = {"fp16": "16bit", "bf16": "16bit", "nvfp4": "fp4", "int8-wo": "int8-wo"}
 
 
@@ -90,13 +91,11 @@ def decode_step(
 ) -> StepBreakdown:
     """The same with its parts."""
     used = calibration or default_calibration()
-    grid = np.unique(np.append(_batch_ladder(batch), batch))
-    cases, model = _repeated(deployment, len(grid), context_tokens, used)
-    context = np.full(len(grid), float(context_tokens))
-    times = model.decode(grid, context, context)
-    shift = _shift(cases, used, "load-tpot", grid)
-    seconds = np.maximum.accumulate(times.total * np.exp(shift))  # a bigger batch never takes less time
-    return _breakdown(deployment, cases, used, "load-tpot", {p: getattr(times, p) for p in PARTS}, float(seconds[-1]))
+    seconds = decode_seconds_grid(deployment, [batch], [context_tokens], calibration=used)[0, 0]
+    cases, model = _repeated(deployment, np.array([float(context_tokens)]), used)
+    context = np.array([float(context_tokens)])
+    times = model.decode(np.array([float(batch)]), context, context)
+    return _breakdown(deployment, cases, used, "load-tpot", times, float(seconds))
 
 
 def decode_seconds_grid(
@@ -106,16 +105,19 @@ def decode_seconds_grid(
     *,
     calibration: StoredCalibration | None = None,
 ) -> Floats:
-    """Calibrated seconds per token for every (batch, context), as an array batches × contexts, for simulators."""
+    """Calibrated seconds per token for every (batch, context), as an array batches × contexts, for simulators.
+
+    Effects are smooth fits, not laws: the largest value of any smaller batch and shorter context bounds from below.
+    """
     used = calibration or default_calibration()
-    batch_axis, context_axis = np.array(batches, dtype=np.float64), np.array(contexts, dtype=np.float64)
-    grid, context = (axis.ravel() for axis in np.meshgrid(batch_axis, context_axis, indexing="ij"))
-    cases, model = _repeated(deployment, len(grid), float(context_axis.mean()), used)
-    seconds = model.decode(grid, context, context).total * np.exp(_shift(cases, used, "load-tpot", grid))
+    batch_axis, context_axis = _with_ladder(batches), _with_ladder(contexts)
+    batch, context = (axis.ravel() for axis in np.meshgrid(batch_axis, context_axis, indexing="ij"))
+    cases, model = _repeated(deployment, context, used)
+    seconds = model.decode(batch, context, context).total * np.exp(_shift(cases, used, "load-tpot", batch))
     table = seconds.reshape(len(batch_axis), len(context_axis))
-    order = np.argsort(batch_axis)
-    table[order] = np.maximum.accumulate(table[order], axis=0)
-    return np.asarray(table)
+    table = np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
+    rows, columns = np.searchsorted(batch_axis, batches), np.searchsorted(context_axis, contexts)
+    return np.asarray(table[np.ix_(rows, columns)])
 
 
 def prefill_seconds(
@@ -127,11 +129,12 @@ def prefill_seconds(
 ) -> Estimate:
     """Seconds to process ``prompts`` prompts of ``prompt_tokens`` each in one pass."""
     used = calibration or default_calibration()
-    cases, model = _repeated(deployment, 1, prompt_tokens, used)
-    times = model.prefill(np.array([float(prompt_tokens)]), np.array([float(prompts)]))
-    parts = {p: getattr(times, p) for p in PARTS}
-    seconds = float((times.total * np.exp(_shift(cases, used, "ttft", np.array([float(prompts)]))))[0])
-    return _breakdown(deployment, cases, used, "ttft", parts, seconds).total
+    lengths = _with_ladder([prompt_tokens])
+    cases, model = _repeated(deployment, lengths, used)
+    together = np.full(len(lengths), float(prompts))
+    times = model.prefill(lengths, together)
+    seconds = np.max(times.total * np.exp(_shift(cases, used, "ttft", together)))
+    return _breakdown(deployment, cases, used, "ttft", times, float(seconds)).total
 
 
 def request_overhead_seconds(calibration: StoredCalibration | None = None) -> float:
@@ -139,18 +142,20 @@ def request_overhead_seconds(calibration: StoredCalibration | None = None) -> fl
     return (calibration or default_calibration()).coefficients["overhead.request"].value
 
 
-def _batch_ladder(batch: float) -> Floats:
-    return np.asarray(2.0 ** np.arange(0, max(math.log2(max(batch, 1.0)), 0.0)))
+def _with_ladder(values: Sequence[float]) -> Floats:
+    """The values, sorted, with the powers of four below the largest."""
+    top = max(*values, 1.0) if len(values) > 1 else max(values[0], 1.0)
+    ladder = 4.0 ** np.arange(0, max(math.log2(top) / 2, 0.0))
+    return np.unique(np.append(ladder, np.array(values, dtype=np.float64)))
 
 
-def _repeated(
-    deployment: Deployment, count: int, prompt_tokens: float, used: StoredCalibration
-) -> tuple[Cases, StepModel]:
+def _repeated(deployment: Deployment, prompt_tokens: Floats, used: StoredCalibration) -> tuple[Cases, StepModel]:
+    """One case per prompt length, in the order given."""
     case = case_of(deployment)
     if POOLED_ENGINES.get(case.engine, case.engine) not in used.seen_engines and case.engine not in used.seen_engines:
         raise NoEvidenceError(f"no evidence for the engine {deployment.engine!r}; measure it with llmsizer profile")
-    loaded = case.with_load("concurrency", 1.0, max(prompt_tokens, 1.0), 256.0)
-    cases = Cases.of([loaded] * count)
+    cases = Cases.of([case.with_load("concurrency", 1.0, 1.0, _OUTPUT_TOKENS)] * len(prompt_tokens))
+    cases["input_tokens"][:] = np.maximum(prompt_tokens, 1.0)
     return cases, StepModel(cases, used.coefficients)
 
 
@@ -159,9 +164,9 @@ def _shift(cases: Cases, used: StoredCalibration, target: str, batch: Floats) ->
 
 
 def _breakdown(
-    deployment: Deployment, cases: Cases, used: StoredCalibration, target: str, parts: dict[str, Floats], seconds: float
+    deployment: Deployment, cases: Cases, used: StoredCalibration, target: str, times: StepTimes, seconds: float
 ) -> StepBreakdown:
-    raw = {part: float(values[-1]) for part, values in parts.items()}
+    raw = {part: float(getattr(times, part)[-1]) for part in PARTS}
     whole = sum(raw.values())
     distance = str(distances(cases, used)[-1])
     band = used.bands.of(target, distance)
