@@ -14,6 +14,7 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.units import MEGA
 from texts import say
 
+SCENARIO = "scenario"
 DEFAULT_MODEL, DEFAULT_PRESET, DEFAULT_AREA = "mistral-small-4", "chat", "EU27"
 DEFAULT_MILLION_TOKENS, MOST_MILLION_TOKENS = 100.0, 1e6
 # p95 of TTFT and TPOT in seconds; "chat" is the default of a scenario.
@@ -22,8 +23,19 @@ HORIZONS = (12, 24, 36, 48, 60)
 DEFAULT_PRECISIONS = ["bf16", "fp8", "int8", "int4"]
 
 
+def ask() -> None:
+    """Show the question in the side bar and keep what it describes for the view. Raises LlmSizerError."""
+    st.session_state[SCENARIO] = _question()
+
+
 def question() -> Scenario:
-    """The scenario that the widgets in the side bar describe. Raises LlmSizerError."""
+    """The scenario that was asked."""
+    scenario = st.session_state[SCENARIO]
+    assert isinstance(scenario, Scenario), "the router asks before it runs a view"
+    return scenario
+
+
+def _question() -> Scenario:
     with st.sidebar:
         st.subheader(say("inputs.heading"), anchor=False)
         asked = _seven()

@@ -311,3 +311,10 @@ def test_the_real_catalogue_answers_the_default_question(view: str) -> None:
     assert not any("no model named" in str(w.value) for w in app.warning)
     assert "mistral-small-4" in words_of(app)
     assert app.get("plotly_chart")
+
+
+def test_the_question_stays_when_the_page_changes() -> None:
+    app = show(VIEWS[0])
+    app.number_input(key="volume").set_value(500.0).run()
+    app.switch_page(VIEWS[2]).run()
+    assert app.number_input(key="volume").value == 500.0

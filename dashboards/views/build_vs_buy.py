@@ -51,16 +51,14 @@ def show_money(recommendation: Recommendation) -> None:
         drawing.table(answer_tables.arithmetic_table(named))
 
 
-with drawing.mistakes_as_sentences():
-    scenario = inputs.question()
-    recommendation = cached.recommendation(scenario)
-    comparison = recommendation.comparison
-    if comparison is None:
-        st.info(say("build_vs_buy.no_paths"))
-        st.stop()
-    show_comparison(comparison, scenario.workload.tokens_per_month)
-    show_money(recommendation)
-    if comparison.leaves_out:
-        with st.expander(say("build_vs_buy.leaves_out")):
-            st.markdown("\n".join(f"- {safe(sentence(words))}" for words in comparison.leaves_out))
-drawing.legend_of_bases()
+scenario = inputs.question()
+recommendation = cached.recommendation(scenario)
+comparison = recommendation.comparison
+if comparison is None:
+    st.info(say("build_vs_buy.no_paths"))
+    st.stop()
+show_comparison(comparison, scenario.workload.tokens_per_month)
+show_money(recommendation)
+if comparison.leaves_out:
+    with st.expander(say("build_vs_buy.leaves_out")):
+        st.markdown("\n".join(f"- {safe(sentence(words))}" for words in comparison.leaves_out))

@@ -143,12 +143,10 @@ def show_downloads(scenario: Scenario, recommendation: Recommendation) -> None:
         )
 
 
-with drawing.mistakes_as_sentences():
-    scenario = inputs.question()
-    recommendation = cached.recommendation(scenario)
-    show_answer(recommendation)
-    show_plans(recommendation)
-    show_rejections(recommendation)
-    show_rest(recommendation)
-    show_downloads(scenario, recommendation)
-drawing.legend_of_bases()
+scenario = inputs.question()
+recommendation = cached.recommendation(scenario)
+show_answer(recommendation)
+show_plans(recommendation)
+show_rejections(recommendation)
+show_rest(recommendation)
+show_downloads(scenario, recommendation)

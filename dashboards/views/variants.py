@@ -125,19 +125,17 @@ def show_failures(group: Group) -> None:
         st.markdown("\n".join(lines))
 
 
-with drawing.mistakes_as_sentences():
-    drawing.headline(say("variants.heading"))
-    kept = chosen_records()
-    found = groups(kept.profiles)
-    group = found[0]
-    if len(found) > 1:
-        labels = {g.label: g for g in found}
-        group = labels[st.selectbox(say("variants.group"), list(labels), key="group", width=460) or found[0].label]
-    else:
-        st.caption(safe(group.label))
-    show_group(group)
-    show_quality(kept, group.model)
-    show_predictions(group)
-    if kept.problems:
-        st.warning(say("variants.problems", count=len(kept.problems)))
-drawing.legend_of_bases()
+drawing.headline(say("variants.heading"))
+kept = chosen_records()
+found = groups(kept.profiles)
+group = found[0]
+if len(found) > 1:
+    labels = {g.label: g for g in found}
+    group = labels[st.selectbox(say("variants.group"), list(labels), key="group", width=460) or found[0].label]
+else:
+    st.caption(safe(group.label))
+show_group(group)
+show_quality(kept, group.model)
+show_predictions(group)
+if kept.problems:
+    st.warning(say("variants.problems", count=len(kept.problems)))
