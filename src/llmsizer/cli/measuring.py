@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +97,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
         def report(what: str, fraction: float) -> None:
             bar.update(task, description=what, completed=min(1.0, fraction))
-            name = what.rstrip("0123456789/,. %")  # "step 12/160" and "step 13/160" are one stage
+            name = re.split(r"[:,]", what)[0].rstrip("0123456789/. %")  # details after it are the same stage
             if not out.is_terminal and name not in stages:
                 out.print(f"{fraction:4.0%}  {what}", highlight=False)
             stages.append(name)
