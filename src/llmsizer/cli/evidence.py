@@ -12,6 +12,7 @@ from llmsizer.cli.arguments import Commands, add_json, existing_path
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError
 from llmsizer.files import whole_file
+from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.deliver.residuals import CalibrationSummary
@@ -149,11 +150,14 @@ def print_calibration(summary: CalibrationSummary | None) -> None:
         console().print("nothing to calibrate on: no point was measured", highlight=False)
         return
     console().print(summary.text, highlight=False)
-    rows = [
-        (check.what, check.quantity, f"{check.measured:.3g}", f"{check.predicted:.3g}", f"{check.error:+.0%}")
-        for check in summary.checks
-    ]
-    title = "Measured here against predicted from the other points"
-    print_table(title, ("point", "quantity", "measured, ms", "calibrated, ms", "error"), rows)
+    points: dict[str, dict[str, tuple[str, str]]] = {}
+    for check in summary.checks:
+        text = f"{format_seconds(check.predicted)} ({check.error:+.0%})"
+        points.setdefault(check.what, {})[check.quantity] = (format_seconds(check.measured), text)
+    quantities = list(dict.fromkeys(check.quantity for check in summary.checks))
+    nothing = ("unknown", "unknown")
+    rows = [(what, *(cell for q in quantities for cell in found.get(q, nothing))) for what, found in points.items()]
+    headers = ("point", *(f"{quantity} {side}" for quantity in quantities for side in ("measured", "calibrated")))
+    print_table("Measured here against predicted from the other points", headers, rows)
     if summary.median_error is not None:
         console().print(f"half of these predictions are within {summary.median_error:.0%}", highlight=False)

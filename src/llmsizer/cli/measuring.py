@@ -217,11 +217,12 @@ def _points(text: str) -> list[Any]:
 def print_profiles(records: list[ProfileRecord]) -> None:
     """One row a point: what was measured, with its interval; a failure with its reason."""
 
-    def band(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    def band(value: float | None, low: float | None, high: float | None) -> str:
         if value is None:
             return "unknown"
-        around = "" if low is None or high is None else f" [{low * 1e3:.{digits}g}–{high * 1e3:.{digits}g}]"
-        return f"{value * 1e3:.{digits}g} ms{around}"
+        unit, factor = ("ms", 1e3) if value < 1 else ("s", 1.0)
+        around = "" if low is None or high is None else f" [{low * factor:.3g}–{high * factor:.3g}]"
+        return f"{value * factor:.3g} {unit}{around}"
 
     rows = []
     for r in records:
@@ -240,7 +241,11 @@ def print_profiles(records: list[ProfileRecord]) -> None:
             )
         )
     headers = ("variant", "batch×prompt→output", "TTFT", "TPOT", "output tok/s", "process peak")
-    print_table("Measured on this machine", headers, rows)
+    flags = sorted({flag for record in records for flag in record.flags})
+    note = f"flags on some points: {', '.join(flags)}" if flags else ""
+    level = next((r.interval_level for r in records if r.interval_level), None)
+    title = "Measured on this machine" + ("" if level is None else f" (median [{level:.0%} interval])")
+    print_table(title, headers, rows, note=note)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
