@@ -167,15 +167,21 @@ def _own_calibration(checkpoint: Path) -> list[str]:
 
 
 def print_variants(variants: list[Variant]) -> None:
-    """Bytes on disk, bits per weight and format of each."""
+    """Bytes on disk, of the quantized layers apart, and effective bits per weight of each."""
     base = variants[0].weights_bytes
     rows = [
-        (v.name, v.method, v.format, format_gb(v.weights_bytes, digits=3), f"{v.weights_bytes / base:.2f}×", v.path)
+        (
+            v.name,
+            v.method,
+            format_gb(v.weights_bytes, digits=3),
+            f"{v.weights_bytes / base:.2f}×",
+            "–" if v.quantized_bytes_ratio is None else f"{v.quantized_bytes_ratio:.2f}×",
+            "unknown" if v.bits_per_weight is None else f"{v.bits_per_weight:.2f}",
+        )
         for v in variants
     ]
-    print_table(
-        "Variants (bytes on disk: measured)", ("variant", "method", "format", "weights", "ratio", "folder"), rows
-    )
+    headers = ("variant", "method", "weights", "of the first", "quantized layers, of 16 bit", "bits per weight")
+    print_table(f"Variants in {variants[0].path.parent} (bytes on disk: measured)", headers, rows)
 
 
 def _profile(arguments: argparse.Namespace) -> int:
