@@ -95,6 +95,7 @@ def usd_in(text: str) -> float:
         (exact(0.084, "s", "measured", "s"), "84 ms ● measured"),
         (exact(44.5e9, "bytes", "published", "s"), "44.5 GB □ published"),
         (exact(0.972, "fraction", "assumed", "s"), "97.2 % ○ assumed"),
+        (exact(4.55e-6, "nats", "measured", "s"), "4.55 × 10⁻⁶ nats ● measured"),
         (exact(24.8e9, "tokens/month", "calibrated", "s"), "24.8 billion tokens / month ◆ calibrated"),
         (answers.usd(1000.0, "assumed", 0.2), "$1,000 / month ($800 to $1,200) ○ assumed"),
         (answers.usd(100.0, "price list", 0, stale=True), "$100 / month ▲ price list, stale price"),
@@ -258,10 +259,22 @@ def test_what_a_format_loses_stands_against_its_reference() -> None:
     assert table.rows[2][3].plain == "× 1.0790 (× 1.0768 to × 1.0812) ● measured"
     assert table.rows[2][5].plain == "87.8% (86.6% to 89.0%) ● measured"
     assert table.rows[1][1].plain == "48.1 MB ● measured · 8.20 bits each"
-    perplexity, divergence = quality_measures(group.records)
+    divergence, differs = quality_measures(group.records)
+    assert [name for name, *_ in divergence.values] == ["int8", "int4"]
+    assert differs.values[1][1] == pytest.approx(0.122)  # 1 − 0.878
+
+
+def test_without_agreement_perplexity_is_drawn_with_its_interval() -> None:
+    records = [r.model_copy(update={"top1_agreement": None}) for r in answers.quality()]
+    _, perplexity = quality_measures(records)
     # 31.42 ± 1.645 × 0.62
     assert perplexity.values[0] == ("fp16", 31.42, pytest.approx(30.40, abs=0.01), pytest.approx(32.44, abs=0.01))
-    assert [name for name, *_ in divergence.values] == ["int8", "int4"]
+
+
+def test_medians_apart_with_intervals_that_overlap_are_called_scattered() -> None:
+    records = [r.model_copy(update={"tpot_seconds_low": 0.001, "tpot_seconds_high": 0.02}) for r in answers.profiles()]
+    (group,) = groups(records)
+    assert "1.40 times as fast by the medians, but the repeats scatter" in speed_sentences(group, group.points[0])[0]
 
 
 def test_ticks_are_round_numbers_within_the_scale() -> None:

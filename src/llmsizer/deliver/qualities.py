@@ -102,8 +102,31 @@ def _shown(value: float, kind: str) -> str:
 
 
 def quality_measures(records: Sequence[QualityRecord]) -> tuple[Measure, ...]:
-    """Perplexity with the 90 % interval of its standard error, and the divergence from 16 bit."""
-    perplexity = tuple(
+    """Divergence from 16 bit and how often the first choice differs; perplexity where agreement was not counted.
+
+    Both are paired with the reference token by token: they tell formats apart that perplexity's own error hides.
+    """
+    compared = [r for r in records if not is_reference(r)]
+    divergence = tuple(
+        (r.variant, r.kl_nats_per_token, r.kl_nats_per_token_low, r.kl_nats_per_token_high) for r in compared
+    )
+    second = _disagreement(compared) if any(r.top1_agreement is not None for r in compared) else _perplexity(records)
+    return Measure(name="KL to 16 bit, nats a token", unit="", better="lower", values=divergence), second
+
+
+def _disagreement(records: Sequence[QualityRecord]) -> Measure:
+    values = tuple(
+        (r.variant, _rest(r.top1_agreement), _rest(r.top1_agreement_high), _rest(r.top1_agreement_low)) for r in records
+    )
+    return Measure(name="First choice differs from 16 bit", unit="fraction", better="lower", values=values)
+
+
+def _rest(share: float | None) -> float | None:
+    return None if share is None else 1.0 - share
+
+
+def _perplexity(records: Sequence[QualityRecord]) -> Measure:
+    values = tuple(
         (
             r.variant,
             r.perplexity,
@@ -112,12 +135,4 @@ def quality_measures(records: Sequence[QualityRecord]) -> tuple[Measure, ...]:
         )
         for r in records
     )
-    divergence = tuple(
-        (r.variant, r.kl_nats_per_token, r.kl_nats_per_token_low, r.kl_nats_per_token_high)
-        for r in records
-        if not is_reference(r)
-    )
-    return (
-        Measure(name="Perplexity", unit="", better="lower", values=perplexity),
-        Measure(name="KL to 16 bit, nats a token", unit="", better="lower", values=divergence),
-    )
+    return Measure(name="Perplexity, 90 % interval", unit="", better="lower", values=values)

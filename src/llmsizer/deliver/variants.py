@@ -13,6 +13,8 @@ from llmsizer.facts.precision import get_precision
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.units import format_seconds
 
+CLEARLY = 1.05  # medians closer than this are called the same
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Point:
@@ -147,7 +149,12 @@ def _speed_sentence(smaller: ProfileRecord, wider: ProfileRecord) -> str:
     lower = wider.tpot_seconds_low or slow
     if upper < lower:
         return f"{names}: decodes {slow / fast:.2f} times as fast (measured; the intervals do not overlap)."
-    verdict = "no difference that the repeats can tell" if fast <= slow * 1.02 else f"{fast / slow:.2f} times as slow"
+    if fast * CLEARLY < slow:
+        scatter = "but the repeats scatter so much that the intervals overlap: measure again on a quiet machine"
+        return f"{names}: decodes {slow / fast:.2f} times as fast by the medians, {scatter}."
+    verdict = (
+        "no difference that the repeats can tell" if fast <= slow * CLEARLY else f"{fast / slow:.2f} times as slow"
+    )
     return f"{names}: {verdict}. {_why(smaller)}"
 
 

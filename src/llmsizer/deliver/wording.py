@@ -14,6 +14,7 @@ _SECONDS = {"s", "seconds"}
 _BYTES = {"B", "bytes"}
 _FRACTIONS = {"fraction", "of the 16-bit reference's scores"}
 _USD = "USD"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -50,7 +51,10 @@ def plain_number(value: float) -> str:
         return "0"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+    if abs(value) >= 1e-3:
+        return f"{value:.3g}"
+    mantissa, power = f"{value:.2e}".split("e")
+    return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}"
 
 
 def tokens(value: float | None) -> str:
