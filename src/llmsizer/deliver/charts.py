@@ -213,7 +213,9 @@ def draw_measure(measure: Measure, width: float) -> str:
     """Horizontal bars with whiskers; an unknown one is a word, not a bar of no length."""
     highest = max((high or value or 0.0 for _, value, _, high in measure.values), default=0.0) or 1.0
     label_width = 8 + max((svg.text_width(name) for name, *_ in measure.values), default=0.0)
-    scale = svg.Scale(low=0, high=highest, start=label_width, end=width - 92)
+    shown = [f"{amount(value, measure.unit)} {MARKS['measured']}" for _, value, _, _ in measure.values]
+    room = 24 + max((svg.text_width(words) for words in shown), default=0.0)
+    scale = svg.Scale(low=0, high=highest, start=label_width, end=width - room)
     body: list[str] = []
     for index, (name, value, low, high) in enumerate(measure.values):
         top = 4 + index * 30
@@ -225,6 +227,6 @@ def draw_measure(measure: Measure, width: float) -> str:
         if low is not None and high is not None:
             body.append(svg.line(scale(low), top + 12, scale(high), top + 12, "whisker"))
         end = scale(max(value, high or value)) + 6
-        body.append(svg.text(end, top + 16, f"{amount(value, measure.unit)} {MARKS['measured']}", css="bar-end"))
+        body.append(svg.text(end, top + 16, shown[index], css="bar-end"))
     alt = f"{measure.name}: " + ", ".join(f"{n} {amount(v, measure.unit)}" for n, v, _, _ in measure.values)
     return svg.document(width, 8 + 30 * len(measure.values), alt, body)
