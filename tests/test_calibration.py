@@ -102,7 +102,7 @@ def test_bands_hold_nine_of_ten() -> None:
     values = np.linspace(-1, 1, 1001)
     weight = np.ones_like(values)
     assert weighted_quantile(values, weight, 0.05) == pytest.approx(-0.9, abs=0.01)
-    bands = bands_of({"seen": values}, np.full(len(values), "offline"), weight)
+    bands = bands_of({"seen": values}, np.full(len(values), "offline"), weight, np.arange(len(values)).astype(str))
     band = bands.of("offline", "seen")
     assert ((values >= band.low) & (values <= band.high)).mean() == pytest.approx(0.9, abs=0.01)
 

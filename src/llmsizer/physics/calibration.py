@@ -201,7 +201,7 @@ def fit(
     fitted = fit_coefficients(start, seen, iterations=iterations) if iterations else start
     for _ in range(joint_moves):
         fitted = _joint_move(fitted, seen)
-    problem, _ = linearise(fitted, seen)
+    problem, columns = linearise(fitted, seen)
     solution, robust = solve(problem)
     count = len(fitted)
     logs = fitted.prior_logs + fitted.prior_log_sds * solution[:count]
@@ -213,7 +213,7 @@ def fit(
     residuals = {how: cross_validated_residuals(problem, robust, fold_labels(seen, how)) for how in folds}
     stored = StoredCalibration(
         coefficients=coefficients,
-        effects=Effects(values),
+        effects=Effects(values, columns.spans),
         bands=_bands(seen, residuals),
         seen_gpus=_seen(seen, "gpu"),
         seen_families=_seen(seen, "family"),
@@ -234,7 +234,7 @@ def _bands(seen: Observations, residuals: dict[str, Floats]) -> Bands:
         for distance, how in (("seen", "group"), ("gpu unseen", "gpu"), ("model unseen", "model"))
         if how in residuals
     }
-    found = bands_of(by_distance, seen.target, seen.weight).bands
+    found = bands_of(by_distance, seen.target, seen.weight, seen.group).bands
     for key in [k for k in found if k.endswith("|gpu unseen")]:
         target = key.split("|", maxsplit=1)[0]
         gpu, model = found[key], found.get(f"{target}|model unseen", found[key])

@@ -9,11 +9,12 @@ import numpy as np
 
 from llmsizer.physics.cases import Cases, Floats, Words
 from llmsizer.physics.effects import Effects, features
-from llmsizer.physics.intervals import DISTANCES
+from llmsizer.physics.intervals import DISTANCES, FAMILY_UNSEEN, OWN
 from llmsizer.physics.loads import LoadTimes, load_times
 from llmsizer.physics.steps import StepModel
 from llmsizer.physics.store import StoredCalibration
 
+LIGHT_TOLERANCE = 0.9  # of the bytes' time: routing that repeats experts and boost clocks read a little less
 METRICS = ("throughput", "ttft", "tpot", "e2e")
 
 # Which kind of evidence corrects which metric, by load; e2e under load follows from TTFT and TPOT.
@@ -46,14 +47,17 @@ def distances(cases: Cases, calibration: StoredCalibration) -> Words:
     """How far each case lies from the evidence, as a member of ``DISTANCES``."""
     gpu_unseen = ~np.isin(cases.text("gpu"), sorted(calibration.seen_gpus))
     model_unseen = ~np.isin(cases.text("architecture"), sorted(calibration.seen_architectures))
+    family_unseen = ~np.isin(cases.text("family"), sorted(calibration.seen_families))
     found = np.array(DISTANCES)[gpu_unseen.astype(int) + 2 * model_unseen.astype(int)]
     pairs = np.char.add(np.char.add(cases.text("gpu"), "|"), cases.text("engine"))
-    return np.where(np.isin(pairs, sorted(calibration.own_gpus)), "own", found)
+    found = np.where(family_unseen, FAMILY_UNSEEN, found)
+    return np.where(np.isin(pairs, sorted(calibration.own_gpus)), OWN, found)
 
 
 def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | None = None) -> Corrected:
     """Predict every metric of every case."""
-    times = load_times(StepModel(cases, calibration.coefficients))
+    model = StepModel(cases, calibration.coefficients)
+    times = load_times(model)
     distance = distances(cases, calibration)
     wide = np.ones(len(cases)) if widening is None else widening
     raw = {
@@ -73,6 +77,7 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
         value[metric] = raw[metric] * np.exp(sign * shift)
         first, second = value[metric] * np.exp(sign * below * wide), value[metric] * np.exp(sign * above * wide)
         low[metric], high[metric] = np.minimum(first, second), np.maximum(first, second)
+    _not_faster_than_bytes(model, times, value, low, high)
     _end_to_end(cases, value, low, high)
     return Corrected(value=value, low=low, high=high, times=times, distance=distance)
 
@@ -80,6 +85,20 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
 def calibrated_shift(effects: Effects, cases: Cases, target: Words, batch: Floats) -> Floats:
     """Log seconds that effects add."""
     return effects.correction(features(cases, target, batch))
+
+
+def _not_faster_than_bytes(
+    model: StepModel, times: LoadTimes, value: dict[str, Floats], low: dict[str, Floats], high: dict[str, Floats]
+) -> None:
+    """Effects are fits and may point past the speed of light; values stop there."""
+    c = model.cases
+    end = c["input_tokens"] + c["output_tokens"]
+    least = LIGHT_TOLERANCE * model.least_decode_seconds(times.batch, c["input_tokens"], end)
+    fastest = times.batch * c["replicas"] / least
+    for part in (value, low, high):
+        part["tpot"] = np.maximum(part["tpot"], least)
+        part["e2e"] = np.maximum(part["e2e"], least * (c["output_tokens"] - 1))
+        part["throughput"] = np.minimum(part["throughput"], fastest)
 
 
 def _end_to_end(cases: Cases, value: dict[str, Floats], low: dict[str, Floats], high: dict[str, Floats]) -> None:

@@ -33,46 +33,53 @@ class Block:
 
 
 BLOCKS = (
-    Block(("target",), 0.114),
-    Block(("engine",), 0.092),
-    Block(("engine", "target"), 0.500),
-    Block(("version", "target"), 0.111),
-    Block(("maker", "engine"), 0.500),
-    Block(("maker", "engine"), 0.500, "prompt"),
-    Block(("maker", "engine"), 0.500, "weight"),
-    Block(("family", "format"), 0.097),
-    Block(("architecture", "gpu"), 0.038),
-    Block(("architecture", "format"), 0.066),
-    Block(("moe", "family"), 0.131),
-    Block(("degree", "engine"), 0.129),
-    Block(("degree", "family"), 0.059),
-    Block(("degree", "architecture"), 0.064),
-    Block(("data", "engine"), 0.026),
-    Block(("stages", "engine"), 0.500),
-    Block(("pooled_engine", "target"), 0.500, "batch"),
-    Block(("pooled_engine", "target"), 0.500, "batch_squared"),
-    Block(("family", "phase"), 0.444, "batch"),
-    Block(("moe", "pooled_engine"), 0.106, "batch"),
-    Block(("version", "target"), 0.304, "batch"),
-    Block(("architecture", "phase"), 0.037, "batch"),
-    Block(("gpu", "engine"), 0.039, "batch"),
-    Block(("pooled_engine", "target"), 0.500, "prompt"),
-    Block(("kv", "engine"), 0.032, "prompt"),
-    Block(("pooled_engine", "target"), 0.492, "output"),
-    Block(("pooled_engine", "phase"), 0.500, "size"),
-    Block(("pooled_engine", "target"), 0.500, "batch_by_prompt"),
-    Block(("gpu", "engine"), 0.025, "batch_squared"),
-    Block(("gpu", "engine"), 0.162, "weight"),
-    Block(("gpu", "engine", "degree"), 0.017),
-    Block(("format", "engine", "target"), 0.068),
-    Block(("format", "engine"), 0.051, "batch"),
-    Block(("architecture", "engine"), 0.084, "batch"),
-    Block(("architecture", "gpu", "engine"), 0.013),
-    Block(("gpu", "version"), 0.059),
-    Block(("architecture", "version"), 0.015),
-    Block(("moe", "engine", "format"), 0.085),
+    Block(("engine",), 0.100, "data_parallel"),
+    Block(("engine",), 0.200, "staged"),
+    Block(("gpu", "engine"), 0.060),
+    Block(("engine",), 0.900),
+    Block(("engine", "target"), 0.290),
+    Block(("version", "target"), 0.118),
+    Block(("maker", "engine"), 0.150),
+    Block(("maker", "engine"), 0.105, "prompt"),
+    Block(("family", "format"), 0.062),
+    Block(("architecture", "gpu"), 0.089),
+    Block(("architecture", "format"), 0.105),
+    Block(("degree", "engine"), 0.128),
+    Block(("degree", "family"), 0.055),
+    Block(("degree", "architecture"), 0.077),
+    Block(("engine", "stage"), 0.415),
+    Block(("pooled_engine", "stage"), 0.043, "batch"),
+    Block(("pooled_engine", "stage"), 0.463, "weight"),
+    Block(("pooled_engine", "target"), 0.638, "batch"),
+    Block(("pooled_engine", "target"), 0.579, "batch_squared"),
+    Block(("family", "phase"), 0.208, "batch"),
+    Block(("moe", "pooled_engine"), 0.122, "batch"),
+    Block(("version", "target"), 0.101, "batch"),
+    Block(("gpu", "engine"), 0.125, "batch"),
+    Block(("kv", "engine"), 0.118, "prompt"),
+    Block(("pooled_engine", "target"), 0.350, "output"),
+    Block(("pooled_engine", "phase"), 0.900, "size"),
+    Block(("pooled_engine", "target"), 0.132, "batch_by_prompt"),
+    Block(("gpu", "engine"), 0.390, "weight"),
+    Block(("gpu", "engine", "degree"), 0.051),
+    Block(("format", "engine", "target"), 0.097),
+    Block(("format", "engine"), 0.104, "batch"),
+    Block(("architecture", "engine"), 0.117, "batch"),
+    Block(("gpu", "version"), 0.077),
+    Block(("architecture", "version"), 0.030),
+    Block(("moe", "engine", "format"), 0.133),
 )
 
+
+CENTRED = frozenset(
+    {"batch", "batch_squared", "batch_by_prompt", "batch_by_degree", "prompt", "output", "weight", "size"}
+)
+LEAST_SPAN = 0.02
+_STAGES = {
+    **dict.fromkeys(("single", "static", "lone-tpot"), "fixed batch"),
+    **dict.fromkeys(("load-tpot", "offline", "load-throughput", "offline-tpot"), "continuous batch"),
+    **dict.fromkeys(("ttft", "load-ttft", "offline-ttft"), "prefill"),
+}
 
 # Filled by the user's own records only: what this machine's engine and format do here. The spread is as wide as two
 # set-ups of one GPU differ, so that a handful of records decides.
@@ -118,8 +125,7 @@ def features(cases: Cases, target: Words, batch: Floats) -> Features:
         "format": cases.text("weight_class"),
         "moe": np.where(cases["experts"] > 0, "moe", "dense"),
         "degree": degree.astype(np.str_),
-        "data": np.where(cases["data"] > 1, "dp", "-"),
-        "stages": np.where(cases["pipeline"] > 1, "pp", "-"),
+        "stage": np.array([_STAGES[str(t)] for t in target], dtype=np.str_),
         "kv": cases["kv_bytes"].astype(np.str_),
     }
     slopes = {
@@ -131,9 +137,26 @@ def features(cases: Cases, target: Words, batch: Floats) -> Features:
         "weight": np.log2(np.maximum(per_gpu_ms, 1e-3)) / 3 - 0.5,
         "size": np.log2(np.maximum(stored, 0.05) / 10) / 3,
         "batch_by_prompt": log_batch * (np.log2(np.maximum(cases["input_tokens"], 1.0)) / 5 - 2),
+        "data_parallel": (cases["data"] > 1).astype(np.float64),
+        "staged": (cases["pipeline"] > 1).astype(np.float64),
         "batch_by_degree": log_batch * np.log2(np.maximum(cases["tensor"], 1.0)) / 3,
     }
     return Features(words=words, slopes=slopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a label's evidence lies on its slope: an effect counts from the centre and is not extrapolated."""
+
+    centre: float
+    low: float
+    high: float
+
+    def of(self, slope: Floats) -> Floats:
+        return np.clip(slope, self.low, self.high) - self.centre
+
+
+_NO_SPAN = Span(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,29 +164,53 @@ class Design:
     """Columns of the linear problem: one per effect that at least two groups (or the fit's floor) support."""
 
     names: tuple[str, ...]
-    matrix: Floats  # spread × slope where the row has the label, else 0
+    matrix: Floats  # spread × (slope − centre) where the row has the label, else 0
+    spans: Mapping[str, Span]
 
 
 def design(feature: Features, group: Words, least_groups: int = 2) -> Design:
-    """The design matrix over labels that occur in ``least_groups`` groups or more."""
+    """The design matrix over labels that occur in ``least_groups`` groups or more.
+
+    Slopes are centred per label on the mean of its groups (within-group centring, Gelman & Hill 2007, §12), so that an
+    engine measured at one prompt length alone gets a level and no slope.
+    """
     names: list[str] = []
     columns: list[Floats] = []
+    spans: dict[str, Span] = {}
     for block in BLOCKS:
         labels, inverse = np.unique(feature.labels(block), return_inverse=True)
-        slope = feature.slopes[block.slope] * block.spread
+        slope = feature.slopes[block.slope]
         for i, label in enumerate(labels):
             mask = inverse == i
-            if len(set(group[mask].tolist())) >= least_groups:
-                names.append(str(label))
-                columns.append(np.where(mask, slope, 0.0))
-    return Design(names=tuple(names), matrix=np.stack(columns, axis=1) if columns else np.zeros((len(group), 0)))
+            members = group[mask]
+            kinds, place = np.unique(members, return_inverse=True)
+            if len(kinds) < least_groups:
+                continue
+            column = slope
+            if block.slope in CENTRED:
+                own = slope[mask]
+                means = np.bincount(place, own) / np.bincount(place)
+                span = Span(float(means.mean()), float(own.min()), float(own.max()))
+                if span.high - span.low < LEAST_SPAN:
+                    continue
+                spans[str(label)] = span
+                column = span.of(slope)
+            names.append(str(label))
+            columns.append(np.where(mask, column * block.spread, 0.0))
+    matrix = np.stack(columns, axis=1) if columns else np.zeros((len(group), 0))
+    return Design(names=tuple(names), matrix=matrix, spans=spans)
 
 
 class Effects:
     """Fitted effects by name, in units of their block's spread."""
 
-    def __init__(self, values: Mapping[str, float]) -> None:
+    def __init__(self, values: Mapping[str, float], spans: Mapping[str, Span] | None = None) -> None:
         self.values = dict(values)
+        self.spans = dict(spans or {})
+
+    def with_values(self, values: Mapping[str, float]) -> Effects:
+        """Other values on the same spans."""
+        return Effects(values, self.spans)
 
     def correction(self, feature: Features) -> Floats:
         """Sum of effects in log seconds for every row; a label without evidence adds nothing."""
@@ -171,8 +218,12 @@ class Effects:
         for block in (*BLOCKS, *OWN_BLOCKS):
             labels, inverse = np.unique(feature.labels(block), return_inverse=True)
             found = np.array([self.values.get(str(label), 0.0) for label in labels])
-            total += found[inverse] * feature.slopes[block.slope] * block.spread
+            slope = feature.slopes[block.slope]
+            if block.slope in CENTRED:
+                spans = [self.spans.get(str(label), _NO_SPAN) for label in labels]
+                low, high, centre = (
+                    np.array([getattr(s, end) for s in spans])[inverse] for end in ("low", "high", "centre")
+                )
+                slope = np.clip(slope, low, high) - centre
+            total += found[inverse] * slope * block.spread
         return total
-
-    def has(self, block: str, label: str) -> bool:
-        return f"{block}:{label}" in self.values

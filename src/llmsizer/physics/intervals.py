@@ -17,8 +17,10 @@ from llmsizer.physics.cases import Floats, Words
 
 COVERAGE = 0.90
 DISTANCES = ("seen", "gpu unseen", "model unseen", "both unseen")
+FAMILY_UNSEEN, OWN = "GPU family unseen", "own"
+FAMILY_WIDENING = 1.5
+ANY_TARGET_GROUPS = 25.0  # how many groups of a target weigh as much as all targets together
 ANY_TARGET = "any"
-LEAST_ROWS = 40
 UNKNOWN_SHAPE_WIDENING = 1.5  # a model known only by its size
 
 
@@ -38,8 +40,11 @@ class Bands:
         self.bands = dict(bands)
 
     def of(self, target: str, distance: str) -> Band:
-        if distance == "own" and f"{target}|own" not in self.bands:
+        if distance == OWN and f"{target}|{OWN}" not in self.bands:
             distance = DISTANCES[0]
+        if distance == FAMILY_UNSEEN:
+            near = self.of(target, DISTANCES[-1])
+            return Band(FAMILY_WIDENING * near.low, FAMILY_WIDENING * near.high, near.rows)
         found = self.bands.get(f"{target}|{distance}") or self.bands.get(f"{ANY_TARGET}|{distance}")
         return found or Band(-1.0, 1.0, 0)
 
@@ -58,16 +63,24 @@ def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
     return float(values[order][min(int(position), len(values) - 1)])
 
 
-def bands_of(residuals: Mapping[str, Floats], targets: Words, weights: Floats) -> Bands:
-    """Bands from out-of-fold residuals by distance; ``residuals`` maps a distance to one array over all rows."""
+def bands_of(residuals: Mapping[str, Floats], targets: Words, weights: Floats, groups: Words) -> Bands:
+    """Bands from out-of-fold residuals by distance; ``residuals`` maps a distance to one array over all rows.
+
+    A target with few groups is pulled towards the band of all targets: its own quantiles say little.
+    """
     tail = (1 - COVERAGE) / 2
     bands: dict[str, Band] = {}
     for distance, residual in residuals.items():
-        for target in (ANY_TARGET, *np.unique(targets).tolist()):
-            mask = (targets == target) | (target == ANY_TARGET)
-            if mask.sum() < LEAST_ROWS:
-                continue
-            low = weighted_quantile(residual[mask], weights[mask], tail)
-            high = weighted_quantile(residual[mask], weights[mask], 1 - tail)
-            bands[f"{target}|{distance}"] = Band(min(low, -0.02), max(high, 0.02), int(mask.sum()))
+        low, high = (weighted_quantile(residual, weights, level) for level in (tail, 1 - tail))
+        bands[f"{ANY_TARGET}|{distance}"] = Band(low, high, len(residual))
+        for target in np.unique(targets).tolist():
+            mask = targets == target
+            count = len(set(groups[mask].tolist()))
+            share = count / (count + ANY_TARGET_GROUPS)
+            own_low, own_high = (weighted_quantile(residual[mask], weights[mask], level) for level in (tail, 1 - tail))
+            bands[f"{target}|{distance}"] = Band(
+                min(share * own_low + (1 - share) * low, -0.02),
+                max(share * own_high + (1 - share) * high, 0.02),
+                int(mask.sum()),
+            )
     return Bands(bands)

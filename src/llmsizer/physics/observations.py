@@ -100,7 +100,7 @@ def observe(rows: Sequence[Row], names: Names) -> Observations:
     found: list[tuple[int, str, str, float, str, str]] = []
     for row in rows:
         reading = read_row(row, names)
-        if reading.case is None:
+        if reading.case is None or is_offloaded(reading.case):
             continue
         group = row.get("split_group") or f"{row.get('model')}|{row.get('gpu')}|{row.get('weight_dtype')}"
         source = row.get("source_id") or "own"
@@ -117,6 +117,11 @@ def observe(rows: Sequence[Row], names: Names) -> Observations:
         group=np.array(columns[4], dtype=np.str_),
         source=np.array(columns[5], dtype=np.str_),
     )
+
+
+def is_offloaded(case: Case) -> bool:
+    """Weights that do not fit: layers ran on the CPU, which says nothing about the GPU."""
+    return case.layer_params * case.weight_bytes > case.memory_bytes * case.gpus
 
 
 def measured(row: Row, case: Case) -> list[tuple[str, str, float]]:

@@ -22,7 +22,7 @@ from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.physics.cases import Case, Cases, Floats, GpuRates, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift
-from llmsizer.physics.effects import OWN_BLOCKS, Block, Effects
+from llmsizer.physics.effects import OWN_BLOCKS, Block
 from llmsizer.physics.formats import class_on_device, engine_class, peak_flops, weight_format
 from llmsizer.physics.intervals import Band, Bands
 from llmsizer.physics.loads import load_times
@@ -85,12 +85,12 @@ def calibrate(
     before = _residuals(seen, start)
     effects = dict(start.effects.values)
     for block in OWN_BLOCKS:
-        left = _residuals(seen, replace(start, effects=Effects(effects)))
+        left = _residuals(seen, replace(start, effects=start.effects.with_values(effects)))
         for label, members in _by_label(seen, block).items():
             mean = float(np.median(left[members]))
             share = len(members) / (len(members) + (RECORD_NOISE / block.spread) ** 2)
             effects[label] = effects.get(label, 0.0) + mean * share / block.spread
-    moved = replace(start, effects=Effects(effects))
+    moved = replace(start, effects=start.effects.with_values(effects))
     after = _residuals(seen, moved)
     groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for i, item in enumerate(seen):

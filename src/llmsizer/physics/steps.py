@@ -21,6 +21,7 @@ from llmsizer.physics.coefficients import Coefficients
 from llmsizer.physics.formats import POOLED_ENGINES
 
 _TINY_SECONDS = 1e-12
+MOST_OF_PEAK = 0.95  # no kernel reads faster than DRAM refresh and row changes let it
 HOST_BYTES_PER_SECOND = 40e9  # two channels of DDR5, what a CPU reads of the layers a GPU has no room for
 SPILLING_ENGINES = ("llama.cpp", "exllama", "transformers", "mlx")  # run a model that does not fit, slowly
 USABLE_MEMORY_SHARE = 0.92
@@ -75,11 +76,12 @@ class StepModel:
         family, fmt = self._by_family, self._by_format
         maker = self._by_maker
         bandwidth = cases["memory_bytes_per_second"] * values[family["memory.family"]] * values[maker["memory.maker"]]
-        on_device = bandwidth * self.value("memory.efficiency") * values[fmt["memory.format"]]
+        peak = MOST_OF_PEAK * cases["memory_bytes_per_second"]
+        on_device = np.minimum(bandwidth * self.value("memory.efficiency") * values[fmt["memory.format"]], peak)
         spilled = self.spilled_share
         self.weight_rate = 1.0 / ((1 - spilled) / on_device + spilled / HOST_BYTES_PER_SECOND)
         self.kv_rate = bandwidth * self.value("kv.efficiency") * values[self._by_engine["kv.engine"]]
-        self.plain_rate = bandwidth * self.value("memory.efficiency")
+        self.plain_rate = np.minimum(bandwidth * self.value("memory.efficiency"), peak)
         compute = values[family["compute.family"]] * values[maker["compute.maker"]]
         self.flops_rate = (
             cases["peak_flops"] * self.value("compute.efficiency") * compute * values[fmt["compute.format"]]
@@ -198,6 +200,18 @@ class StepModel:
             **{part: getattr(times, part) for part in PARTS if part != "overhead"},
             overhead=times.overhead + tokens * self.sequence_seconds,
         )
+
+    def least_decode_seconds(self, batch: Floats, low_context: Floats, high_context: Floats) -> Floats:
+        """Seconds no engine can beat: the bytes of one step at the data-sheet bandwidth."""
+        c = self.cases
+        tokens = np.maximum(batch / c["data"] / c["pipeline"], 1.0)
+        full, windowed = self.kept_token_layers(low_context, high_context)
+        cache = tokens * (c["kv_values_full"] * full + c["kv_values_window"] * windowed) * c["kv_bytes"]
+        experts = self.experts_touched(tokens * c["data"]) * c["expert_params"] * c["moe_layers"] / self.expert_shards
+        dense = c["dense_params"] / c["tensor"]
+        weights = (dense + np.where(self.is_moe, experts, 0.0)) * c["weight_bytes"]
+        head = c["head_params"] * c["rest_bytes"] / c["tensor"]
+        return np.asarray((weights + head + cache / self.kv_shards) / c["memory_bytes_per_second"])
 
     def prefill(self, prompt_tokens: Floats, prompts: Floats) -> StepTimes:
         """All tokens of ``prompts`` equal prompts of one attention rank in one pass."""

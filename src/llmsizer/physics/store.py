@@ -10,7 +10,7 @@ from pathlib import Path
 from llmsizer.errors import CatalogError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.physics.coefficients import Coefficients
-from llmsizer.physics.effects import Effects
+from llmsizer.physics.effects import Effects, Span
 from llmsizer.physics.intervals import Band, Bands
 
 COEFFICIENTS, EFFECTS, BANDS = "coefficients.json", "effects.json", "bands.json"
@@ -38,7 +38,10 @@ def load_stored(folder: Path) -> StoredCalibration:
         seen = {key: frozenset(effects["seen"][key]) for key in ("gpus", "families", "architectures", "engines")}
         return StoredCalibration(
             coefficients=Coefficients.load(folder / COEFFICIENTS),
-            effects=Effects({name: float(value) for name, value in effects["effects"].items()}),
+            effects=Effects(
+                {name: float(value) for name, value in effects["effects"].items()},
+                {name: Span(*span) for name, span in effects["spans"].items()},
+            ),
             bands=Bands({key: Band(**band) for key, band in bands["bands"].items()}),
             seen_gpus=seen["gpus"],
             seen_families=seen["families"],
@@ -68,6 +71,11 @@ def save_stored(folder: Path, stored: StoredCalibration, *, note: str) -> None:
             "families": sorted(stored.seen_families),
             "architectures": sorted(stored.seen_architectures),
             "engines": sorted(stored.seen_engines),
+        },
+        "spans": {
+            name: [round(v, 4) for v in (span.centre, span.low, span.high)]
+            for name, span in sorted(stored.effects.spans.items())
+            if abs(stored.effects.values.get(name, 0.0)) >= 0.01
         },
         "effects": {name: round(v, 3) for name, v in sorted(stored.effects.values.items()) if abs(v) >= 0.01},
     }
