@@ -26,7 +26,7 @@ from llmsizer.units import GIB
 RESERVED_ONE_GPU_BYTES, RESERVED_MORE_GPUS_BYTES = 1.2 * GIB, 2.0 * GIB  # activations, graphs, communicators
 PREFILL_PACK_TOKENS = 4096.0  # prompts are packed into passes of about this size by every engine that batches
 STATIC_PACK_TOKENS = 8192.0
-MANY_REQUESTS = 2000.0  # an offline run whose request count is not stated
+MANY_REQUESTS = 20_000.0  # an offline run whose request count is not stated: long enough that its end does not count
 LEAST_CACHE_SHARE = 0.02  # of memory; a model that leaves less was measured with something offloaded
 FIXED_POINT_STEPS = 40
 QUEUED_REQUESTS = 1000.0  # of an open loop beyond capacity: public benchmarks send about so many
