@@ -93,7 +93,7 @@ def coverage(seen: Observations, residual: Floats, distance: str) -> dict[str, f
     inside = np.zeros(len(seen), dtype=bool)
     for side in (False, True):
         made, tested = half == side, half != side
-        bands = bands_of({distance: residual[made]}, seen.target[made], seen.weight[made], seen.group[made])
+        bands = bands_of({distance: residual[made]}, seen.target[made], np.ones(int(made.sum())), seen.group[made])
         low, high = bands.limits(seen.target[tested], np.full(int(tested.sum()), distance))
         inside[tested] = (residual[tested] >= low) & (residual[tested] <= high)
     scored = seen.source != UNSCORED

@@ -104,7 +104,7 @@ def test_bands_hold_nine_of_ten() -> None:
     assert weighted_quantile(values, weight, 0.05) == pytest.approx(-0.9, abs=0.01)
     bands = bands_of({"seen": values}, np.full(len(values), "offline"), weight, np.arange(len(values)).astype(str))
     band = bands.of("offline", "seen")
-    assert ((values >= band.low) & (values <= band.high)).mean() == pytest.approx(0.9, abs=0.01)
+    assert 0.9 <= ((values >= band.low) & (values <= band.high)).mean() < 1
 
 
 def record(slowdown: float, batch: int = 1) -> ProfileRecord:

@@ -234,7 +234,7 @@ def _bands(seen: Observations, residuals: dict[str, Floats]) -> Bands:
         for distance, how in (("seen", "group"), ("gpu unseen", "gpu"), ("model unseen", "model"))
         if how in residuals
     }
-    found = bands_of(by_distance, seen.target, seen.weight, seen.group).bands
+    found = bands_of(by_distance, seen.target, np.ones(len(seen)), seen.group).bands
     for key in [k for k in found if k.endswith("|gpu unseen")]:
         target = key.split("|", maxsplit=1)[0]
         gpu, model = found[key], found.get(f"{target}|model unseen", found[key])

@@ -21,6 +21,7 @@ FAMILY_UNSEEN, OWN = "GPU family unseen", "own"
 FAMILY_WIDENING = 1.5
 ANY_TARGET_GROUPS = 25.0  # how many groups of a target weigh as much as all targets together
 ANY_TARGET = "any"
+SAFETY = 1.1  # held-out rows come from sources that the fit knows; the next source is a little farther away
 UNKNOWN_SHAPE_WIDENING = 1.5  # a model known only by its size
 
 
@@ -66,21 +67,21 @@ def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
 def bands_of(residuals: Mapping[str, Floats], targets: Words, weights: Floats, groups: Words) -> Bands:
     """Bands from out-of-fold residuals by distance; ``residuals`` maps a distance to one array over all rows.
 
-    A target with few groups is pulled towards the band of all targets: its own quantiles say little.
+    A target with few groups is widened towards the band of all targets: its own quantiles say little.
     """
     tail = (1 - COVERAGE) / 2
     bands: dict[str, Band] = {}
     for distance, residual in residuals.items():
         low, high = (weighted_quantile(residual, weights, level) for level in (tail, 1 - tail))
-        bands[f"{ANY_TARGET}|{distance}"] = Band(low, high, len(residual))
+        bands[f"{ANY_TARGET}|{distance}"] = Band(SAFETY * low, SAFETY * high, len(residual))
         for target in np.unique(targets).tolist():
             mask = targets == target
             count = len(set(groups[mask].tolist()))
             share = count / (count + ANY_TARGET_GROUPS)
             own_low, own_high = (weighted_quantile(residual[mask], weights[mask], level) for level in (tail, 1 - tail))
             bands[f"{target}|{distance}"] = Band(
-                min(share * own_low + (1 - share) * low, -0.02),
-                max(share * own_high + (1 - share) * high, 0.02),
+                SAFETY * min(own_low, share * own_low + (1 - share) * low, -0.02),
+                SAFETY * max(own_high, share * own_high + (1 - share) * high, 0.02),
                 int(mask.sum()),
             )
     return Bands(bands)
