@@ -8,7 +8,7 @@ unseen GPU gets its family's and engine's effects and the physics of its own dat
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +26,12 @@ class Block:
     keys: tuple[str, ...]
     spread: float  # standard deviation of the effect in log seconds
     slope: str = "one"
+    is_own: bool = False  # of the user's own records: kept apart from the public effects of the same keys
 
     @property
     def name(self) -> str:
-        return "×".join(self.keys) + ("" if self.slope == "one" else f"~{self.slope}")
+        prefix = "own " if self.is_own else ""
+        return prefix + "×".join(self.keys) + ("" if self.slope == "one" else f"~{self.slope}")
 
 
 BLOCKS = (
@@ -84,8 +86,10 @@ _STAGES = {
 # Filled by the user's own records only: what this machine's engine and format do here. The spread is as wide as two
 # set-ups of one GPU differ, so that a handful of records decides.
 OWN_BLOCKS = (
-    Block(("gpu", "engine", "phase"), 0.50),
-    Block(("gpu", "engine", "format", "phase"), 0.25),
+    Block(("gpu", "engine", "phase"), 0.50, is_own=True),
+    Block(("gpu", "engine", "format", "phase"), 0.25, is_own=True),
+    Block(("gpu", "engine", "phase"), 0.50, "batch", is_own=True),
+    Block(("gpu", "engine", "format", "phase"), 0.25, "batch", is_own=True),
 )
 
 
@@ -168,7 +172,7 @@ class Design:
     spans: Mapping[str, Span]
 
 
-def design(feature: Features, group: Words, least_groups: int = 2) -> Design:
+def design(feature: Features, group: Words, least_groups: int = 2, blocks: Sequence[Block] = BLOCKS) -> Design:
     """The design matrix over labels that occur in ``least_groups`` groups or more.
 
     Slopes are centred per label on the mean of its groups (within-group centring, Gelman & Hill 2007, §12), so that an
@@ -177,7 +181,7 @@ def design(feature: Features, group: Words, least_groups: int = 2) -> Design:
     names: list[str] = []
     columns: list[Floats] = []
     spans: dict[str, Span] = {}
-    for block in BLOCKS:
+    for block in blocks:
         labels, inverse = np.unique(feature.labels(block), return_inverse=True)
         slope = feature.slopes[block.slope]
         for i, label in enumerate(labels):

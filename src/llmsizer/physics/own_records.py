@@ -1,9 +1,8 @@
 """The user's own measurements: what they say about this GPU and engine comes before everything public.
 
-Each record's residual against the shipped calibration updates two effects, one of GPU × engine × phase and one of GPU ×
-engine × format × phase, by the conjugate normal formula: mean · n / (n + noise² / spread²). Ten records that agree on
-"1.30 × slower" move the prediction to 1.29 ×; one record moves it to 1.25 ×. Physics still carries size, precision,
-batch and context.
+First the device's rates under the engine are fitted (``own_rates``: bandwidth, arithmetic, overhead). What stays
+becomes effects of that GPU × engine × phase, overall and by format: a level and a slope over the batch. Physics still
+carries size, precision, batch and context.
 """
 
 from __future__ import annotations
@@ -20,18 +19,19 @@ from llmsizer.facts.aliases import Names, names
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.cases import Case, Cases, Floats, GpuRates, rates_of, shape_of
+from llmsizer.physics.cases import Case, Cases, Floats, GpuRates, Words, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift
-from llmsizer.physics.effects import OWN_BLOCKS, Block
+from llmsizer.physics.effects import OWN_BLOCKS, Effects, design, features
 from llmsizer.physics.formats import class_on_device, engine_class, peak_flops, weight_format
 from llmsizer.physics.intervals import Band, Bands
 from llmsizer.physics.loads import load_times
+from llmsizer.physics.own_rates import RECORD_NOISE, fit_own_rates, owner, robust_weight
 from llmsizer.physics.steps import StepModel
 from llmsizer.physics.store import StoredCalibration, default_calibration
 
-RECORD_NOISE = 0.10  # log scatter of one own record around its machine's level
 LEAST_RECORDS_FOR_BAND = 4
 LEAST_BAND = 0.05
+_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,7 @@ class _Seen:
     case: Case
     metric: str  # ttft or tpot
     seconds: float
+    engine_name: str  # as the record says it; the case holds the class that evidence is pooled by
 
     @property
     def target(self) -> str:
@@ -83,18 +84,17 @@ def calibrate(
     if not seen:
         raise InputError("no usable record: none has status ok with a measured TTFT or TPOT; profile again")
     before = _residuals(seen, start)
-    effects = dict(start.effects.values)
-    for block in OWN_BLOCKS:
-        left = _residuals(seen, replace(start, effects=start.effects.with_values(effects)))
-        for label, members in _by_label(seen, block).items():
-            mean = float(np.median(left[members]))
-            share = len(members) / (len(members) + (RECORD_NOISE / block.spread) ** 2)
-            effects[label] = effects.get(label, 0.0) + mean * share / block.spread
-    moved = replace(start, effects=start.effects.with_values(effects))
+    rates = fit_own_rates(
+        start.coefficients,
+        (owner(item.case.gpu, item.case.engine) for item in seen),
+        lambda coefficients: _residuals(seen, replace(start, coefficients=coefficients)),
+    )
+    rated = replace(start, coefficients=rates)
+    moved = replace(rated, effects=_own_effects(rated, seen))
     after = _residuals(seen, moved)
     groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for i, item in enumerate(seen):
-        groups[item.case.gpu, item.case.engine, item.phase].append(i)
+        groups[item.case.gpu, item.engine_name, item.phase].append(i)
     moves = tuple(
         Move(
             gpu=gpu,
@@ -127,17 +127,27 @@ def log_residuals(
     return [(item.metric, float(r)) for item, r in zip(seen, _residuals(seen, calibration), strict=True)]
 
 
-def _by_label(seen: Sequence[_Seen], block: Block) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for i, item in enumerate(seen):
-        words = {
-            "gpu": item.case.gpu,
-            "engine": item.case.engine,
-            "format": item.case.weight_class,
-            "phase": item.phase,
-        }
-        found[f"{block.name}:" + "|".join(words[key] for key in block.keys)].append(i)
-    return found
+def _own_effects(rated: StoredCalibration, seen: Sequence[_Seen]) -> Effects:
+    """The effects with those of the own device added: a level and a slope over the batch, overall and by format.
+
+    Ridge regression with each block's spread as its prior, reweighted so that a lone outlier does not decide.
+    """
+    left = _residuals(seen, rated)
+    cases, target, batch = _asked(seen, rated)
+    columns = design(features(cases, target, batch), np.arange(len(seen)).astype(np.str_), 1, OWN_BLOCKS)
+    values: Floats = np.zeros(len(columns.names))
+    for _ in range(_ROUNDS):
+        weight = robust_weight(left - columns.matrix @ values) / RECORD_NOISE**2
+        curvature = columns.matrix.T @ (columns.matrix * weight[:, None]) + np.eye(len(values))
+        values = np.asarray(np.linalg.solve(curvature, columns.matrix.T @ (weight * left)))
+    own = dict(zip(columns.names, values.tolist(), strict=True))
+    return Effects({**rated.effects.values, **own}, {**rated.effects.spans, **columns.spans})
+
+
+def _asked(seen: Sequence[_Seen], calibration: StoredCalibration) -> tuple[Cases, Words, Floats]:
+    cases = Cases.of([item.case for item in seen])
+    times = load_times(StepModel(cases, calibration.coefficients))
+    return cases, np.array([item.target for item in seen], dtype=np.str_), times.batch
 
 
 def _residuals(seen: Sequence[_Seen], calibration: StoredCalibration) -> Floats:
@@ -168,7 +178,7 @@ def _own_bands(bands: Bands, seen: Sequence[_Seen], after: Floats) -> Bands:
 def _observations(record: ProfileRecord, resolve: Names) -> list[_Seen]:
     case = case_of_record(record, resolve)
     pairs = (("ttft", record.ttft_seconds), ("tpot", record.tpot_seconds))
-    return [_Seen(case, metric, seconds) for metric, seconds in pairs if seconds]
+    return [_Seen(case, metric, seconds, record.engine) for metric, seconds in pairs if seconds]
 
 
 def case_of_record(record: ProfileRecord, resolve: Names) -> Case:

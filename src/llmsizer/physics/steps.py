@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from llmsizer.physics.cases import Cases, Floats, maker_class
 from llmsizer.physics.coefficients import Coefficients
 from llmsizer.physics.formats import POOLED_ENGINES
+from llmsizer.physics.own_rates import RATES, owner
 
 _TINY_SECONDS = 1e-12
 MOST_OF_PEAK = 0.95  # no kernel reads faster than DRAM refresh and row changes let it
@@ -61,6 +62,8 @@ class StepModel:
         self._by_family = {n: coefficients.positions(n, families) for n in ("memory.family", "compute.family")}
         self._by_maker = {n: coefficients.positions(n, makers) for n in ("memory.maker", "compute.maker")}
         self._by_format = {n: coefficients.positions(n, formats) for n in ("memory.format", "compute.format")}
+        owners = [owner(str(g), str(e)) for g, e in zip(cases.text("gpu"), cases.text("engine"), strict=True)]
+        self._by_owner = {n: coefficients.positions(n, owners) for n in RATES}
         self.is_moe = cases["experts"] > 0
         self.expert_shards = cases["tensor"] * cases["data"]
         self.kv_shards = np.where(
@@ -74,22 +77,24 @@ class StepModel:
         cases, values = self.cases, np.exp(np.append(logs, 0.0))
         self._values = values
         family, fmt = self._by_family, self._by_format
-        maker = self._by_maker
+        maker, own = self._by_maker, {name: values[at] for name, at in self._by_owner.items()}
         bandwidth = cases["memory_bytes_per_second"] * values[family["memory.family"]] * values[maker["memory.maker"]]
+        bandwidth = bandwidth * own["memory.own"]
         peak = MOST_OF_PEAK * cases["memory_bytes_per_second"]
         on_device = np.minimum(bandwidth * self.value("memory.efficiency") * values[fmt["memory.format"]], peak)
         spilled = self.spilled_share
         self.weight_rate = 1.0 / ((1 - spilled) / on_device + spilled / HOST_BYTES_PER_SECOND)
         self.kv_rate = bandwidth * self.value("kv.efficiency") * values[self._by_engine["kv.engine"]]
         self.plain_rate = np.minimum(bandwidth * self.value("memory.efficiency"), peak)
-        compute = values[family["compute.family"]] * values[maker["compute.maker"]]
+        compute = values[family["compute.family"]] * values[maker["compute.maker"]] * own["compute.own"]
         self.flops_rate = (
             cases["peak_flops"] * self.value("compute.efficiency") * compute * values[fmt["compute.format"]]
         )
         self.score_rate = cases["flops_16bit"] * self.value("attention.compute_efficiency") * compute
         moe_share = cases["moe_layers"] / cases["layers"]
-        self.layer_seconds = values[self._by_engine["overhead.layer"]] + self.value("overhead.moe_layer") * moe_share
-        self.step_seconds = values[self._by_engine["overhead.step"]]
+        layer_seconds = values[self._by_engine["overhead.layer"]] + self.value("overhead.moe_layer") * moe_share
+        self.layer_seconds = layer_seconds * own["overhead.own"]
+        self.step_seconds = values[self._by_engine["overhead.step"]] * own["overhead.own"]
         self.sequence_seconds = values[self._by_engine["overhead.sequence"]]
         self.prefill_factor = values[self._by_engine["prefill.engine"]]
         latency = np.where(
@@ -106,7 +111,7 @@ class StepModel:
 
     def affected(self, position: int) -> NDArray[np.bool_]:
         """Cases whose class uses the coefficient at ``position``; all of them for one without classes."""
-        maps = {**self._by_engine, **self._by_family, **self._by_maker, **self._by_format}
+        maps = {**self._by_engine, **self._by_family, **self._by_maker, **self._by_format, **self._by_owner}
         prefix = self._coefficients.items[position].name.rpartition(".")[0]
         if prefix not in maps:
             return np.ones(len(self.cases), dtype=np.bool_)
