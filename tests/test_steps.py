@@ -183,3 +183,14 @@ def test_weight_labels(label: str, weight_class: str, bits: float) -> None:
 )
 def test_engine_eras(engine: str, version: str, date: str, expected: str) -> None:
     assert engine_class(engine, version, date) == expected
+
+
+def test_a_decode_step_is_never_faster_than_its_bytes_at_the_data_sheet_bandwidth() -> None:
+    # 22.2 billion INT8 weights over two L4 (300 GB/s each) take 37 ms; nine tenths of that is the limit everywhere.
+    model = CATALOG.model("mistral-small-4-press-22b")
+    for gpu in CATALOG.gpus():
+        try:
+            step = seconds(deployment(model, gpu, "int8", tp=2, max_context_tokens=4096), 1, 1024)
+        except NoEvidenceError:
+            continue
+        assert step >= 0.89 * model.quantizable_params / 2 / gpu.memory_bytes_per_second

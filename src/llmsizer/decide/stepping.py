@@ -16,13 +16,17 @@ from llmsizer.physics.correction import calibrated_shift, distances
 from llmsizer.physics.formats import POOLED_ENGINES
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.loads import PREFILL_PACK_TOKENS
-from llmsizer.physics.step_times import case_of, request_overhead_seconds
+from llmsizer.physics.step_times import (
+    REFERENCE_OUTPUT_TOKENS,
+    REFERENCE_PROMPT_TOKENS,
+    case_of,
+    request_overhead_seconds,
+)
 from llmsizer.physics.steps import StepModel
 from llmsizer.physics.store import StoredCalibration, default_calibration
 from llmsizer.traffic.meanfield import Probe, StepSample
 
 _DECODE, _PREFILL = "load-tpot", "ttft"
-_OUTPUT_TOKENS = 256.0  # at which step times are asked for, as in physics.step_times
 _PREFILL_ROWS = 3  # the mean prompt alone, the p95 prompt alone, the mean prompt packed with others
 
 
@@ -62,8 +66,8 @@ def _sample(
     asked: Sequence[tuple[Deployment, Probe]], plain: Sequence[Case], used: StoredCalibration
 ) -> list[StepSample]:
     rows = _rows([probe for _, probe in asked])
-    cases = Cases.of([case.with_load("concurrency", 1.0, 1.0, _OUTPUT_TOKENS) for case in plain]).take(rows.case)
-    cases["input_tokens"][:] = np.maximum(rows.tokens, 1.0)
+    lengths = REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS
+    cases = Cases.of([case.with_load("concurrency", 1.0, *lengths) for case in plain]).take(rows.case)
     model = StepModel(cases, used.coefficients)
     raw = np.where(
         rows.is_decode,
@@ -72,6 +76,8 @@ def _sample(
     )
     target = np.where(rows.is_decode, _DECODE, _PREFILL)
     seconds = raw * np.exp(calibrated_shift(used.effects, cases, target, rows.batch))
+    least = model.not_faster_than_bytes(seconds, rows.batch, rows.tokens, rows.tokens)
+    seconds = np.where(rows.is_decode, least, seconds)
     starts = np.searchsorted(rows.case, np.arange(len(asked)))
     far = distances(cases.take(starts), used)
     interference, overhead = used.coefficients["prefill.interference"].value, request_overhead_seconds(used)

@@ -11,10 +11,9 @@ from llmsizer.physics.cases import Cases, Floats, Words
 from llmsizer.physics.effects import Effects, features
 from llmsizer.physics.intervals import DISTANCES, FAMILY_UNSEEN, OWN
 from llmsizer.physics.loads import LoadTimes, load_times
-from llmsizer.physics.steps import StepModel
+from llmsizer.physics.steps import LIGHT_TOLERANCE, StepModel
 from llmsizer.physics.store import StoredCalibration
 
-LIGHT_TOLERANCE = 0.9  # of the bytes' time: routing that repeats experts and boost clocks read a little less
 METRICS = ("throughput", "ttft", "tpot", "e2e")
 
 # Which kind of evidence corrects which metric, by load; e2e under load follows from TTFT and TPOT.

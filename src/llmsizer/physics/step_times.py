@@ -19,7 +19,7 @@ from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.steps import PARTS, StepModel, StepTimes
 from llmsizer.physics.store import StoredCalibration, default_calibration
 
-_OUTPUT_TOKENS = 256.0  # an answer's usual length, where effects ask for one
+REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS = 1024.0, 256.0  # at which effects are asked for step times
 _FORMAT_OF_PRECISION = {"fp16": "16bit", "bf16": "16bit", "nvfp4": "fp4", "int8-wo": "int8-wo"}
 
 
@@ -92,7 +92,7 @@ def decode_step(
     """The same with its parts."""
     used = calibration or default_calibration()
     seconds = decode_seconds_grid(deployment, [batch], [context_tokens], calibration=used)[0, 0]
-    cases, model = _repeated(deployment, np.array([float(context_tokens)]), used)
+    cases, model = _repeated(deployment, 1, used)
     context = np.array([float(context_tokens)])
     times = model.decode(np.array([float(batch)]), context, context)
     return _breakdown(deployment, cases, used, "load-tpot", times, float(seconds))
@@ -107,13 +107,15 @@ def decode_seconds_grid(
 ) -> Floats:
     """Calibrated seconds per token for every (batch, context), as an array batches × contexts, for simulators.
 
-    Effects are smooth fits, not laws: the largest value of any smaller batch and shorter context bounds from below.
+    Effects are smooth fits, not laws: they are asked at one prompt length, so that context acts through physics alone,
+    and the largest value of any smaller batch bounds from below.
     """
     used = calibration or default_calibration()
-    batch_axis, context_axis = _with_ladder(batches), _with_ladder(contexts)
+    batch_axis, context_axis = _with_ladder(batches), np.unique(np.array(contexts, dtype=np.float64))
     batch, context = (axis.ravel() for axis in np.meshgrid(batch_axis, context_axis, indexing="ij"))
-    cases, model = _repeated(deployment, context, used)
+    cases, model = _repeated(deployment, len(batch), used)
     seconds = model.decode(batch, context, context).total * np.exp(_shift(cases, used, "load-tpot", batch))
+    seconds = model.not_faster_than_bytes(seconds, batch, context, context)
     table = seconds.reshape(len(batch_axis), len(context_axis))
     table = np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
     rows, columns = np.searchsorted(batch_axis, batches), np.searchsorted(context_axis, contexts)
@@ -129,12 +131,11 @@ def prefill_seconds(
 ) -> Estimate:
     """Seconds to process ``prompts`` prompts of ``prompt_tokens`` each in one pass."""
     used = calibration or default_calibration()
-    lengths = _with_ladder([prompt_tokens])
-    cases, model = _repeated(deployment, lengths, used)
-    together = np.full(len(lengths), float(prompts))
-    times = model.prefill(lengths, together)
-    seconds = np.max(times.total * np.exp(_shift(cases, used, "ttft", together)))
-    return _breakdown(deployment, cases, used, "ttft", times, float(seconds)).total
+    cases, model = _repeated(deployment, 1, used)
+    together = np.array([float(prompts)])
+    times = model.prefill(np.array([float(prompt_tokens)]), together)
+    seconds = times.total * np.exp(_shift(cases, used, "ttft", together))
+    return _breakdown(deployment, cases, used, "ttft", times, float(seconds[0])).total
 
 
 def request_overhead_seconds(calibration: StoredCalibration | None = None) -> float:
@@ -143,19 +144,19 @@ def request_overhead_seconds(calibration: StoredCalibration | None = None) -> fl
 
 
 def _with_ladder(values: Sequence[float]) -> Floats:
-    """The values, sorted, with the powers of four below the largest."""
-    top = max(*values, 1.0) if len(values) > 1 else max(values[0], 1.0)
-    ladder = 4.0 ** np.arange(0, max(math.log2(top) / 2, 0.0))
+    """The values, sorted, with the powers of two below the largest."""
+    top = float(np.max(values))
+    ladder = 2.0 ** np.arange(0, math.log2(max(top, 1.0)))
     return np.unique(np.append(ladder, np.array(values, dtype=np.float64)))
 
 
-def _repeated(deployment: Deployment, prompt_tokens: Floats, used: StoredCalibration) -> tuple[Cases, StepModel]:
-    """One case per prompt length, in the order given."""
+def _repeated(deployment: Deployment, count: int, used: StoredCalibration) -> tuple[Cases, StepModel]:
+    """The deployment so many times, with the lengths that effects are asked at."""
     case = case_of(deployment)
     if POOLED_ENGINES.get(case.engine, case.engine) not in used.seen_engines and case.engine not in used.seen_engines:
         raise NoEvidenceError(f"no evidence for the engine {deployment.engine!r}; measure it with llmsizer profile")
-    cases = Cases.of([case.with_load("concurrency", 1.0, 1.0, _OUTPUT_TOKENS)] * len(prompt_tokens))
-    cases["input_tokens"][:] = np.maximum(prompt_tokens, 1.0)
+    asked = case.with_load("concurrency", 1.0, REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS)
+    cases = Cases.of([asked] * count)
     return cases, StepModel(cases, used.coefficients)
 
 

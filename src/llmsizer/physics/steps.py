@@ -22,6 +22,7 @@ from llmsizer.physics.formats import POOLED_ENGINES
 from llmsizer.physics.own_rates import RATES, owner
 
 _TINY_SECONDS = 1e-12
+LIGHT_TOLERANCE = 0.9  # of the bytes' time: routing that repeats experts and boost clocks read a little less
 MOST_OF_PEAK = 0.95  # no kernel reads faster than DRAM refresh and row changes let it
 HOST_BYTES_PER_SECOND = 40e9  # two channels of DDR5, what a CPU reads of the layers a GPU has no room for
 SPILLING_ENGINES = ("llama.cpp", "exllama", "transformers", "mlx")  # run a model that does not fit, slowly
@@ -217,6 +218,12 @@ class StepModel:
         weights = (dense + np.where(self.is_moe, experts, 0.0)) * c["weight_bytes"]
         head = c["head_params"] * c["rest_bytes"] / c["tensor"]
         return np.asarray((weights + head + cache / self.kv_shards) / c["memory_bytes_per_second"])
+
+    def not_faster_than_bytes(
+        self, seconds: Floats, batch: Floats, low_context: Floats, high_context: Floats
+    ) -> Floats:
+        """Corrected decode seconds; a correction is a fit and may point past the speed of light, a step may not."""
+        return np.maximum(seconds, LIGHT_TOLERANCE * self.least_decode_seconds(batch, low_context, high_context))
 
     def prefill(self, prompt_tokens: Floats, prompts: Floats) -> StepTimes:
         """All tokens of ``prompts`` equal prompts of one attention rank in one pass."""
