@@ -310,7 +310,7 @@ def test_step_times_of_many_are_those_of_one(model: str, gpu: str, precision: st
     assert isinstance(sample, StepSample)
     for batch, seconds in zip(points.batches, np.maximum.accumulate(sample.decode_seconds), strict=True):
         estimate = decode_step_seconds(one, batch, 1350)
-        # One by one, a step also takes no less than at any shorter context; over a catalogue that envelope costs too much.
+        # One by one, a step also takes no less than at any shorter context; a catalogue has no time for that.
         assert seconds == pytest.approx(estimate.value, rel=0.1)
         assert estimate.low == pytest.approx((estimate.value or 0) * sample.decode_interval[0])
         assert estimate.high == pytest.approx((estimate.value or 0) * sample.decode_interval[1])

@@ -252,6 +252,19 @@ def print_profiles(records: list[ProfileRecord]) -> None:
     level = next((r.interval_level for r in records if r.interval_level), None)
     title = "Measured on this machine" + ("" if level is None else f" (median [{level:.0%} interval])")
     print_table(title, headers, rows, note=note)
+    _print_speed(records)
+
+
+def _print_speed(records: list[ProfileRecord]) -> None:
+    """At the smallest and the largest batch: how much faster each smaller format is, or why it is not."""
+    from llmsizer.deliver.variants import groups, speed_sentences
+
+    for group in groups(records):
+        points = group.points
+        for point in dict.fromkeys((points[0], points[-1])) if points else ():
+            console().print(f"[bold]{point.label}[/bold]", highlight=False)
+            for sentence in speed_sentences(group, point):
+                console().print(f"· {sentence}", highlight=False)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
