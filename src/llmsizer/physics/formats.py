@@ -18,11 +18,12 @@ GGUF_BITS = {
 _GGUF_BY_DIGIT = {"1": 2.1, "2": 3.16, "3": 4.00, "4": 4.89, "5": 5.70, "6": 6.56, "8": 8.50}
 KV_BYTES = {"fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp32": 4.0, "nvfp4": 0.5625, "q8_0": 1.06}
 
-# Architectures published in a quantized format: what an empty dtype means.
-# llama.cpp multiplies its block formats in INT8 on the cards its kernels were tuned on (ggml-cuda/mmq.cuh); blocks of 32
-# with a scale each leave about this share of the INT8 rate.
+# llama.cpp multiplies its block formats in INT8 on the cards its kernels were tuned on (ggml-cuda/mmq.cuh); blocks of
+# 32 weights with a scale each leave about this share of the INT8 rate.
 INTEGER_GGUF_FAMILIES = frozenset({"ada", "ampere-gddr", "blackwell-gddr"})
 INTEGER_GGUF_SHARE = 0.7
+
+# Architectures published in a quantized format: what an empty dtype means.
 NATIVE_FORMATS = {
     "gpt-oss-120b": "mxfp4",
     "gpt-oss-20b": "mxfp4",
