@@ -79,7 +79,7 @@ def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
     for choice in choices:
         notes = [] if choice.same_model else [SIBLING if choice.is_sibling else OTHER_TIER]
         notes += [LOCATION] if eu_only else []
-        notes += [f"a second price list {choice.offer.crosscheck}"] if choice.offer.crosscheck else []
+        notes += [_crosscheck(choice.offer.crosscheck)] if choice.offer.crosscheck else []
         plans.append(
             ApiPlan(
                 offer=choice.offer.id,
@@ -91,3 +91,7 @@ def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
             )
         )
     return tuple(plans)
+
+
+def _crosscheck(found: str) -> str:
+    return "a second price list agrees" if found == "agree" else f"a second price list {found}"

@@ -159,24 +159,33 @@ def _crossover(
             cheaper_above=above,
             state="not searched",
             tokens_per_month=None,
-            text=f"{above} against {below}: not searched, since {missing} has no price.",
+            text=f"{_begin(above)} against {_inside(below)}: not searched, since {missing} has no price.",
         )
     dearer = [a > b for b, a in pairs if a is not None and b is not None]
     if dearer[-1]:
-        text = f"{above} does not become cheaper than {below} up to {_tokens(MOST_TOKENS)}."
+        text = f"{_begin(above)} does not become cheaper than {_inside(below)} up to {_tokens(MOST_TOKENS)}."
         return Crossover(
             cheaper_below=below, cheaper_above=above, state="not reached", tokens_per_month=None, text=text
         )
     if not any(dearer):
-        text = f"{above} is never dearer than {below} from {_tokens(LEAST_TOKENS)} up."
+        text = f"{_begin(above)} is never dearer than {_inside(below)} from {_tokens(LEAST_TOKENS)} up."
         return Crossover(
             cheaper_below=below, cheaper_above=above, state="reached", tokens_per_month=LEAST_TOKENS, text=text
         )
     last = max(i for i, is_dearer in enumerate(dearer) if is_dearer)
     tokens = _bisect(prices[below], prices[above], grid[last], grid[last + 1])
     usd = prices[below](tokens) or 0.0
-    text = f"{above} is cheaper than {below} from {_tokens(tokens)} ({format_usd(usd)} a month)."
+    text = f"{_begin(above)} is cheaper than {_inside(below)} from {_tokens(tokens)} ({format_usd(usd)} a month)."
     return Crossover(cheaper_below=below, cheaper_above=above, state="reached", tokens_per_month=tokens, text=text)
+
+
+def _inside(name: str) -> str:
+    """A path as a noun inside a sentence."""
+    return {"own": "owning", "rent": "renting"}.get(name, name)
+
+
+def _begin(name: str) -> str:
+    return _inside(name)[:1].upper() + _inside(name)[1:]
 
 
 def _bisect(below: UsdAt, above: UsdAt, low: float, high: float) -> float:
