@@ -9,6 +9,7 @@ file of their own.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -22,6 +23,7 @@ from llmsizer.facts.names import plain_gpu_name
 from llmsizer.facts.provenance import Provenance
 from llmsizer.units import GIB
 
+LEAST_BILLIONS, MOST_BILLIONS = 0.001, 20_000.0
 _ROPE_HEAD_DIM, _NOPE_HEAD_DIM = 64, 128  # of every published MLA model in the table
 _TABLE = Provenance(
     source="makers' published configs, compact", as_of="2026-08", confidence="recalled", basis="published"
@@ -105,6 +107,8 @@ class Names:
         if exact is not None:
             return ResolvedModel(spec=exact, architecture=row["id"] if row else exact.name, is_known=True)
         size = billions if billions is not None else billions_in_name(name)
+        if size is not None and not LEAST_BILLIONS <= size <= MOST_BILLIONS:
+            size = None  # no language model is of that size: the cell says nothing
         if row is not None and (size is None or 0.5 < float(row["total_b"]) / size < 2.0):
             return ResolvedModel(spec=_compact_model(row), architecture=row["id"], is_known=True)
         if size is None:
@@ -262,8 +266,6 @@ def generic_model(name: str, billions: float) -> ModelSpec:
 
     Depth over log size follows the Llama and Qwen families; 12.5 × width² parameters per layer is theirs too.
     """
-    import math
-
     sizes = (0.1, 1.0, 3.0, 8.0, 14.0, 32.0, 70.0, 400.0)
     depths = (12, 20, 28, 32, 42, 62, 80, 126)
     size = min(max(billions, sizes[0]), sizes[-1])
