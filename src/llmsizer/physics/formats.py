@@ -162,6 +162,14 @@ _ENGINES = (
     ("other", r"ctranslate|onnx|openvino|lightllm|lmi|nim|optimum|gaudi|habana|neuron|tpu|jetstream|ipex|fastertransf"),
 )
 
+EARLY_ROCM = frozenset({"vllm-first", "vllm-v0"})
+
+
+def engine_on(engine: str, family: str) -> str:
+    """The engine as built for a device: vLLM's first ROCm builds ran without its CUDA kernels and graphs."""
+    return f"{engine}-rocm" if engine in EARLY_ROCM and family.startswith("cdna") else engine
+
+
 # Engines with too little evidence of their own share the coefficients of a relative.
 POOLED_ENGINES = {
     "autoawq": "exllama",

@@ -51,7 +51,7 @@ def engine_max_sequences(engine: str, version: str, memory_bytes: float) -> floa
         number = version_number(version)
         large = memory_bytes >= VLLM_V1_LARGE_LEAST_BYTES and (number is None or number >= 10 or number > 100)
         return VLLM_V1_LARGE if large else VLLM_V1_SMALL
-    return MAX_SEQUENCES.get(engine, OTHER_MAX_SEQUENCES)
+    return MAX_SEQUENCES.get(engine.removesuffix("-rocm"), OTHER_MAX_SEQUENCES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

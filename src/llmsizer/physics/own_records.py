@@ -22,7 +22,7 @@ from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.physics.cases import Case, Cases, Floats, GpuRates, Words, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift
 from llmsizer.physics.effects import OWN_BLOCKS, Effects, design, features
-from llmsizer.physics.formats import class_on_device, engine_class, peak_flops, weight_format
+from llmsizer.physics.formats import class_on_device, engine_class, engine_on, peak_flops, weight_format
 from llmsizer.physics.intervals import Band, Bands
 from llmsizer.physics.loads import load_times
 from llmsizer.physics.own_rates import RECORD_NOISE, fit_own_rates, owner, robust_weight
@@ -201,7 +201,7 @@ def case_of_record(record: ProfileRecord, resolve: Names) -> Case:
         peak_flops=peak,
         is_weight_only=float(weight_only),
         kv_bytes=2.0,
-        engine=engine,
+        engine=engine_on(engine, rates.family),
         engine_version=record.engine_version,
         tensor=1.0,
         pipeline=1.0,

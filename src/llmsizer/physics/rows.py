@@ -13,6 +13,7 @@ from llmsizer.physics.formats import (
     LAYER_SPLIT_ENGINES,
     class_on_device,
     engine_class,
+    engine_on,
     kv_bytes,
     peak_flops,
     weight_format,
@@ -65,6 +66,7 @@ def read_row(row: Row, names: Names) -> Reading:
         return Reading(case=None, reason=f"no evidence for the engine {row.get('engine')!r}")
     tensor, pipeline, data, replicas = _spread(row, engine)
     rates = rates_of(gpu, tensor * data)
+    engine = engine_on(engine, rates.family)
     stored = weight_format(row.get("weight_dtype") or "", model.architecture)
     peak, weight_only = peak_flops(stored.weight_class, rates)
     lone = load == "single-stream"

@@ -14,7 +14,7 @@ from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.provenance import Estimate
 from llmsizer.physics.cases import Case, Cases, Floats, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift, distances
-from llmsizer.physics.formats import POOLED_ENGINES, class_on_device, engine_class, peak_flops
+from llmsizer.physics.formats import POOLED_ENGINES, class_on_device, engine_class, engine_on, peak_flops
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.steps import PARTS, StepModel, StepTimes
 from llmsizer.physics.store import StoredCalibration, default_calibration
@@ -52,7 +52,7 @@ def case_of(deployment: Deployment) -> Case:
         peak_flops=peak,
         is_weight_only=float(weight_only),
         kv_bytes=deployment.kv_bytes_per_value,
-        engine=engine,
+        engine=engine_on(engine, rates.family),
         engine_version=deployment.engine_version or "",
         tensor=spread.tensor,
         pipeline=spread.pipeline,

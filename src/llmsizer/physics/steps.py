@@ -58,7 +58,15 @@ class StepModel:
         makers = [maker_class(str(family)) for family in families]
         self._by_engine = {
             name: coefficients.positions(name, engines)
-            for name in ("overhead.layer", "overhead.step", "overhead.sequence", "kv.engine", "prefill.engine")
+            for name in (
+                "overhead.layer",
+                "overhead.step",
+                "overhead.sequence",
+                "kv.engine",
+                "prefill.engine",
+                "memory.engine",
+                "compute.engine",
+            )
         }
         self._by_family = {n: coefficients.positions(n, families) for n in ("memory.family", "compute.family")}
         self._by_maker = {n: coefficients.positions(n, makers) for n in ("memory.maker", "compute.maker")}
@@ -80,7 +88,7 @@ class StepModel:
         family, fmt = self._by_family, self._by_format
         maker, own = self._by_maker, {name: values[at] for name, at in self._by_owner.items()}
         bandwidth = cases["memory_bytes_per_second"] * values[family["memory.family"]] * values[maker["memory.maker"]]
-        bandwidth = bandwidth * own["memory.own"]
+        bandwidth = bandwidth * own["memory.own"] * values[self._by_engine["memory.engine"]]
         peak = MOST_OF_PEAK * cases["memory_bytes_per_second"]
         on_device = np.minimum(bandwidth * self.value("memory.efficiency") * values[fmt["memory.format"]], peak)
         spilled = self.spilled_share
@@ -88,6 +96,7 @@ class StepModel:
         self.kv_rate = bandwidth * self.value("kv.efficiency") * values[self._by_engine["kv.engine"]]
         self.plain_rate = np.minimum(bandwidth * self.value("memory.efficiency"), peak)
         compute = values[family["compute.family"]] * values[maker["compute.maker"]] * own["compute.own"]
+        compute = compute * values[self._by_engine["compute.engine"]]
         self.flops_rate = (
             cases["peak_flops"] * self.value("compute.efficiency") * compute * values[fmt["compute.format"]]
         )
