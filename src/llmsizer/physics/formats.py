@@ -137,7 +137,7 @@ def engine_class(engine: str, version: str, date: str) -> str:
     """Engine and era: releases between which the same GPU and model differ by up to 2×. Empty: not known."""
     name = engine.strip().lower()
     number, year = version_number(version), decimal_year(date)
-    if "vllm" in name:
+    if "vllm" in name or name in _VLLM_KIN:
         if number is None:
             number = 20.0 if year is None or "nightly" in version or year >= 2025.5 else 4.0 if year < 2024.7 else 7.0
         return "vllm-first" if number < 5 else "vllm-v0" if number < 9 else "vllm-v1"
@@ -147,6 +147,7 @@ def engine_class(engine: str, version: str, date: str) -> str:
     return next((known for known, pattern in _ENGINES if re.search(pattern, name)), "")
 
 
+_VLLM_KIN = frozenset({"aphrodite", "atom"})  # forks of vLLM, or built on its scheduler
 _ENGINES = (
     ("sglang", r"sglang"),
     ("mlx", r"mlx"),
