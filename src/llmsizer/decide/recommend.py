@@ -24,7 +24,7 @@ from llmsizer.traffic.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
 
 LEAVES_OUT = (
     *TRAFFIC_LEAVES_OUT,
-    "spare replicas may share a server: losing a whole host is not yet simulated",
+    "spare replicas may share a server: llmsizer capacity simulates the loss of a whole host",
     "replicas over more than one server, pipeline parallelism and expert parallelism",
     "reserved and spot terms, storage, egress, software licences, lead times, taxes and growth",
     "intervals of costs move all parts together, which is wider than 90 % where parts are independent",

@@ -44,9 +44,9 @@ class Requests:
             raise InputError(f"{where}: the columns differ in length; give one value per request")
         times = self.arrival_seconds
         _refuse(where, ~np.isfinite(times), times, "arrives at {} s", "give a finite time")
-        _refuse(where, times < 0, times, "arrives at {:.6g} s", "count arrival times from 0")
         _refuse(where, np.diff(times, prepend=times[:1]) < 0, times, "arrives at {:.6g} s, before the one above it",
                 "sort the requests by arrival")  # fmt: skip
+        _refuse(where, times < 0, times, "arrives at {:.6g} s", "count arrival times from 0")
         _refuse(where, self.prompt_tokens < 1, self.prompt_tokens, "has a prompt of {} tokens", "give 1 or more")
         _refuse(where, self.output_tokens < 1, self.output_tokens, "has an output of {} tokens", "give 1 or more")
         if self.cached_tokens.size:

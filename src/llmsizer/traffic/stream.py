@@ -177,7 +177,10 @@ def stream_of(workload: Workload, *, context_tokens: int | None = None, gap_cv: 
     Without a context, four times the workload's usual context is allowed for the lengths' tails.
     """
     context = context_tokens or 4 * workload.context_tokens
-    longest_output = max(workload.output_tokens_p95 or workload.output_tokens, context // 4)
+    usual_prompt = workload.prompt_tokens_p95 or workload.prompt_tokens
+    longest_output = max(
+        workload.output_tokens_p95 or workload.output_tokens, min(context // 4, context - usual_prompt)
+    )
     return Stream(
         arrivals=Arrivals(requests_per_second=workload.requests_per_second, gap_cv=gap_cv),
         prompt=length(workload.prompt_tokens, workload.prompt_tokens_p95, context - longest_output),

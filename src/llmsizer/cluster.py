@@ -1,0 +1,185 @@
+"""A sweep over many independent tasks on a process pool: the same results bit for bit as one after the other.
+
+A result is plain JSON and comes back through JSON whether it was computed here, in another process or on another day,
+so no path can round it differently. Each finished task is one line on disk, synced: an interrupted sweep resumes with
+what is missing. A worker that dies takes nothing with it: what it was doing is done again, each suspect alone, and a
+task that kills its worker every time is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from llmsizer.errors import InputError, LlmSizerError
+from llmsizer.progress import Progress, silent
+
+Argument = TypeVar("Argument")
+Json = Mapping[str, Any]
+DEFAULT_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task(Generic[Argument]):
+    """One piece of work. ``key`` names everything that its result depends on; equal keys mean equal results."""
+
+    key: str
+    label: str  # for people
+    argument: Argument
+
+
+def key_of(*parts: object) -> str:
+    """A key from parts whose text tells them apart; bytes count whole."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+def sweep(
+    work: Callable[[Argument], Json],
+    tasks: Sequence[Task[Argument]],
+    *,
+    store: Path | None = None,
+    workers: int = 1,
+    attempts: int = DEFAULT_ATTEMPTS,
+    progress: Progress = silent,
+) -> list[Json]:
+    """The results in the order of the tasks. ``work`` is a module's own function, so that a process can find it.
+
+    Raises LlmSizerError as ``work`` does, and where a task loses its worker ``attempts`` times.
+    """
+    if workers < 1 or attempts < 1:
+        raise InputError(f"{workers} workers and {attempts} attempts; give 1 or more of both")
+    done = _read(store) if store else {}
+    unique = {task.key: task for task in tasks}
+    todo = [task for key, task in unique.items() if key not in done]
+    results = _one_by_one(work, todo) if workers == 1 else _pooled(work, todo, workers, attempts)
+    progress("sweeping", (len(unique) - len(todo)) / max(1, len(unique)))
+    with contextlib.closing(results):
+        for task, text in results:
+            done[task.key] = json.loads(text)
+            if store:
+                _append(store, task, text)
+            finished = sum(key in done for key in unique)
+            progress(f"sweeping: {task.label}", finished / len(unique))
+    return [done[task.key] for task in tasks]
+
+
+Results = Generator[tuple[Task[Argument], str], None, None]
+
+
+def _one_by_one(work: Callable[[Argument], Json], todo: Sequence[Task[Argument]]) -> Results[Argument]:
+    for task in todo:
+        yield task, _believed(task, _guarded(work, task.argument))
+
+
+def _guarded(work: Callable[[Argument], Json], argument: Argument) -> tuple[str, str]:
+    """The result, or the one line of a mistake: an exception of ours need not survive the way between processes."""
+    try:
+        return json.dumps(work(argument), sort_keys=True, allow_nan=False), ""
+    except LlmSizerError as error:
+        return "", str(error) or type(error).__name__
+
+
+def _believed(task: Task[Argument], outcome: tuple[str, str]) -> str:
+    text, mistake = outcome
+    if mistake:
+        raise LlmSizerError(f"{task.label}: {mistake}")
+    return text
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole terminal: the parent decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes: a fork would copy whatever threads and compiled code this process holds."""
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pooled(
+    work: Callable[[Argument], Json], todo: Sequence[Task[Argument]], workers: int, attempts: int
+) -> Results[Argument]:
+    """Results as they come. A broken pool is replaced; what was running in it is tried again alone."""
+    queue, suspects = list(reversed(todo)), list[Task[Argument]]()
+    losses: dict[str, int] = {}
+    while queue or suspects:
+        alone = bool(suspects)
+        source = suspects if alone else queue
+        running: dict[Future[tuple[str, str]], Task[Argument]] = {}
+        with _pool(1 if alone else min(workers, len(source))) as pool:
+            try:
+                while source or running:
+                    # No more than run at once: those in flight when a worker dies are the only suspects.
+                    while source and len(running) < (1 if alone else workers):
+                        running[pool.submit(_guarded, work, source[-1].argument)] = source[-1]
+                        source.pop()  # only now: a pool that broke meanwhile takes no task
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        outcome = future.result()
+                        task = running.pop(future)
+                        yield task, _believed(task, outcome)
+            except BrokenProcessPool:
+                lost = list(running.values())
+                if alone and lost:
+                    _count_loss(lost[0], losses, attempts)
+                suspects.extend(lost)
+
+
+def _count_loss(task: Task[Any], losses: dict[str, int], attempts: int) -> None:
+    """Alone in its pool there is no doubt which task it was."""
+    losses[task.key] = losses.get(task.key, 0) + 1
+    if losses[task.key] >= attempts:
+        raise LlmSizerError(
+            f"{task.label}: its process died {attempts} times (out of memory?); give it more memory or leave it out"
+        )
+
+
+def _read(store: Path) -> dict[str, Json]:
+    """Whole lines of earlier sweeps; a torn one is computed again."""
+    try:
+        lines = store.read_text(encoding="utf-8", errors="replace").splitlines() if store.exists() else []
+    except OSError as error:
+        raise InputError(f"{store}: cannot be read ({error.strerror}); give another file") from None
+    done: dict[str, Json] = {}
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            entry = json.loads(line)
+            if isinstance(entry["result"], dict):
+                done[str(entry["key"])] = entry["result"]
+    return done
+
+
+def _append(store: Path, task: Task[Any], text: str) -> None:
+    """One line, on the disk before the sweep goes on."""
+    line = f'{{"key": {json.dumps(task.key)}, "label": {json.dumps(task.label)}, "result": {text}}}\n'
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with store.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+                line = "\n" + line if torn else line
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"{store}: cannot be written ({error.strerror}); give another file") from None

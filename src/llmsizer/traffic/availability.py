@@ -1,0 +1,246 @@
+"""What a fleet holds, whole and with parts of it gone: rates, replicas for a peak hour, growth, and lost hosts.
+
+Capacity with a host down is simulated with the replicas that are left, not multiplied: a smaller fleet shares load
+worse, and near saturation a little less room is a lot more waiting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Literal
+
+from llmsizer.errors import InputError
+from llmsizer.facts.figure import over_corners
+from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.workload import Workload
+from llmsizer.traffic.meanfield import Replica as ClosedReplica
+from llmsizer.traffic.service import Goal, Service, at_speed, serve
+from llmsizer.traffic.simulator.fleet import Fleet, Replica
+from llmsizer.traffic.simulator.rate_search import Miss, largest_rate
+from llmsizer.traffic.sizing import replicas_for
+from llmsizer.traffic.stream import Stream
+from llmsizer.units import HOURS_PER_YEAR
+
+DAYS_PER_YEAR = 365.25
+_MOST_REPLICAS = 1_000  # that are simulated together: more is a question for planning in parts
+_FARTHEST_YEARS = 30.0  # growth beyond that says nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRate:
+    """The largest rate within the SLO; ``low`` and ``high`` at the slow and the fast end of the step times (90 %)."""
+
+    requests_per_second: float
+    low: float | None
+    high: float | None
+    limited_by: Miss
+    simulations: int
+    basis: Literal["simulated"] = "simulated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A fleet in its peak hour with a part of it gone; ``service`` is None where nothing is left to serve."""
+
+    what: str
+    replicas_left: int
+    holds_slo: bool
+    service: Service | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """The peak hour at a later date, and how long the fleet of today lasts."""
+
+    growth_per_year: float
+    until: date
+    peak_requests_per_second: float
+    replicas: int  # that the peak hour needs then, without spares
+    exhausted_on: date | None  # None where demand does not outgrow the fleet within 30 years
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outages:
+    """How many hosts may be down at once with the SLO still held, and how often more are."""
+
+    hosts: int
+    replicas_per_host: int
+    gpus_per_host: int
+    hosts_that_may_be_down: int
+    hours_a_year_beyond: Estimate  # as if every hour were the peak hour: an upper bound
+    gpu_failures_per_year: Estimate
+    repair_hours: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A fleet to be asked: one replica and how many there are, on which hosts, under which demand."""
+
+    replica: Replica
+    stream: Stream
+    goal: Goal
+    replicas: int
+    replicas_per_host: int
+    gpus_per_replica: int
+    routing_fleet: Fleet = field(default_factory=Fleet)  # only its routing counts
+    replications: int = 3
+    seed: int = 0
+
+    @property
+    def hosts(self) -> int:
+        return math.ceil(self.replicas / self.replicas_per_host)
+
+    def fleet(self, replicas: int) -> Fleet:
+        return replace(self.routing_fleet, replicas=replicas)
+
+    def service(self, replicas: int, requests_per_second: float) -> Service:
+        return serve(
+            self.replica,
+            self.stream.at_rate(requests_per_second),
+            self.fleet(replicas),
+            self.goal,
+            replications=self.replications,
+            seed=self.seed,
+        )
+
+
+def held_rate(site: Site, replicas: int, closed: ClosedReplica | None = None) -> HeldRate:
+    """The largest rate that so many replicas hold, by bisection; with its interval where the closed form has one."""
+
+    def search(replica: Replica) -> tuple[float, Miss, int]:
+        found = largest_rate(
+            replica,
+            site.stream,
+            site.goal.slo,
+            fleet=site.fleet(replicas),
+            e2e_p95_seconds=site.goal.e2e_p95_seconds,
+            seed=site.seed,
+        )
+        return found.requests_per_second, found.missed, found.simulations
+
+    rate, missed, simulations = search(site.replica)
+    low = high = None
+    if closed is not None:
+        low = min(search(at_speed(site.replica, closed, "slow"))[0], rate)
+        high = max(search(at_speed(site.replica, closed, "fast"))[0], rate)
+    return HeldRate(requests_per_second=rate, low=low, high=high, limited_by=missed, simulations=simulations)
+
+
+def replicas_needed(site: Site, requests_per_second: float, rate_each: float) -> int:
+    """The fewest replicas that hold a rate, each count simulated: many together hold more than as many alone."""
+    if rate_each <= 0:
+        raise InputError("even a nearly idle replica misses the SLO: no number of them helps; loosen it or change them")
+
+    # Shared queues save a few of many: begin with one each, and look below before above.
+    high = replicas_for(requests_per_second, rate_each)
+    if high > _MOST_REPLICAS:
+        raise InputError(
+            f"{requests_per_second:,.4g} requests/s take about {high:,} replicas; at most {_MOST_REPLICAS:,} "
+            "are simulated together: give less demand or a nearer date"
+        )
+
+    def holds(replicas: int) -> bool:
+        return site.service(replicas, requests_per_second).meets_slo
+
+    while not holds(high):
+        high += max(1, high // 10)
+    low = high // 2
+    while low > 0 and holds(low):
+        low, high = low // 2, low
+    return _first(lambda count: holds(count), low, high)
+
+
+def _first(is_true: Callable[[int], bool], low: int, high: int) -> int:
+    """The least number above ``low`` at which something that stays true becomes true; it is true at ``high``."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_true(middle) else (middle, high)
+    return high
+
+
+def loss(site: Site, what: str, replicas_lost: int, requests_per_second: float) -> Loss:
+    """The peak hour with fewer replicas."""
+    left = site.replicas - replicas_lost
+    if left < 1:
+        return Loss(what=what, replicas_left=0, holds_slo=False, service=None)
+    service = site.service(left, requests_per_second)
+    return Loss(what=what, replicas_left=left, holds_slo=service.meets_slo, service=service)
+
+
+def outages(
+    site: Site,
+    requests_per_second: float,
+    gpu_failures_per_year: Estimate,
+    repair_hours: Estimate,
+) -> Outages:
+    """Simulate the fleet with more and more hosts down, and count how often that many are."""
+
+    def fails(hosts_down: int) -> bool:
+        return not loss(site, "", hosts_down * site.replicas_per_host, requests_per_second).holds_slo
+
+    may_be_down = _first(fails, -1, site.hosts) - 1 if site.hosts else 0
+    gpus = site.replicas_per_host * site.gpus_per_replica
+    return Outages(
+        hosts=site.hosts,
+        replicas_per_host=site.replicas_per_host,
+        gpus_per_host=gpus,
+        hosts_that_may_be_down=may_be_down,
+        hours_a_year_beyond=hours_beyond(site.hosts, gpus, may_be_down, gpu_failures_per_year, repair_hours),
+        gpu_failures_per_year=gpu_failures_per_year,
+        repair_hours=repair_hours,
+    )
+
+
+def hours_beyond(
+    hosts: int, gpus_per_host: int, may_be_down: int, gpu_failures_per_year: Estimate, repair_hours: Estimate
+) -> Estimate:
+    """Expected hours a year in which more hosts than that are down at once.
+
+    Hosts fail independently and one failed GPU takes its host out until it is repaired, so a host is down for
+    repair/(time to failure + repair) of the time, and the number that is down is binomial.
+    """
+
+    def hours(failures: float, repair: float) -> float:
+        if may_be_down < 0:
+            return HOURS_PER_YEAR
+        down = repair / (HOURS_PER_YEAR / (failures * gpus_per_host) + repair) if failures > 0 else 0.0
+        within = sum(math.comb(hosts, k) * down**k * (1 - down) ** (hosts - k) for k in range(may_be_down + 1))
+        return HOURS_PER_YEAR * max(0.0, 1 - within)
+
+    return over_corners(
+        hours, gpu_failures_per_year, repair_hours, reason="hosts that fail independently; no shared cause is counted"
+    )
+
+
+def growth(
+    site: Site,
+    workload: Workload,
+    rate_each: float,
+    fleet_rate: float,
+    growth_per_year: float,
+    today: date,
+    until: date,
+) -> Growth:
+    """The peak hour at a date, compounding, and the day on which today's fleet no longer holds it."""
+    if until <= today:
+        raise InputError(f"until = {until} is not after today, {today}; give a later date")
+    if not -1 < growth_per_year <= 100:
+        raise InputError(f"growth = {growth_per_year}; give more than -1 and at most 100 (0.5 is +50 % a year)")
+    peak = workload.peak_requests_per_second
+    later = peak * (1 + growth_per_year) ** ((until - today).days / DAYS_PER_YEAR)
+    years = math.inf
+    if fleet_rate < peak:
+        years = 0.0
+    elif growth_per_year > 0:
+        years = math.log(fleet_rate / peak) / math.log1p(growth_per_year)
+    exhausted = None if years > _FARTHEST_YEARS else today + timedelta(days=int(years * DAYS_PER_YEAR))
+    return Growth(
+        growth_per_year=growth_per_year,
+        until=until,
+        peak_requests_per_second=later,
+        replicas=replicas_needed(site, later, rate_each),
+        exhausted_on=exhausted,
+    )

@@ -1,0 +1,156 @@
+"""Capacity, growth and lost hosts: numbers that can be checked by hand, and simulations that agree with them."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("numba")
+
+from llmsizer.errors import InputError
+from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.workload import Slo, Workload
+from llmsizer.traffic.arrivals import Arrivals
+from llmsizer.traffic.availability import (
+    Site,
+    _first,
+    growth,
+    held_rate,
+    hours_beyond,
+    loss,
+    outages,
+    replicas_needed,
+)
+from llmsizer.traffic.lengths import Fixed
+from llmsizer.traffic.service import Goal
+from llmsizer.traffic.simulator.fleet import Replica
+from llmsizer.traffic.simulator.steps import StepTable, tabulate
+from llmsizer.traffic.stream import Stream
+
+TODAY = datetime.date(2026, 11, 21)
+
+
+def step_seconds(prefill_tokens: int, prefill_pairs: float, decode_batch: int, decode_context_tokens: float) -> float:
+    return 0.01 + 0.0001 * prefill_tokens
+
+
+TABLE: StepTable = tabulate(step_seconds, max_sequences=16, max_batched_tokens=1024, max_context_tokens=8192)
+# A request takes 10 ms of prefill of its own and shares ten steps of 10 ms with 15 others: about 60 a second saturate.
+SITE = Site(
+    replica=Replica(steps=TABLE, kv_tokens=100_000, max_sequences=16, max_batched_tokens=1024),
+    stream=Stream(
+        arrivals=Arrivals(requests_per_second=1),
+        prompt=Fixed(tokens=100),
+        output=Fixed(tokens=11),
+        context_tokens=8192,
+    ),
+    goal=Goal(slo=Slo(ttft_p95_seconds=0.5, tpot_p95_seconds=0.1)),
+    replicas=4,
+    replicas_per_host=2,
+    gpus_per_replica=2,
+    replications=2,
+)
+
+
+def sure(value: float) -> Estimate:
+    return Estimate(value=value, low=value, high=value, basis="assumed")
+
+
+@pytest.fixture(scope="module")
+def each() -> float:
+    return held_rate(SITE, 1).requests_per_second
+
+
+def test_one_replica_holds_somewhat_less_than_it_saturates_at(each: float) -> None:
+    assert 30 < each < 70
+
+
+def test_two_replicas_hold_at_least_twice_what_one_does(each: float) -> None:
+    both = held_rate(SITE, 2)
+    assert both.requests_per_second >= 2 * each * 0.97  # the search's tolerance
+    assert both.basis == "simulated" and both.low is None
+
+
+def test_replicas_needed_are_the_fewest_whose_simulation_holds(each: float) -> None:
+    needed = replicas_needed(SITE, 2.5 * each, each)
+    assert needed == 3
+    assert SITE.service(3, 2.5 * each).meets_slo
+    assert not SITE.service(2, 2.5 * each).meets_slo
+
+
+def test_no_number_of_replicas_helps_one_that_is_too_slow() -> None:
+    with pytest.raises(InputError, match="no number of them helps"):
+        replicas_needed(SITE, 1.0, 0.0)
+
+
+def test_a_lost_host_is_simulated_with_what_is_left(each: float) -> None:
+    comfortable = loss(SITE, "one host down", 2, 1.5 * each)
+    assert (comfortable.replicas_left, comfortable.holds_slo) == (2, True)
+    beyond = loss(SITE, "one host down", 2, 3 * each)
+    assert not beyond.holds_slo
+    assert beyond.service is not None and beyond.service.replicas == 2
+    assert loss(SITE, "all", 4, 1.0).service is None
+
+
+def test_two_hosts_of_which_one_may_be_down(each: float) -> None:
+    found = outages(SITE, 1.5 * each, sure(0.1), sure(100.0))
+    assert (found.hosts, found.gpus_per_host, found.hosts_that_may_be_down) == (2, 4, 1)
+    # Time to failure 8760/(0.1 × 4) = 21,900 h; down 100/22,000 of the time; both at once, squared, of 8,760 h.
+    assert found.hours_a_year_beyond.value == pytest.approx(8760 * (100 / 22_000) ** 2)
+
+
+def test_none_may_be_down_where_the_peak_needs_every_replica(each: float) -> None:
+    found = outages(SITE, 3.8 * each, sure(0.1), sure(100.0))
+    assert found.hosts_that_may_be_down == 0
+    assert found.hours_a_year_beyond.value == pytest.approx(8760 * (1 - (1 - 100 / 22_000) ** 2))
+
+
+def test_a_fleet_that_misses_its_slo_misses_it_all_year(each: float) -> None:
+    found = outages(SITE, 10 * each, sure(0.1), sure(100.0))
+    assert found.hosts_that_may_be_down == -1
+    assert found.hours_a_year_beyond.value == 8760
+
+
+def test_hosts_that_never_fail_cost_no_hour() -> None:
+    assert hours_beyond(8, 8, 0, sure(0.0), sure(100.0)).value == 0
+
+
+def test_hours_beyond_carry_the_interval_of_their_assumptions() -> None:
+    failures = Estimate(value=0.09, low=0.06, high=0.17, basis="assumed")
+    repair = Estimate(value=120, low=24, high=480, basis="assumed")
+    found = hours_beyond(4, 8, 1, failures, repair)
+    assert found.low is not None and found.value is not None and found.high is not None
+    assert found.low < found.value < found.high
+    assert found.low == hours_beyond(4, 8, 1, sure(0.06), sure(24)).value
+    assert found.basis == "assumed"
+
+
+def test_growth_compounds_and_says_when_the_fleet_is_outgrown(each: float) -> None:
+    workload = Workload(requests_per_second=each / 2, prompt_tokens=100, output_tokens=11, peak_to_average=2)
+    until = TODAY + datetime.timedelta(days=731)  # two years
+    grown = growth(SITE, workload, each, 4 * each, 1.0, TODAY, until)
+    assert grown.peak_requests_per_second == pytest.approx(4 * each, rel=0.01)
+    assert grown.replicas in (4, 5)
+    assert grown.exhausted_on is not None
+    assert abs((grown.exhausted_on - until).days) <= 1  # four times the peak is reached after two doublings
+
+
+def test_growth_that_never_outgrows_the_fleet_has_no_day(each: float) -> None:
+    workload = Workload(requests_per_second=each / 4, prompt_tokens=100, output_tokens=11)
+    until = TODAY + datetime.timedelta(days=400)
+    assert growth(SITE, workload, each, 4 * each, 0.0, TODAY, until).exhausted_on is None
+    assert growth(SITE, workload, each, each / 8, 0.0, TODAY, until).exhausted_on == TODAY
+    with pytest.raises(InputError, match="not after today"):
+        growth(SITE, workload, each, each, 0.5, TODAY, TODAY)
+    with pytest.raises(InputError, match="give more than -1"):
+        growth(SITE, workload, each, each, -1.0, TODAY, until)
+
+
+def test_the_first_true_number_is_found_between_its_bounds() -> None:
+    assert [_first(lambda n, at=at: n >= at, 0, 100) for at in (1, 37, 100)] == [1, 37, 100]  # type: ignore[misc]
+
+
+def test_hosts_are_counted_whole() -> None:
+    assert replace(SITE, replicas=5).hosts == 3

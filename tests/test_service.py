@@ -1,0 +1,357 @@
+"""What users of a fleet see, simulated: percentiles with intervals, verdicts, sweeps, and the commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from llmsizer import installed
+from llmsizer.cli import main
+from llmsizer.cluster import Task, key_of, sweep
+from llmsizer.errors import InputError, MissingExtraError
+from llmsizer.facts.workload import Slo, Workload
+from llmsizer.traffic.arrivals import Arrivals
+from llmsizer.traffic.lengths import Fixed
+from llmsizer.traffic.meanfield import Probe, Room, StepSample, make_replica
+from llmsizer.traffic.points import Point, simulate_point
+from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.service import Goal, at_speed, hours_for, serve, serve_trace, stream_within, workload_of_trace
+from llmsizer.traffic.simulator.fleet import Fleet, Replica
+from llmsizer.traffic.simulator.steps import StepTable, tabulate
+from llmsizer.traffic.stream import Stream
+from llmsizer.traffic.traces import summarise
+
+Capture = pytest.CaptureFixture[str]
+STEP_SECONDS, TOKEN_SECONDS = 0.01, 0.0001
+SLO = Slo(ttft_p95_seconds=1.0, tpot_p95_seconds=0.05)
+
+
+def step_seconds(prefill_tokens: int, prefill_pairs: float, decode_batch: int, decode_context_tokens: float) -> float:
+    return STEP_SECONDS + TOKEN_SECONDS * prefill_tokens
+
+
+TABLE: StepTable = tabulate(step_seconds, max_sequences=16, max_batched_tokens=1024, max_context_tokens=8192)
+REPLICA = Replica(steps=TABLE, kv_tokens=100_000, max_sequences=16, max_batched_tokens=1024)
+
+
+def demand(rate: float) -> Stream:
+    return Stream(
+        arrivals=Arrivals(requests_per_second=rate),
+        prompt=Fixed(tokens=100),
+        output=Fixed(tokens=11),
+        context_tokens=8192,
+    )
+
+
+def closed_replica(slow: float) -> Any:
+    workload = Workload(requests_per_second=1, prompt_tokens=100, output_tokens=11)
+    sample = StepSample(
+        decode_seconds=np.array([0.01, 0.01]),
+        first_token_seconds=0.02,
+        first_token_p95_seconds=0.02,
+        prefill_seconds=0.01,
+        decode_interval=(1.0, slow),
+        prefill_interval=(1.0, slow),
+    )
+    asked = Probe(batches=(1, 16), context_tokens=105, prompt_tokens=100, prompt_tokens_p95=100)
+    return make_replica(workload, Room(kv_capacity_tokens=100_000, max_sequences=16), asked, sample)
+
+
+# --- the numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_a_nearly_idle_fleet_shows_the_step_times_of_one_request_alone() -> None:
+    service = serve(REPLICA, demand(0.01), Fleet(replicas=2), Goal(slo=SLO), hours=50, replications=3)
+    # 100 prompt tokens in one step: 10 ms + 100 × 0.1 ms; then ten steps of 10 ms.
+    assert (service.verdict, service.meets_slo, service.missed) == ("STABLE", True, "")
+    assert service.row("TTFT").p50.value == pytest.approx(0.020, rel=0.01)
+    assert service.row("TPOT").p95.value == pytest.approx(0.010, rel=0.01)
+    assert service.row("E2E").p50.value == pytest.approx(0.120, rel=0.01)
+    assert service.goodput_requests_per_second.value == pytest.approx(0.01, rel=0.1)
+
+
+def test_every_number_says_that_it_is_simulated_and_has_its_interval() -> None:
+    service = serve(REPLICA, demand(20), Fleet(), Goal(slo=SLO), hours=0.05, replications=4)
+    for row in service.latencies:
+        for number in (row.mean, row.p50, row.p95):
+            assert number.basis == "simulated"
+            assert number.low is not None and number.value is not None and number.high is not None
+            assert 0 <= number.low <= number.value <= number.high
+
+
+def test_an_overloaded_fleet_has_no_latency_and_says_why() -> None:
+    # A batch of 16 for 10 steps of 10 ms and 10 ms for each prompt: fewer than 100 requests a second.
+    service = serve(REPLICA, demand(400), Fleet(), Goal(slo=SLO), hours=0.02, replications=2)
+    assert (service.verdict, service.meets_slo, service.missed) == ("OVERLOADED", False, "OVERLOADED")
+    assert service.row("TTFT").p95.value is None
+    assert "grows" in service.row("TTFT").p95.reason
+    assert service.goodput_requests_per_second.value is None
+
+
+def test_too_few_requests_support_no_p99() -> None:
+    service = serve(REPLICA, demand(0.01), Fleet(), Goal(slo=SLO), hours=1, replications=2)
+    assert service.requests < 100
+    assert service.row("TTFT").p99.value is None
+    assert "too few" in service.row("TTFT").p99.reason
+
+
+def test_a_target_for_the_whole_answer_counts_too() -> None:
+    goal = Goal(slo=SLO, e2e_p95_seconds=0.1)  # below the 120 ms that one request alone takes
+    service = serve(REPLICA, demand(1), Fleet(), goal, hours=0.2, replications=2)
+    assert (service.meets_slo, service.missed) == (False, "E2E p95")
+    assert service.goodput_requests_per_second.value == 0
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_seed_another() -> None:
+    one, again, other = (
+        serve(REPLICA, demand(30), Fleet(), Goal(slo=SLO), hours=0.02, replications=2, seed=seed) for seed in (1, 1, 2)
+    )
+    assert one == again
+    assert one.row("TTFT").mean != other.row("TTFT").mean
+
+
+def test_a_trace_is_replayed_once_and_gives_no_interval() -> None:
+    requests = Requests(
+        arrival_seconds=np.array([0.0, 10.0, 20.0]),
+        prompt_tokens=np.full(3, 100, dtype=np.int32),
+        output_tokens=np.full(3, 11, dtype=np.int32),
+    )
+    service = serve_trace(REPLICA, requests, Fleet(), Goal(slo=SLO))
+    assert (service.requests, service.replications) == (3, 1)
+    assert service.row("E2E").p50.value == pytest.approx(0.12, rel=0.01)
+    assert service.row("E2E").p50.low is None
+    assert service.row("E2E").p50.reason == "one run gives no interval"
+
+
+def test_a_trace_becomes_a_workload_by_its_means() -> None:
+    requests = Requests(
+        arrival_seconds=np.array([0.0, 10.0, 20.0]),
+        prompt_tokens=np.array([100, 200, 300], dtype=np.int32),
+        output_tokens=np.full(3, 11, dtype=np.int32),
+    )
+    workload = workload_of_trace("log", summarise(requests))
+    assert (workload.requests_per_second, workload.prompt_tokens, workload.output_tokens) == (0.1, 200, 11)
+    with pytest.raises(InputError, match="all requests come at once"):
+        workload_of_trace("log", summarise(requests.part(slice(0, 1))))
+
+
+def test_the_usual_run_is_long_enough_for_percentiles_and_not_longer() -> None:
+    assert hours_for(20_000 / 3600) == pytest.approx(1.0)
+    assert hours_for(1e6) == 0.25
+    assert hours_for(1e-6) == 168
+
+
+def test_the_tail_is_cut_where_the_cache_ends() -> None:
+    workload = Workload(
+        requests_per_second=1, prompt_tokens=1200, output_tokens=300, prompt_tokens_p95=3500, output_tokens_p95=800
+    )
+    tight = replace(REPLICA, kv_tokens=4400)
+    stream = stream_within(workload, tight)
+    assert stream.longest_prompt_tokens + stream.longest_output_tokens <= 4400
+    assert stream.longest_prompt_tokens >= 3500  # what is usual is left whole
+    assert stream_within(workload, REPLICA).context_tokens == 4 * 4300
+
+
+def test_the_slow_end_of_the_step_times_scales_every_step() -> None:
+    slow = at_speed(REPLICA, closed_replica(slow=2.0), "slow")
+    fast, slower = (
+        serve(replica, demand(0.1), Fleet(), Goal(slo=SLO), hours=2, replications=2) for replica in (REPLICA, slow)
+    )
+    ratio = (slower.row("E2E").p50.value or 0) / (fast.row("E2E").p50.value or 1)
+    assert ratio == pytest.approx(2.0, rel=0.02)
+    assert at_speed(REPLICA, closed_replica(slow=2.0), "fast").steps.seconds_per_pair == TABLE.seconds_per_pair
+
+
+# --- a sweep --------------------------------------------------------------------------------------------------------
+
+
+def tasks(rates: tuple[float, ...] = (5.0, 400.0), seeds: int = 2) -> list[Task[Point]]:
+    points = [
+        Point(
+            candidate="one",
+            share_of_peak=rate / 5,
+            replica=REPLICA,
+            stream=demand(rate),
+            fleet=Fleet(),
+            goal=Goal(slo=SLO),
+            seed=seed,
+            hours=0.01,
+        )
+        for rate in rates
+        for seed in range(seeds)
+    ]
+    return [Task(key=key_of(p.content()), label=f"{p.share_of_peak} {p.seed}", argument=p) for p in points]
+
+
+def test_a_sweep_on_two_processes_is_bit_for_bit_the_serial_one() -> None:
+    serial, pooled = sweep(simulate_point, tasks()), sweep(simulate_point, tasks(), workers=2)
+    assert json.dumps(serial) == json.dumps(pooled)
+    assert [result["verdict"] for result in serial] == ["STABLE", "STABLE", "OVERLOADED", "OVERLOADED"]
+    assert serial[0]["ttft_mean_seconds"] != serial[1]["ttft_mean_seconds"]
+    assert serial[2]["ttft_mean_seconds"] is None
+
+
+def test_the_key_changes_with_everything_that_the_result_depends_on() -> None:
+    (point,) = (task.argument for task in tasks((5.0,), 1))
+    slower = replace(REPLICA, steps=replace(TABLE, decode_seconds=TABLE.decode_seconds * 1.001))
+    others = [
+        replace(point, seed=1),
+        replace(point, stream=demand(5.1)),
+        replace(point, fleet=Fleet(replicas=2)),
+        replace(point, goal=Goal(slo=Slo())),
+        replace(point, hours=0.02),
+        replace(point, replica=slower),
+        replace(point, replica=replace(REPLICA, kv_tokens=90_000)),
+    ]
+    keys = {key_of(p.content()) for p in (point, *others)}
+    assert len(keys) == 1 + len(others)
+    assert key_of(point.content()) == key_of(replace(point).content())
+
+
+# --- the commands ---------------------------------------------------------------------------------------------------
+
+FLEET = ("--gpu", "l4", "--weights", "int4", "--tp", "4")
+
+
+def run(capsys: Capture, *argv: str) -> tuple[int, str, str]:
+    try:
+        code = main(list(argv))
+    except SystemExit as stop:
+        code = int(str(stop.code or 0))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_simulate_prints_latencies_the_verdict_and_the_closed_form_beside(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "simulate", "eu-chat", *FLEET, "--replications", "2")
+    assert code == 0
+    for expected in ("STABLE", "simulated; step times calibrated", "TTFT", "p99", "goodput", "closed form", "off"):
+        assert expected in out, expected
+    assert "measured on" not in out
+
+
+def test_simulate_as_json_is_one_document_whose_numbers_know_their_basis(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "simulate", "eu-chat", *FLEET, "--replications", "2", "--replicas", "3", "--json")
+    document = json.loads(out)
+    assert (code, document["replicas"], document["service"]["replicas"]) == (0, 3, 3)
+    assert {row["p50"]["basis"] for row in document["service"]["latencies"]} == {"simulated"}
+    assert document["closed_form"]["verdict"] == "STABLE"
+    assert document["closed_form"]["requests_per_second"] == pytest.approx(
+        document["service"]["requests_per_second"] / 3
+    )
+
+
+def test_simulate_reports_no_latency_where_overloaded(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "simulate", "eu-chat", *FLEET, "--rate", "100", "--hours", "0.1", "--replications", "2")
+    assert code == 0
+    assert "OVERLOADED" in out and "p95" not in out
+
+
+def test_simulate_replays_a_trace_and_names_its_columns(capsys: Capture, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("ts,in,out\n" + "".join(f"{5 * i},400,50\n" for i in range(200)))
+    columns = ("--columns", "arrival=ts,prompt_tokens=in,output_tokens=out")
+    code, out, _ = run(capsys, "simulate", "eu-chat", *FLEET, "--trace", str(log), *columns, "--json")
+    document = json.loads(out)
+    assert (code, document["service"]["requests"]) == (0, 200)
+    assert document["closed_form"]["requests_per_second"] == pytest.approx(0.2 / document["replicas"])
+
+
+HEAD = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (HEAD + "5,100,10\n1,100,10\n", "sort the requests by arrival"),
+        (HEAD, "holds no requests"),
+        (HEAD + "0,100,10\nnan,100,10\n", "give a finite time"),
+        (HEAD + "0,100,10\n1,nan,10\n", "give a whole number"),
+        (HEAD + "0,900000000,10\n1,100,10\n", "tokens of context"),
+        (HEAD + "0,40000,10\n1,100,10\n", "more than the KV cache's"),
+    ],
+)
+def test_a_trace_that_cannot_be_replayed_is_one_line(capsys: Capture, tmp_path: Path, text: str, says: str) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(text)
+    code, out, err = run(capsys, "simulate", "eu-chat", *FLEET, "--trace", str(log))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("simulate", "eu-chat", "--gpu", "h1000"), "did you mean"),
+        (("simulate", "eu-chat", "--gpu", "l4", "--weights", "bf16"), "does not fit"),
+        (("simulate", "eu-chat", "--gpu", "l4", "--weights", "int4", "--tp", "3"), "do not divide by 3"),
+        (("simulate", "eu-chat", "--tp", "2"), "needs --gpu and --weights"),
+        (("simulate", "eu-chat", *FLEET, "--replicas", "0"), "give 1 to"),
+        (("simulate", "eu-chat", *FLEET, "--rate", "nan"), "out of range"),
+        (("simulate", "eu-chat", *FLEET, "--hours", "0.001"), "no request arrives"),
+        (("simulate", "eu-chat", *FLEET, "--replications", "0"), "give 1 to"),
+        (("capacity", "eu-chat", *FLEET, "--growth", "0.5"), "both --growth and --until"),
+        (("capacity", "eu-chat", *FLEET, "--growth", "0.5", "--until", "soon"), "not a date"),
+        (
+            ("capacity", "eu-chat", *FLEET, "--growth", "9", "--until", "2099-01-01"),
+            "give less demand or a nearer date",
+        ),
+        (("sweep", "eu-chat", "--rates", ","), "--rates is empty"),
+        (("sweep", "eu-chat", "--rates", "1,nan"), "out of range"),
+    ],
+)
+def test_a_mistake_is_one_line(capsys: Capture, argv: tuple[str, ...], says: str) -> None:
+    code, out, err = run(capsys, *argv)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert says in err
+
+
+def test_without_the_extra_the_command_says_which_one(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(module: str, *, what: str, extra: str) -> None:
+        raise MissingExtraError(what, extra)
+
+    monkeypatch.setattr("llmsizer.cli.traffic.optional", missing)
+    assert installed.optional is not missing
+    code, out, err = run(capsys, "simulate", "eu-chat")
+    assert (code, out) == (1, "")
+    assert "llmsizer[simulate]" in err
+
+
+def test_capacity_says_what_holds_grows_and_may_fail(capsys: Capture) -> None:
+    asked = ("--growth", "0.5", "--until", "2036-01-01", "--replications", "2")
+    code, out, _ = run(capsys, "capacity", "eu-chat", *FLEET, *asked)
+    assert code == 0
+    out = " ".join(out.split())
+    for expected in ("one replica holds", "headroom", "one host down", "lasts until", "gpu_repair_hours", "arxiv.org"):
+        assert expected in out, expected
+
+
+def test_a_scenario_edits_the_failure_rate(capsys: Capture, tmp_path: Path) -> None:
+    shipped = Path(__file__).parent.parent / "profiles" / "scenarios" / "eu-chat.toml"
+    own = tmp_path / "own.toml"
+    own.write_text(shipped.read_text() + "\n[assumptions]\ngpu_failures_per_year = 0\n")
+    code, out, _ = run(capsys, "capacity", str(own), *FLEET, "--replications", "2", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["outages"]["gpu_failures_per_year"]["value"] == 0
+    assert document["outages"]["hours_a_year_beyond"]["value"] == 0
+    assert document["losses"][0]["what"] == "one replica down"
+
+
+def test_an_interrupted_sweep_resumes_from_its_store(capsys: Capture, tmp_path: Path) -> None:
+    store = tmp_path / "sweep.jsonl"
+    argv = ("sweep", "eu-chat-22b", "--plans", "2", "--seeds", "1", "--rates", "1,2", "--store", str(store), "--json")
+    code, first, _ = run(capsys, *argv)
+    lines = store.read_text().splitlines(keepends=True)
+    store.write_text("".join(lines[:1]) + lines[1][:20])  # torn while it was written
+    again_code, again, _ = run(capsys, *argv)
+    assert (code, again_code, first) == (0, 0, again)
+    _, table, _ = run(capsys, *argv[:-1])
+    assert "of the peak" in table and "simulated" in table
