@@ -16,13 +16,17 @@ from llmsizer import installed
 from llmsizer.cli import main
 from llmsizer.cluster import Task, key_of, sweep
 from llmsizer.errors import InputError, MissingExtraError
+from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.deployment import deployment
 from llmsizer.facts.workload import Slo, Workload
+from llmsizer.physics.step_times import prefill_seconds
 from llmsizer.traffic.arrivals import Arrivals
 from llmsizer.traffic.lengths import Fixed
 from llmsizer.traffic.meanfield import Probe, Room, StepSample, make_replica
 from llmsizer.traffic.points import Point, simulate_point
 from llmsizer.traffic.requests import Requests
 from llmsizer.traffic.service import Goal, at_speed, hours_for, serve, serve_trace, stream_within, workload_of_trace
+from llmsizer.traffic.simulator.deployed import pair_seconds, replica_of
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.steps import StepTable, tabulate
 from llmsizer.traffic.stream import Stream
@@ -167,6 +171,35 @@ def test_the_slow_end_of_the_step_times_scales_every_step() -> None:
     ratio = (slower.row("E2E").p50.value or 0) / (fast.row("E2E").p50.value or 1)
     assert ratio == pytest.approx(2.0, rel=0.02)
     assert at_speed(REPLICA, closed_replica(slow=2.0), "fast").steps.seconds_per_pair == TABLE.seconds_per_pair
+
+
+@pytest.mark.parametrize(
+    ("gpu", "weights", "tensor"), [("l4", "int4", 4), ("l40s", "int4", 2), ("h100-sxm-80", "fp8", 2)]
+)
+def test_a_long_prompt_in_chunks_takes_about_what_the_physics_says_of_it_whole(
+    gpu: str, weights: str, tensor: int
+) -> None:
+    catalog = default_catalog()
+    served = deployment(
+        catalog.model("mistral-small-4"), catalog.gpu(gpu), weights, tp=tensor, max_context_tokens=16384
+    )
+    replica = replica_of(served)
+    prompt = Requests(
+        arrival_seconds=np.array([0.0]),
+        prompt_tokens=np.array([12_000], dtype=np.int32),
+        output_tokens=np.array([2], dtype=np.int32),
+    )
+    ttft = serve_trace(replica, prompt, Fleet(), Goal(slo=SLO)).row("TTFT").mean.value
+    whole = prefill_seconds(served, 12_000).value
+    assert ttft is not None and whole is not None
+    # Every chunk pays once more what a pass costs before its first token.
+    assert 0.9 < (ttft - replica.frontend_seconds) / whole < 1.4
+
+
+def test_what_bends_a_parabola_is_found() -> None:
+    assert pair_seconds(lambda n: 0.02 + 3e-5 * n + 4e-9 * n**2 / 2, 2048) == pytest.approx(4e-9)
+    assert pair_seconds(lambda n: 0.02 + 3e-5 * n, 2048) == pytest.approx(0, abs=1e-15)
+    assert pair_seconds(lambda n: 0.02 + 3e-5 * n**0.9, 2048) == 0
 
 
 # --- a sweep --------------------------------------------------------------------------------------------------------

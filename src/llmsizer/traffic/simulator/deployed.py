@@ -1,11 +1,13 @@
 """A deployment as the simulator sees it: the calibrated step times as a table, the memory account as KV blocks.
 
 The physics tells decode steps and passes over prompts apart; a step of the engine carries both. Its matrix products
-see all tokens alike, so the token part of a mixed step is that of a pass over short prompts with as many tokens;
-attention of a long prompt is the rest of its pass, in proportion to the pairs it attends to.
+see all tokens alike, so the token part of a mixed step is that of a pass over as many tokens: of short prompts, or of
+one prompt less what its tokens attend to. That goes with the pairs, and is what bends the time of longer prompts.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -58,20 +60,35 @@ def step_table(
     every = np.arange(max_sequences + 1)
     decode = np.stack([np.interp(every, rows, sampled[:, k]) for k in range(len(knots))], axis=1)
 
-    def passes(prompt_tokens: float, prompts: float) -> float:
+    def passes(prompt_tokens: float, prompts: float = 1.0) -> float:
         value = prefill_seconds(deployment, prompt_tokens, prompts=prompts, calibration=calibration).value
         assert value is not None
         return value
 
     tokens = spread(1, max_batched_tokens, per_doubling=2)
-    short = [passes(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in tokens]
-    whole = passes(max_batched_tokens, 1.0)
-    mixed = np.interp(np.arange(max_batched_tokens + 1), tokens, short)
-    # The two come from different evidence; a step with prompt tokens in it is no shorter than one without.
+    bend = pair_seconds(passes, max_batched_tokens)
+    packed = [passes(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in tokens]
+    alone = [passes(n) - bend * n**2 / 2 for n in tokens]
+    # One prompt and many in a pass are different evidence; the longer holds, and more tokens never take less.
+    longer = np.maximum.accumulate(np.maximum(packed, alone))
+    mixed = np.interp(np.arange(max_batched_tokens + 1), tokens, longer)
+    # Nor are prompts and decoding the same evidence: a step with prompt tokens in it is no shorter than one without.
     mixed = np.maximum(mixed, decode[np.minimum(np.arange(mixed.size), max_sequences), 0])
     return StepTable(
         knots_tokens=np.array(knots, dtype=np.float64),
         decode_seconds=np.ascontiguousarray(decode),
         mixed_seconds=mixed,
-        seconds_per_pair=max(whole - short[-1], 0.0) / (max_batched_tokens**2 / 2),
+        # What is left of a full chunk of one prompt, so that this one is as long as the physics says.
+        seconds_per_pair=max(passes(max_batched_tokens) - longer[-1], 0.0) / (max_batched_tokens**2 / 2),
     )
+
+
+def pair_seconds(alone: Callable[[float], float], chunk_tokens: int) -> float:
+    """Seconds per pair of tokens that attend, from how much more each token of a longer prompt takes.
+
+    Of a + b·n + c·n²/2 only c bends the curve: it is the growth of the mean slope from one to two chunks to that from
+    two to four, whose middles lie 1.5 chunks apart. No more than the whole pass can hold.
+    """
+    one, two, four = (alone(times * chunk_tokens) for times in (1, 2, 4))
+    bend = (four - two) / (2 * chunk_tokens) - (two - one) / chunk_tokens
+    return min(max(bend, 0.0) / (1.5 * chunk_tokens), one / chunk_tokens**2)
