@@ -6,8 +6,10 @@ Every figure is out of fold: the rows of the group (GPU, model) were not in the 
 the median absolute percentage error of its rows; the table shows median and 90th percentile over groups. Community rows
 calibrate but are not scored. The spreads of effects were chosen on folds of these rows, which flatters the table a
 little: chosen on one half of the groups alone, the other half reads TPOT under load 12 %, of one batch 4 %, offline
-12 %, single stream 9 %, static batch 9 %, TTFT of single requests 15 % (median over held-out groups). Peers, on the same rows: parameters × bytes ÷ bandwidth with arithmetic at the data-sheet
-rate, and the same divided by one efficiency constant per GPU and phase (fitted on the other groups).
+12 %, single stream 9 %, static batch 9 %, TTFT of single requests 15 % (median over held-out groups).
+
+Peers, on the same rows: parameters × bytes ÷ bandwidth with arithmetic at the data-sheet rate, and the same divided by
+one efficiency constant per GPU and phase (fitted on the other groups).
 """
 
 from __future__ import annotations
