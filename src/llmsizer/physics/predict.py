@@ -1,5 +1,6 @@
 """Predict a table: per row throughput, TTFT, TPOT, end-to-end time and memory with 90 % limits, or why not.
 
+``pred_vram_gb`` counts 2³⁰ bytes, as the tools do that such tables are read from (nvidia-smi, torch, htop).
 ``abstained`` is empty where a row was predicted and holds the reason where it was not; its number cells are then empty.
 """
 
@@ -16,6 +17,7 @@ from llmsizer.physics.formats import POOLED_ENGINES
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.rows import Reading, Row, read_row
 from llmsizer.physics.store import StoredCalibration, default_calibration
+from llmsizer.units import GIB
 
 PREDICTED = ("output_tok_s", "ttft_ms", "tpot_ms", "e2e_ms", "vram_gb")
 OUTPUT_COLUMNS = (
@@ -63,13 +65,16 @@ def _abstain_without_evidence(reading: Reading, calibration: StoredCalibration) 
 
 def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration) -> list[dict[str, str]]:
     cases = Cases.of([reading.case for reading in readings if reading.case is not None])
-    widening = np.array([1.0 if reading.model_known else UNKNOWN_SHAPE_WIDENING for reading in readings])
+    sure = [reading.model_known and reading.engine_known for reading in readings]
+    widening = np.where(sure, 1.0, UNKNOWN_SHAPE_WIDENING)
     found = correct(cases, calibration, widening)
     columns: dict[str, list[str]] = {}
     for name, (metric, factor) in _METRIC_OF.items():
         for end, part in (("", found.value), ("_low", found.low), ("_high", found.high)):
             columns[f"pred_{name}{end}"] = [f"{v:.6g}" for v in part[metric] * factor]
-    memory = found.times.memory_bytes / 1e9 * cases["tensor"] * cases["pipeline"] * cases["data"]
+    rule = found.times.memory_bytes * cases["tensor"] * cases["pipeline"] * cases["data"]
+    account = np.array([np.nan if reading.vram_bytes is None else reading.vram_bytes for reading in readings])
+    memory = np.where(np.isnan(account), rule, account) / GIB
     for end, factor in (("", 1.0), ("_low", 1 - MEMORY_BAND), ("_high", 1 + MEMORY_BAND)):
         columns[f"pred_vram_gb{end}"] = [f"{v:.6g}" for v in memory * factor]
     columns["basis"] = [_basis(found, i, reading) for i, reading in enumerate(readings)]

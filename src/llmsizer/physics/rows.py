@@ -18,6 +18,7 @@ from llmsizer.physics.formats import (
     peak_flops,
     weight_format,
 )
+from llmsizer.physics.row_memory import vram_in_use_bytes
 
 Row = Mapping[str, str]
 INPUT_COLUMNS = (
@@ -38,10 +39,27 @@ class Reading:
     reason: str = ""
     notes: tuple[str, ...] = ()
     model_known: bool = True
+    engine_known: bool = True
+    vram_bytes: float | None = None  # of all GPUs, where the memory account applies
+
+
+# What a cell may hold; beyond it the row abstains rather than predict for something that cannot be.
+RANGES = {
+    "n_params_b": (0.001, 20_000.0),
+    "n_gpus": (1.0, 100_000.0),
+    "tp": (1.0, 1024.0),
+    "pp": (1.0, 1024.0),
+    "ep": (1.0, 4096.0),
+    "dp": (1.0, 100_000.0),
+    "input_len": (0.0, 100_000_000.0),
+    "output_len": (0.0, 100_000_000.0),
+    "load_value": (0.0, math.inf),
+    "batch_size": (1.0, 1_000_000.0),
+}
 
 
 def number(row: Row, key: str) -> float | None:
-    """A cell as number; None where empty or not a number; ``inf`` is allowed."""
+    """A cell as number; None where it is empty or says that it is (nan, none)."""
     text = (row.get(key) or "").strip().lower()
     try:
         value = float(text)
@@ -50,8 +68,25 @@ def number(row: Row, key: str) -> float | None:
     return None if math.isnan(value) else value
 
 
+def problem(row: Row) -> str:
+    """Why a row cannot be read: a cell that is no number or one that cannot be; empty where all can."""
+    for key, (low, high) in RANGES.items():
+        text = (row.get(key) or "").strip()
+        if text.lower() in {"", "nan", "none", "null", "n/a", "-"}:
+            continue
+        value = number(row, key)
+        if value is None:
+            return f"{key} = {text[:40]!r} is not a number"
+        if not low <= value <= high:
+            return f"{key} = {text[:40]} is out of range; from {low:g} to {high:g} is understood"
+    return ""
+
+
 def read_row(row: Row, names: Names) -> Reading:
     """One row. Columns other than ``INPUT_COLUMNS`` are never looked at."""
+    wrong = problem(row)
+    if wrong:
+        return Reading(case=None, reason=wrong)
     billions = number(row, "n_params_b")
     try:
         gpu = names.gpu(row.get("gpu") or "")
@@ -61,9 +96,11 @@ def read_row(row: Row, names: Names) -> Reading:
     load = (row.get("load_kind") or "").strip().lower() or "concurrency"
     if load not in LOAD_KINDS:
         return Reading(case=None, reason=f"load kind {load!r} is not one of {', '.join(LOAD_KINDS)}")
-    engine = engine_class(row.get("engine") or "", row.get("engine_version") or "", row.get("date") or "")
+    stated = (row.get("engine") or "").strip()
+    usual = "llama.cpp" if "gguf" in (row.get("weight_dtype") or "").lower() else "vllm"
+    engine = engine_class(stated or usual, row.get("engine_version") or "", row.get("date") or "")
     if not engine:
-        return Reading(case=None, reason=f"no evidence for the engine {row.get('engine')!r}")
+        return Reading(case=None, reason=f"no evidence for the engine {stated!r}")
     tensor, pipeline, data, replicas = _spread(row, engine)
     rates = rates_of(gpu, tensor * data)
     engine = engine_on(engine, rates.family)
@@ -93,11 +130,18 @@ def read_row(row: Row, names: Names) -> Reading:
         load_value=_or_nan(number(row, "load_value")),
         batch_size=_or_nan(number(row, "batch_size")),
     )
-    return Reading(case=case, notes=_notes(row, model.is_known), model_known=model.is_known)
+    return Reading(
+        case=case,
+        notes=_notes(row, model.is_known, engine),
+        model_known=model.is_known,
+        engine_known=bool(stated),
+        vram_bytes=vram_in_use_bytes(case, model.spec, gpu),
+    )
 
 
-def _notes(row: Row, model_known: bool) -> tuple[str, ...]:
+def _notes(row: Row, model_known: bool, engine: str) -> tuple[str, ...]:
     found = [] if model_known else ["model shape assumed from its size"]
+    found += [] if (row.get("engine") or "").strip() else [f"engine assumed: {engine}"]
     found += [f"{key} assumed" for key in ("input_len", "output_len") if number(row, key) is None]
     return tuple(found)
 
