@@ -48,7 +48,7 @@ dashboard: $(STAMP)-demo  ## the dashboard on localhost
 	@$(BIN)/llmsizer dashboard
 
 bench: $(STAMP)-dev  ## the accuracy table of the README
-	@$(BIN)/python benchmarks/accuracy.py
+	@$(BIN)/python benchmarks/accuracy.py --json benchmarks/results/accuracy.json --plot docs/residuals.svg
 
 clean:  ## remove the environment and the demo's output
 	rm -rf $(VENV) .envs demo-output

@@ -1,6 +1,6 @@
 """The README's accuracy table: errors on held-out groups, held-out GPUs and held-out models, beside two naive peers.
 
-    python benchmarks/accuracy.py [--json accuracy.json]
+    python benchmarks/accuracy.py [--json accuracy.json] [--plot residuals.svg]
 
 Every figure is out of fold: the rows of the group (GPU, model) were not in the fit that predicted them. Group error is
 the median absolute percentage error of its rows; the table shows median and 90th percentile over groups. Community rows
@@ -34,6 +34,7 @@ from llmsizer.physics.observations import Observations, observe
 from llmsizer.physics.steps import StepModel
 from llmsizer.physics.store import COEFFICIENTS
 from llmsizer.physics.validate import METRIC_OF_TARGET
+from residual_plot import write_residual_svg
 
 BARS = {"load-tpot": 0.10, "lone-tpot": 0.10, "offline": 0.12, "single": 0.10, "static": 0.12, "ttft": 0.20}
 FOLDS = ("group", "gpu", "model")
@@ -111,6 +112,7 @@ def hash_half(text: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, metavar="SVG", help="write the residual plot")
     options = parser.parse_args()
     begun = time.perf_counter()
     start = Coefficients.load(load_catalog().root / "calibration" / COEFFICIENTS)
@@ -138,6 +140,8 @@ def main() -> None:
         groups = next(iter(found.values()))[2]
         print(f"{label:28}{cells}{inside['group'][target]:>14.1%}{bar:>7}{groups:>8}")
     print(f"median / 90th percentile over groups; {len(seen)} observations; {time.perf_counter() - begun:.0f} s")
+    if options.plot:
+        write_residual_svg(options.plot, seen, {f"held-out {how}": r for how, r in residuals.items()}, UNSCORED)
     if options.json:
         options.json.write_text(json.dumps({"errors": table, "coverage": inside}, indent=1), encoding="utf-8")
 

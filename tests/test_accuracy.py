@@ -23,6 +23,7 @@ def _benchmark() -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["accuracy_benchmark"] = module
+    sys.path.insert(0, str(path.parent))  # as `python benchmarks/accuracy.py` has it
     spec.loader.exec_module(module)
     return module
 
