@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 from llmsizer import installed
 from llmsizer.cli import main
 from llmsizer.cluster import Task, key_of, sweep
-from llmsizer.errors import InputError, MissingExtraError
+from llmsizer.errors import InputError, LlmSizerError, MissingExtraError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.workload import Slo, Workload
@@ -248,6 +248,12 @@ def test_the_key_changes_with_everything_that_the_result_depends_on() -> None:
     assert key_of(point.content()) == key_of(replace(point).content())
 
 
+def test_a_worker_of_another_version_is_refused() -> None:
+    (task,) = tasks((5.0,), 1)
+    with pytest.raises(LlmSizerError, match="another version of llmsizer"):
+        simulate_point(replace(task.argument, kernel="older"))
+
+
 # --- the commands ---------------------------------------------------------------------------------------------------
 
 FLEET = ("--gpu", "l4", "--weights", "int4", "--tp", "4")
@@ -337,6 +343,7 @@ def test_a_trace_that_cannot_be_replayed_is_one_line(capsys: Capture, tmp_path: 
             "give less demand or a nearer date",
         ),
         (("sweep", "eu-chat", "--rates", ","), "--rates is empty"),
+        (("sweep", "eu-chat", "--workers", "2", "--cluster", "auto"), "give one of them"),
         (("sweep", "eu-chat", "--rates", "1,nan"), "out of range"),
     ],
 )

@@ -1,9 +1,10 @@
-"""A sweep over many independent tasks on a process pool: the same results bit for bit as one after the other.
+"""A sweep over many independent tasks on a process pool or on Ray: the same results as one after the other.
 
 A result is plain JSON and comes back through JSON whether it was computed here, in another process or on another day,
 so no path can round it differently. Each finished task is one line on disk, synced: an interrupted sweep resumes with
 what is missing. A worker that dies takes nothing with it: what it was doing is done again, each suspect alone, and a
-task that kills its worker every time is named.
+task that kills its worker every time is named. On Ray a lost node is lost workers; its machines need this package in
+the same version, and give the same bits where their processors compute alike.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from llmsizer.errors import InputError, LlmSizerError
+from llmsizer.installed import optional
 from llmsizer.progress import Progress, silent
 
 Argument = TypeVar("Argument")
@@ -53,11 +55,13 @@ def sweep(
     *,
     store: Path | None = None,
     workers: int = 1,
+    cluster: str | None = None,
     attempts: int = DEFAULT_ATTEMPTS,
     progress: Progress = silent,
 ) -> list[Json]:
     """The results in the order of the tasks. ``work`` is a module's own function, so that a process can find it.
 
+    ``cluster``: the address of a running Ray cluster ("auto", "ray://host:10001"), used instead of ``workers``.
     Raises LlmSizerError as ``work`` does, and where a task loses its worker ``attempts`` times.
     """
     if workers < 1 or attempts < 1:
@@ -65,7 +69,10 @@ def sweep(
     done = _read(store) if store else {}
     unique = {task.key: task for task in tasks}
     todo = [task for key, task in unique.items() if key not in done]
-    results = _one_by_one(work, todo) if workers == 1 else _pooled(work, todo, workers, attempts)
+    if cluster is not None:
+        results = _on_ray(work, todo, cluster, attempts)
+    else:
+        results = _one_by_one(work, todo) if workers == 1 else _pooled(work, todo, workers, attempts)
     progress("sweeping", (len(unique) - len(todo)) / max(1, len(unique)))
     with contextlib.closing(results):
         for task, text in results:
@@ -144,8 +151,55 @@ def _pooled(
                 suspects.extend(lost)
 
 
+def _on_ray(
+    work: Callable[[Argument], Json], todo: Sequence[Task[Argument]], address: str, attempts: int
+) -> Results[Argument]:
+    """Results as they come. Each task has a worker of its own: who is lost with it is no question."""
+    with _ray(address) as ray:
+        # Retries are counted here, so that a task that kills its workers is named and not tried for ever.
+        remote = ray.remote(_guarded).options(max_retries=0)
+        at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # the next ones wait on their nodes
+        queue, running = list(reversed(todo)), dict[Any, Task[Argument]]()
+        losses: dict[str, int] = {}
+        while queue or running:
+            while queue and len(running) < at_once:
+                task = queue.pop()
+                running[remote.remote(work, task.argument)] = task
+            (finished, *_), _ = ray.wait(list(running), num_returns=1)
+            task = running.pop(finished)
+            try:
+                outcome = ray.get(finished)
+            except ray.exceptions.RayTaskError:
+                raise  # a mistake of ours in the work, with its traceback
+            except ray.exceptions.RayError:
+                _count_loss(task, losses, attempts)
+                queue.append(task)
+            else:
+                yield task, _believed(task, outcome)
+
+
+@contextlib.contextmanager
+def _ray(address: str) -> Iterator[Any]:
+    """Ray, connected to a running cluster; a connection made here ends here. Raises InputError, MissingExtraError."""
+    ray = optional("ray", what="a sweep on a cluster", extra="cluster")
+    ours = not ray.is_initialized()
+    try:
+        if ours:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"no Ray cluster at {address!r} ({said}); start one with: ray start --head, or leave out --cluster"
+        ) from None
+    try:
+        yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
 def _count_loss(task: Task[Any], losses: dict[str, int], attempts: int) -> None:
-    """Alone in its pool there is no doubt which task it was."""
+    """One more worker that died of this task, or with it."""
     losses[task.key] = losses.get(task.key, 0) + 1
     if losses[task.key] >= attempts:
         raise LlmSizerError(

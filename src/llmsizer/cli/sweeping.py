@@ -1,4 +1,4 @@
-"""``sweep``: the cheapest plans × rates × seeds, simulated on a process pool and resumed from what is on disk."""
+"""``sweep``: the cheapest plans × rates × seeds, simulated on processes or on Ray, resumed from what is on disk."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     sweep.add_argument("--seeds", type=whole_number("seeds", most=10_000), default=3)
     sweep.add_argument("--hours", type=number("hours", least=1e-3, most=1e5), help="of each run")
     sweep.add_argument("--workers", type=whole_number("workers", most=1024), default=1, help="processes (default: 1)")
+    sweep.add_argument("--cluster", metavar="ADDRESS", help="a running Ray cluster instead: auto, or ray://host:10001")
     sweep.add_argument("--store", type=Path, metavar="FILE", help="finished runs, a line each; resumes from them")
     sweep.add_argument("--records", type=Path, metavar="FILE", help="own profile records: they calibrate")
     add_json(sweep)
@@ -43,12 +44,21 @@ def _sweep(arguments: argparse.Namespace) -> int:
     optional("numba", what="the event simulator", extra="simulate")  # before anything takes time
     scenario = find_scenario(arguments.scenario)
     shares = [number("rates", least=1e-6, most=1e4)(text) for text in comma_list(arguments.rates)]
+    if arguments.cluster and arguments.workers != 1:
+        raise InputError("--workers are processes of this machine, --cluster brings its own; give one of them")
     if not shares:
         raise InputError("--rates is empty; write for example 0.5,1,1.5")
     evidence = read_evidence(arguments.records, None)
     tasks = _tasks(scenario, evidence, arguments.plans, shares, arguments.seeds, arguments.hours)
     with progress_bar("sweeping") as progress:
-        results = sweep(simulate_point, tasks, store=arguments.store, workers=arguments.workers, progress=progress)
+        results = sweep(
+            simulate_point,
+            tasks,
+            store=arguments.store,
+            workers=arguments.workers,
+            cluster=arguments.cluster,
+            progress=progress,
+        )
     if arguments.json:
         print_json({"scenario": scenario.name, "points": results})
         return 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from llmsizer.errors import LlmSizerError
 from llmsizer.traffic.service import METRICS, Goal, Service, simulated_once
 from llmsizer.traffic.simulator.compiled import kernel_digest
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
@@ -24,6 +25,7 @@ class Point:
     goal: Goal
     seed: int
     hours: float | None = None
+    kernel: str = field(default_factory=kernel_digest)  # of whoever asks
 
     def content(self) -> bytes:
         """What the result depends on, the simulator's own code included; the same in every process and on every day."""
@@ -32,12 +34,14 @@ class Point:
         numbers = (steps.seconds_per_pair, steps.mixed_context_factor, self.replica.kv_tokens)
         limits = (self.replica.max_sequences, self.replica.max_batched_tokens, self.replica.block_tokens)
         rest = (self.replica.shared_prefix_tokens, self.replica.frontend_seconds, self.seed, self.hours)
-        asked = (repr(self.stream), repr(self.fleet), repr(self.goal), kernel_digest())
+        asked = (repr(self.stream), repr(self.fleet), repr(self.goal), self.kernel)
         return pickle.dumps((tables, numbers, limits, rest, asked, self.candidate, self.share_of_peak), protocol=5)
 
 
 def simulate_point(point: Point) -> dict[str, Any]:
     """The point's result as JSON types. Raises LlmSizerError."""
+    if point.kernel != kernel_digest():
+        raise LlmSizerError("this worker has another version of llmsizer; install the same one on every node")
     service = simulated_once(point.replica, point.stream, point.fleet, point.goal, seed=point.seed, hours=point.hours)
     return {
         "candidate": point.candidate,
