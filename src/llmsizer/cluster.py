@@ -203,7 +203,8 @@ def _count_loss(task: Task[Any], losses: dict[str, int], attempts: int) -> None:
     losses[task.key] = losses.get(task.key, 0) + 1
     if losses[task.key] >= attempts:
         raise LlmSizerError(
-            f"{task.label}: its process died {attempts} times (out of memory?); give it more memory or leave it out"
+            f"{task.label}: its process died {attempts} times (out of memory, or a script without a main guard?); "
+            "leave it out or run it alone"
         )
 
 
