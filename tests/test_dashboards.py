@@ -39,7 +39,9 @@ def dashboards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("LLMSIZER_OUTPUT", str(tmp_path))
     monkeypatch.delenv("LLMSIZER_LANGUAGE", raising=False)
     monkeypatch.setattr("cached.recommendation", usual)
+    main = sys.modules["__main__"]
     yield
+    sys.modules["__main__"] = main  # Streamlit puts the script in its place, and worker processes would start that
     for name in ("cached", "drawing", "inputs", "texts"):
         sys.modules.pop(name, None)
 
