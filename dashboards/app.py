@@ -28,5 +28,7 @@ page = st.navigation(
 with drawing.mistakes_as_sentences():
     if page.url_path != variants.url_path:
         inputs.ask()
+    else:
+        st.sidebar.caption(say("pages.variants_sidebar"))
     page.run()
 drawing.legend_of_bases()
