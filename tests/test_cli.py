@@ -163,3 +163,10 @@ def test_every_command_has_help(capsys: Capture) -> None:
     for command in build_parser()._subparsers._group_actions[0].choices:  # type: ignore[union-attr]
         code, out, _ = run(capsys, str(command), "--help")
         assert code == 0 and "usage" in out
+
+
+def test_the_catalogue_and_the_memory_account_give_the_same_weights(capsys: Capture) -> None:
+    argv = ("mistral-small-4", "--gpu", "h100", "--weights", "int4", "--tp", "2", "--json")
+    _, document, _ = run(capsys, "memory", *argv)
+    _, shown, _ = run(capsys, "catalog", "show", "mistral-small-4")
+    assert f"{json.loads(document)['replica_weight_bytes'] / 1e9:.1f} GB" in shown

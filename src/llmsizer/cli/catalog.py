@@ -172,6 +172,7 @@ def _find_workload(catalog: Catalog, name: str) -> Sequence[Any]:
 
 def _model_rows(model: ModelSpec) -> tuple[str, Rows]:
     from llmsizer.facts.precision import get_precision
+    from llmsizer.physics.memory import checkpoint_bytes
 
     origin = f"{model.provenance.source}, {model.provenance.as_of}"
     basis = model.provenance.basis
@@ -188,10 +189,7 @@ def _model_rows(model: ModelSpec) -> tuple[str, Rows]:
     ]
     for name in ("bf16", "fp8", "int4"):
         precision = get_precision(name)
-        quantized = model.total_params - model.embedding_params - model.lm_head_params
-        rest = model.total_params - quantized
-        total_bytes = quantized * precision.bytes_per_quantized_weight + rest * precision.bytes_per_rest_weight
-        rows.append((f"weights at {name}", format_gb(total_bytes), basis, precision.description))
+        rows.append((f"weights at {name}", format_gb(checkpoint_bytes(model, precision)), basis, precision.description))
     title = f"{model.display_name or model.name} ({model.hf_repo or 'no public repository'})"
     return (f"{title}\n{model.reading}" if model.reading else title), rows
 

@@ -13,6 +13,8 @@ from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.engine import Batching, EngineSpec
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.precision import Precision
 from llmsizer.facts.provenance import Basis
 from llmsizer.physics.kv_cache import KvLayout, kv_layout
 from llmsizer.physics.parallelism import Stage, check_parallelism, shard, stages
@@ -183,10 +185,17 @@ def estimate_memory(deployment: Deployment, engine: EngineSpec | None = None) ->
 
 def replica_weight_bytes(deployment: Deployment) -> float:
     """Weights of one copy of the whole model: 22.2 B parameters at 16 bit are 44.5 GB."""
-    whole = Stage(layers=deployment.model.layers, has_embedding=True, has_head=True)
-    part = shard(deployment.model, deployment.weights, 1, whole)
-    quantized = part.quantized_params * deployment.weights.bytes_per_quantized_weight
-    return quantized + part.rest_params * deployment.weights.bytes_per_rest_weight
+    return checkpoint_bytes(deployment.model, deployment.weights)
+
+
+def checkpoint_bytes(model: ModelSpec, precision: Precision) -> float:
+    """Weights of a model at a precision, embeddings and what else stays wide included."""
+    whole = Stage(layers=model.layers, has_embedding=True, has_head=True)
+    part = shard(model, precision, 1, whole)
+    return (
+        part.quantized_params * precision.bytes_per_quantized_weight
+        + part.rest_params * precision.bytes_per_rest_weight
+    )
 
 
 def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> MemoryBudget:
