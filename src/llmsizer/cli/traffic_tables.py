@@ -78,9 +78,7 @@ def _print_latencies(asked: Asked, service: Service) -> None:
         (row.metric, *(_shown(n) for n in (row.mean, row.p50, row.p90, row.p95, row.p99))) for row in service.latencies
     ]
     one = service.replications == 1
-    runs = (
-        f"{service.replications} × {service.simulated_hours:.3g} h, {service.requests:,} requests counted; "
-    )
+    runs = f"{service.replications} × {service.simulated_hours:.3g} h, {service.requests:,} requests counted; "
     kind = "one run gives no interval" if one else "[90 % interval: chance in the demand, not error of the step times]"
     title = f"Latency (simulated; step times {asked.steps})"
     print_table(title, ("", "mean", "p50", "p90", "p95", "p99"), rows, note=runs + kind)
