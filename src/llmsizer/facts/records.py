@@ -1,6 +1,9 @@
 """Measured facts with their provenance, one operating point a record, kept as JSON lines.
 
-Additive schema: a reader ignores keys it does not know; ``None`` means not measured, and ``unknown`` says why.
+Additive schema: a new optional field keeps the version, and a reader ignores keys it does not know. The version rises
+only where an old reader would misread a row; rows of a version above its own a reader skips, and says so.
+Version 1: static batches only. Version 2: ``load`` may say that requests arrived by themselves, see ``batch``.
+``None`` means not measured, and ``unknown`` says why.
 TTFT = first output token − arrival. TPOT = (end − first token)/(n − 1) per request. ITL = the raw gaps. Throughput =
 output tokens of the whole batch per second of wall clock, prefill included.
 """
@@ -11,7 +14,23 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+from llmsizer.facts.record_parts import (
+    Counts,
+    Distribution,
+    Energy,
+    HardwareState,
+    Load,
+    MemoryUse,
+    Phases,
+    QualityReference,
+    SamplesFile,
+    SteadyState,
+    Throughput,
+    Verdict,
+)
+
+SCHEMA_VERSION = 2
+QUALITY_SCHEMA_VERSION = 1
 
 
 class DeviceRecord(BaseModel):
@@ -51,6 +70,7 @@ class ProfileRecord(BaseModel):
     engine_version: str
     engine_options: dict[str, str] = {}  # what the engine chose: arithmetic, KV format, threads …
     device: DeviceRecord
+    # Sequences in flight: of a static batch, of a closed loop its concurrency, of an open loop the most that were seen.
     batch: int = Field(ge=1)
     prompt_tokens: int = Field(ge=1)
     output_tokens: int = Field(ge=1)
@@ -79,6 +99,37 @@ class ProfileRecord(BaseModel):
     versions: dict[str, str] = {}
     code_version: str = ""
     measured_at: str = ""
+    sweep_id: str = ""  # rows of one sweep belong together, and were interleaved
+    command: str = ""  # what was typed, without secrets
+    accelerators: int | None = None  # used by the engine; None: as many as ``device`` says, one
+    kernels: tuple[str, ...] = ()  # that really ran, from the engine's log: "MarlinLinearKernel" …
+    load: Load | None = None  # None: a static batch
+    counts: Counts | None = None
+    distributions: dict[str, Distribution] = {}  # by the names in record_parts.METRICS
+    throughput: Throughput | None = None
+    phases: Phases | None = None
+    memory: MemoryUse | None = None
+    energy: Energy | None = None
+    hardware: HardwareState | None = None
+    steady: SteadyState | None = None
+    verdict: Verdict | None = None
+    quality: QualityReference | None = None
+    samples: SamplesFile | None = None
+
+    @property
+    def is_static_batch(self) -> bool:
+        """All sequences began together and advanced together: what step times can be read from."""
+        return self.load is None or self.load.pattern in ("batch", "single")
+
+    @property
+    def may_be_extrapolated(self) -> bool:
+        """Whether a planner may carry the figures to other shapes and devices."""
+        return (self.verdict is None or self.verdict.extrapolate) and "not_extrapolatable" not in self.flags
+
+    @property
+    def carries_step_times(self) -> bool:
+        """Whether a calibration may learn from the row."""
+        return self.status == "ok" and self.is_static_batch and self.may_be_extrapolated
 
 
 class QualityRecord(BaseModel):
@@ -86,7 +137,7 @@ class QualityRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = QUALITY_SCHEMA_VERSION
     model: str
     variant: str
     precision: str

@@ -36,7 +36,7 @@ def held_out(
     records: Sequence[ProfileRecord], *, calibration: StoredCalibration | None = None, resolver: Names | None = None
 ) -> tuple[HeldOut, ...]:
     """Every usable figure predicted without its own operating point; nothing where only one point was measured."""
-    usable = [record for record in records if record.status == "ok"]
+    usable = [record for record in records if record.carries_step_times]
     resolve = resolver or names()
     found: list[HeldOut] = []
     for point in sorted({_point(record) for record in usable}):

@@ -80,7 +80,7 @@ def calibrate(
     """The calibration moved by own records, and by how much. Failed records are left out."""
     start = calibration or default_calibration()
     resolve = resolver or names()
-    seen = [item for record in records if record.status == "ok" for item in _observations(record, resolve)]
+    seen = [item for record in records if record.carries_step_times for item in _observations(record, resolve)]
     if not seen:
         raise InputError("no usable record: none has status ok with a measured TTFT or TPOT; profile again")
     before = _residuals(seen, start)
