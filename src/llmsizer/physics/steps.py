@@ -200,28 +200,36 @@ class StepModel:
         exchanges = np.where((c["data"] > 1) & self.is_moe, 2 * c["moe_layers"] * exchange, 0.0)
         return np.asarray(reduces + exchanges)
 
-    def decode(self, batch: Floats, low_context: Floats, high_context: Floats) -> StepTimes:
-        """One output token for ``batch`` sequences of a replica whose contexts spread from low to high.
+    def decode(
+        self, batch: Floats, low_context: Floats, high_context: Floats, queries: Floats | float = 1.0
+    ) -> StepTimes:
+        """One step for ``batch`` sequences of a replica whose contexts spread from low to high.
 
-        Pipeline stages work on micro-batches: a token passes every stage with 1/stages of the batch.
+        Pipeline stages work on micro-batches: a token passes every stage with 1/stages of the batch. With ``queries``
+        above 1 each sequence brings so many tokens (speculated ones to verify): all are multiplied and routed, and the
+        cache of a sequence is read once for all of them.
         """
         c = self.cases
-        tokens = np.maximum(batch / c["data"] / c["pipeline"], 1.0)
+        sequences = np.maximum(batch / c["data"] / c["pipeline"], 1.0)
+        tokens = sequences * queries
         full, windowed = self.kept_token_layers(low_context, high_context)
         values = c["kv_values_full"] * full + c["kv_values_window"] * windowed
         scores = c["score_flops_full"] * full + c["score_flops_window"] * windowed
-        times = self.forward(tokens, tokens, tokens * values * c["kv_bytes"], tokens * scores, tokens * c["data"])
+        times = self.forward(tokens, tokens, sequences * values * c["kv_bytes"], tokens * scores, tokens * c["data"])
         return StepTimes(
             **{part: getattr(times, part) for part in PARTS if part != "overhead"},
-            overhead=times.overhead + tokens * self.sequence_seconds,
+            overhead=times.overhead + sequences * self.sequence_seconds,
         )
 
-    def least_decode_seconds(self, batch: Floats, low_context: Floats, high_context: Floats) -> Floats:
+    def least_decode_seconds(
+        self, batch: Floats, low_context: Floats, high_context: Floats, queries: Floats | float = 1.0
+    ) -> Floats:
         """Seconds no engine can beat: the bytes of one step at the data-sheet bandwidth."""
         c = self.cases
-        tokens = np.maximum(batch / c["data"] / c["pipeline"], 1.0)
+        sequences = np.maximum(batch / c["data"] / c["pipeline"], 1.0)
+        tokens = sequences * queries
         full, windowed = self.kept_token_layers(low_context, high_context)
-        cache = tokens * (c["kv_values_full"] * full + c["kv_values_window"] * windowed) * c["kv_bytes"]
+        cache = sequences * (c["kv_values_full"] * full + c["kv_values_window"] * windowed) * c["kv_bytes"]
         experts = self.experts_touched(tokens * c["data"]) * c["expert_params"] * c["moe_layers"] / self.expert_shards
         dense = c["dense_params"] / c["tensor"]
         weights = (dense + np.where(self.is_moe, experts, 0.0)) * c["weight_bytes"]
@@ -229,10 +237,16 @@ class StepModel:
         return np.asarray((weights + head + cache / self.kv_shards) / c["memory_bytes_per_second"])
 
     def not_faster_than_bytes(
-        self, seconds: Floats, batch: Floats, low_context: Floats, high_context: Floats
+        self,
+        seconds: Floats,
+        batch: Floats,
+        low_context: Floats,
+        high_context: Floats,
+        queries: Floats | float = 1.0,
     ) -> Floats:
         """Corrected decode seconds; a correction is a fit and may point past the speed of light, a step may not."""
-        return np.maximum(seconds, LIGHT_TOLERANCE * self.least_decode_seconds(batch, low_context, high_context))
+        least = self.least_decode_seconds(batch, low_context, high_context, queries)
+        return np.maximum(seconds, LIGHT_TOLERANCE * least)
 
     def prefill(self, prompt_tokens: Floats, prompts: Floats) -> StepTimes:
         """All tokens of ``prompts`` equal prompts of one attention rank in one pass."""
