@@ -185,7 +185,7 @@ def test_disaggregated_pools_by_hand() -> None:
 def test_disaggregated_pools_serve_every_token_once() -> None:
     lengths = Lognormal(mean_tokens=60, p95_tokens=200, longest_tokens=1000)
     prefill = Pool(
-        replica=replica(), fleet=Fleet(replicas=2), power=PowerCurve(idle_watts=1, busy_watts=2, full_watts=3)
+        replica=replica(), fleet=Fleet(replicas=2), power=PowerCurve(idle_watts=1, one_watts=2, full_watts=3)
     )
     decode = Pool(replica=replica(kv_tokens=4000), fleet=Fleet(replicas=3))
     result = simulate_disaggregated(
@@ -226,10 +226,17 @@ def test_a_burst_that_is_served_in_the_end_is_backlogged() -> None:
 
 
 def test_energy_follows_the_power_curve() -> None:
-    power = PowerCurve(idle_watts=100, busy_watts=200, full_watts=264)
+    power = PowerCurve(idle_watts=100, one_watts=200, full_watts=264)
     result = replay(replica(), requests([0.0, 10.0]), power=power)
-    # In 10 s: one prefill step (batch 0) of 20 ms and ten steps of 10 ms with 1 of 64 seats: 201 W.
-    assert result.energy_joules == pytest.approx(100 * (10 - 0.12) + 200 * 0.02 + 201 * 0.1)
+    # In 10 s: one prefill step of 20 ms and ten steps of 10 ms with one sequence.
+    assert result.energy_joules == pytest.approx(100 * (10 - 0.12) + 200 * 0.12)
+
+
+def test_power_rises_with_the_logarithm_of_the_batch_up_to_a_full_one() -> None:
+    power = PowerCurve(idle_watts=50, one_watts=200, full_watts=280, full_batch=256)
+    assert power.stepping_watts(np.array([0.0, 1.0, 16.0, 256.0, 1000.0])).tolist() == [200, 200, 240, 280, 280]
+    with pytest.raises(InputError, match="do not fall"):
+        PowerCurve(idle_watts=50, one_watts=40, full_watts=280)
 
 
 def test_replications_merge_and_agree_over_workers() -> None:

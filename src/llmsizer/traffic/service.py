@@ -169,9 +169,23 @@ def serve(
     seed: int = 0,
 ) -> Service:
     """A fleet under a steady demand, with 90 % intervals from replications. Raises LlmSizerError."""
-    rate = stream.arrivals.requests_per_second
-    duration = (hours if hours is not None else hours_for(rate)) * SECONDS_PER_HOUR
-    runs = replicate(
+    runs = observe(replica, stream, fleet, goal, hours=hours, replications=replications, seed=seed)
+    return service_of(runs, replica, fleet, goal, stream.arrivals.requests_per_second)
+
+
+def observe(
+    replica: Replica,
+    stream: Stream,
+    fleet: Fleet,
+    goal: Goal,
+    *,
+    hours: float | None = None,
+    replications: int = 5,
+    seed: int = 0,
+) -> Replications:
+    """The runs behind ``serve``, with everything that a chart or an energy account needs. Raises LlmSizerError."""
+    duration = (hours if hours is not None else hours_for(stream.arrivals.requests_per_second)) * SECONDS_PER_HOUR
+    return replicate(
         replica,
         stream,
         duration_seconds=duration,
@@ -182,13 +196,17 @@ def serve(
         fleet=fleet,
         targets=goal.targets,
     )
-    return _service(runs, replica, fleet, goal, rate)
 
 
 def serve_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Service:
     """A fleet under a trace, fed at its own arrival times; one trace gives no interval. Raises LlmSizerError."""
-    runs = Replications(runs=(replay(replica, requests, fleet=fleet, targets=goal.targets),))
-    return _service(runs, replica, fleet, goal, len(requests) / runs.runs[0].duration_seconds)
+    runs = observe_trace(replica, requests, fleet, goal)
+    return service_of(runs, replica, fleet, goal, len(requests) / runs.runs[0].duration_seconds)
+
+
+def observe_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Replications:
+    """The one run behind ``serve_trace``. Raises LlmSizerError."""
+    return Replications(runs=(replay(replica, requests, fleet=fleet, targets=goal.targets),))
 
 
 def simulated_once(
@@ -207,7 +225,7 @@ def simulated_once(
         fleet=fleet,
         targets=goal.targets,
     )
-    return _service(Replications(runs=(run,)), replica, fleet, goal, rate)
+    return service_of(Replications(runs=(run,)), replica, fleet, goal, rate)
 
 
 def at_speed(replica: Replica, closed: ClosedReplica, end: Literal["slow", "fast"]) -> Replica:
@@ -226,7 +244,8 @@ def at_speed(replica: Replica, closed: ClosedReplica, end: Literal["slow", "fast
     return replace(replica, steps=scaled)
 
 
-def _service(runs: Replications, replica: Replica, fleet: Fleet, goal: Goal, rate: float) -> Service:
+def service_of(runs: Replications, replica: Replica, fleet: Fleet, goal: Goal, rate: float) -> Service:
+    """What users see in runs of a fleet at an offered rate."""
     verdict = runs.verdict
     merged = {metric: runs.latency(metric) for _, metric in METRICS}
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.requests import Requests
@@ -110,15 +113,31 @@ class LatencyTargets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerCurve:
-    """Watts of one replica: idle, and rising linearly over the batch while it steps."""
+    """Watts of one replica: idle, and while it steps rising with the logarithm of its batch up to a full one."""
 
     idle_watts: float
-    busy_watts: float  # stepping, batch towards 0
-    full_watts: float  # stepping, every seat taken
+    one_watts: float  # stepping with one sequence or with prompts alone
+    full_watts: float  # stepping with ``full_batch`` sequences or more
+    full_batch: int = 256
 
-    def joules(self, replica_seconds: float, busy_seconds: float, batch_seconds: float, seats: int) -> float:
-        rise = (self.full_watts - self.busy_watts) * batch_seconds / seats
-        return self.idle_watts * (replica_seconds - busy_seconds) + self.busy_watts * busy_seconds + rise
+    def __post_init__(self) -> None:
+        if not 0 <= self.idle_watts <= self.one_watts <= self.full_watts < math.inf or self.full_batch < 2:
+            raise InputError(
+                f"{self.idle_watts:g} W idle, {self.one_watts:g} W with one sequence, {self.full_watts:g} W full; "
+                "give watts from 0 up that do not fall"
+            )
+
+    def stepping_watts(self, batch: NDArray[np.float64]) -> NDArray[np.float64]:
+        share = np.log(np.clip(batch, 1.0, self.full_batch)) / math.log(self.full_batch)
+        return np.asarray(self.one_watts + (self.full_watts - self.one_watts) * share)
+
+    def joules(
+        self, replica_seconds: float, busy_seconds: NDArray[np.float64], batch_seconds: NDArray[np.float64]
+    ) -> float:
+        """Over stretches of time, each at the mean batch of its steps."""
+        batch = np.divide(batch_seconds, busy_seconds, out=np.zeros_like(batch_seconds), where=busy_seconds > 0)
+        stepping = float((busy_seconds * self.stepping_watts(batch)).sum())
+        return self.idle_watts * max(replica_seconds - float(busy_seconds.sum()), 0.0) + stepping
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ def summarise(sim: Sim, replica: Replica, observation: Observation, *, gave_up: 
     seats = replica.max_sequences * sim.replicas.size
     verdict = "OVERLOADED" if gave_up else judge(series, seats, finite=observation.finite)
     measured = observation.measured_seconds
-    busy, batch_seconds, context_seconds = (float(state["series"][1:-1, f].sum()) for f in range(3))
+    rows = [state["series"][1:-1, field] for field in (layout.BUSY, layout.BATCH, layout.CONTEXT)]
+    busy, batch_seconds, context_seconds = (float(row.sum()) for row in rows)
     replica_seconds = measured * sim.replicas.size
     sums = (state["sum_ttft"], state["sum_tpot"], state["sum_gaps"], state["sum_e2e"])
     ttft, tpot, itl, e2e = (
@@ -46,7 +47,9 @@ def summarise(sim: Sim, replica: Replica, observation: Observation, *, gave_up: 
         series=series,
         energy_joules=None
         if observation.power is None
-        else observation.power.joules(replica_seconds, busy, batch_seconds, replica.max_sequences),
+        else observation.power.joules(
+            replica_seconds, *(state["series"][1:-1, f] for f in (layout.BUSY, layout.BATCH))
+        ),
         histograms=state["histograms"],
         first_token_seconds=sim.records[:, 0] if observation.keep_records else None,
         end_seconds=sim.records[:, 1] if observation.keep_records else None,
