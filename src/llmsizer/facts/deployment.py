@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmsizer.errors import InputError
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision, get_precision, kv_bytes_per_value
+from llmsizer.facts.speculation import Speculation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Deployment:
     max_sequences: int | None = None  # None: the engine version's default
     max_batched_tokens: int | None = None
     memory_fraction: float | None = None
+    speculation: Speculation | None = None
 
     def __post_init__(self) -> None:
         if self.max_context_tokens < 1:
@@ -51,6 +53,22 @@ class Deployment:
         if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
             raise InputError(f"memory fraction = {self.memory_fraction}; give more than 0 and at most 1")
         kv_bytes_per_value(self.kv_format)
+        if self.speculation is not None:
+            self.speculation.check_target(self.model)
+
+    @property
+    def speculates(self) -> Speculation | None:
+        """The speculation where any token is drafted at all."""
+        return self.speculation if self.speculation is not None and self.speculation.is_active else None
+
+    @property
+    def drafting(self) -> Deployment | None:
+        """The draft model on the same GPUs; None where no model of its own drafts."""
+        speculation = self.speculates
+        if speculation is None or speculation.draft is None:
+            return None
+        weights = speculation.draft_weights or self.weights
+        return replace(self, model=speculation.draft, weights=weights, speculation=None)
 
     @property
     def kv_bytes_per_value(self) -> float:

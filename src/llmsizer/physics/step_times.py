@@ -2,77 +2,47 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from llmsizer.errors import NoEvidenceError
-from llmsizer.facts.aliases import names
 from llmsizer.facts.deployment import Deployment
-from llmsizer.facts.provenance import Estimate
-from llmsizer.physics.cases import Case, Cases, Floats, rates_of, shape_of
-from llmsizer.physics.correction import calibrated_shift, distances
-from llmsizer.physics.formats import POOLED_ENGINES, class_on_device, engine_class, engine_on, peak_flops
-from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
-from llmsizer.physics.steps import PARTS, StepModel, StepTimes
+from llmsizer.facts.provenance import Basis, Estimate
+from llmsizer.physics.case_of import architecture_key, case_of
+from llmsizer.physics.cases import Cases, Floats
+from llmsizer.physics.step_answers import (
+    DECODE,
+    PREFILL,
+    REFERENCE_OUTPUT_TOKENS,
+    REFERENCE_PROMPT_TOKENS,
+    StepQuestion,
+    answer_one,
+    band_of,
+    interval_factors,
+)
+from llmsizer.physics.steps import PARTS, StepModel
 from llmsizer.physics.store import StoredCalibration, default_calibration
 
-REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS = 1024.0, 256.0  # at which effects are asked for step times
-_FORMAT_OF_PRECISION = {"fp16": "16bit", "bf16": "16bit", "nvfp4": "fp4", "int8-wo": "int8-wo"}
+__all__ = [
+    "StepBreakdown",
+    "architecture_key",
+    "case_of",
+    "decode_seconds_grid",
+    "decode_step",
+    "decode_step_seconds",
+    "prefill_seconds",
+    "request_overhead_seconds",
+    "step_basis",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepBreakdown:
-    """A step's calibrated seconds by operator group; the parts sum to the whole."""
+    """Seconds of one output token by operator group; the parts sum to the whole."""
 
     total: Estimate
     seconds_by_part: dict[str, float]
-
-
-def case_of(deployment: Deployment) -> Case:
-    """A deployment as a case without load. Raises NoEvidenceError for an engine nobody has measured."""
-    engine = engine_class(deployment.engine, deployment.engine_version or "", "")
-    if not engine:
-        raise NoEvidenceError(f"no evidence for the engine {deployment.engine!r}; measure it with llmsizer profile")
-    rates, weights = rates_of(deployment.gpu, deployment.parallelism.tensor), deployment.weights
-    name = weights.name
-    weight_class = _FORMAT_OF_PRECISION.get(name, "gguf" if name.startswith("gguf") else name)
-    peak, weight_only = peak_flops(weight_class, rates)
-    spread = deployment.parallelism
-    fraction = deployment.memory_fraction if deployment.memory_fraction is not None else 0.9
-    return Case(
-        **asdict(shape_of(deployment.model)),
-        **asdict(rates),
-        architecture=architecture_key(deployment),
-        weight_class=class_on_device(weight_class, rates),
-        weight_bytes=weights.bytes_per_quantized_weight,
-        rest_bytes=weights.bytes_per_rest_weight,
-        peak_flops=peak,
-        is_weight_only=float(weight_only),
-        kv_bytes=deployment.kv_bytes_per_value,
-        engine=engine_on(engine, rates.family),
-        engine_version=deployment.engine_version or "",
-        tensor=spread.tensor,
-        pipeline=spread.pipeline,
-        expert=spread.expert,
-        data=1.0,
-        replicas=1.0,
-        input_tokens=float(deployment.max_context_tokens),
-        output_tokens=1.0,
-        load="concurrency",
-        load_value=1.0,
-        batch_size=math.nan,
-        memory_fraction=fraction,
-        max_sequences=math.nan if deployment.max_sequences is None else float(deployment.max_sequences),
-    )
-
-
-def architecture_key(deployment: Deployment) -> str:
-    """The family key that evidence about this model is pooled by."""
-    spec = deployment.model
-    return names().model(spec.hf_repo or spec.name, spec.total_params / 1e9).architecture
 
 
 def decode_step_seconds(
@@ -89,13 +59,22 @@ def decode_step_seconds(
 def decode_step(
     deployment: Deployment, batch: float, context_tokens: float, *, calibration: StoredCalibration | None = None
 ) -> StepBreakdown:
-    """The same with its parts."""
+    """The same with its parts; what drafting takes is a part of its own."""
     used = calibration or default_calibration()
-    seconds = decode_seconds_grid(deployment, [batch], [context_tokens], calibration=used)[0, 0]
-    cases, model = _repeated(deployment, 1, used)
-    context = np.array([float(context_tokens)])
-    times = model.decode(np.array([float(batch)]), context, context)
-    return _breakdown(deployment, cases, used, "load-tpot", times, float(seconds))
+    asked = StepQuestion(deployment=deployment, batches=(float(batch),), contexts=(float(context_tokens),))
+    answer = answer_one(asked, used)
+    seconds, drafting = float(answer.decode_seconds[0, 0]), float(answer.draft_share[0, 0])
+    speculation = deployment.speculates
+    lengths = REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS
+    model = StepModel(Cases.of([case_of(deployment).with_load("concurrency", 1.0, *lengths)]), used.coefficients)
+    context, queries = np.array([float(context_tokens)]), 1.0 + (speculation.draft_tokens if speculation else 0)
+    times = model.decode(np.array([float(batch)]), context, context, queries)
+    raw = {part: float(getattr(times, part)[-1]) for part in PARTS}
+    whole = sum(raw.values())
+    parts = {part: seconds * (1 - drafting) * value / whole for part, value in raw.items()}
+    if speculation:
+        parts["drafting"] = seconds * drafting
+    return StepBreakdown(total=_estimate(deployment, DECODE, seconds, answer.distance, used), seconds_by_part=parts)
 
 
 def decode_seconds_grid(
@@ -105,21 +84,11 @@ def decode_seconds_grid(
     *,
     calibration: StoredCalibration | None = None,
 ) -> Floats:
-    """Calibrated seconds per token for every (batch, context), as an array batches × contexts, for simulators.
-
-    Effects are smooth fits, not laws: they are asked at one prompt length, so that context acts through physics alone,
-    and the largest value of any smaller batch bounds from below.
-    """
-    used = calibration or default_calibration()
-    batch_axis, context_axis = _with_ladder(batches), np.unique(np.array(contexts, dtype=np.float64))
-    batch, context = (axis.ravel() for axis in np.meshgrid(batch_axis, context_axis, indexing="ij"))
-    cases, model = _repeated(deployment, len(batch), used)
-    seconds = model.decode(batch, context, context).total * np.exp(_shift(cases, used, "load-tpot", batch))
-    seconds = model.not_faster_than_bytes(seconds, batch, context, context)
-    table = seconds.reshape(len(batch_axis), len(context_axis))
-    table = np.maximum.accumulate(np.maximum.accumulate(table, axis=0), axis=1)
-    rows, columns = np.searchsorted(batch_axis, batches), np.searchsorted(context_axis, contexts)
-    return np.asarray(table[np.ix_(rows, columns)])
+    """Calibrated seconds per output token for every (batch, context), as an array batches × contexts."""
+    asked = StepQuestion(
+        deployment=deployment, batches=tuple(map(float, batches)), contexts=tuple(map(float, contexts))
+    )
+    return answer_one(asked, calibration).decode_seconds
 
 
 def prefill_seconds(
@@ -129,13 +98,10 @@ def prefill_seconds(
     prompts: float = 1.0,
     calibration: StoredCalibration | None = None,
 ) -> Estimate:
-    """Seconds to process ``prompts`` prompts of ``prompt_tokens`` each in one pass."""
+    """Seconds to process ``prompts`` prompts of ``prompt_tokens`` each in one pass, by a draft model too."""
     used = calibration or default_calibration()
-    cases, model = _repeated(deployment, 1, used)
-    together = np.array([float(prompts)])
-    times = model.prefill(np.array([float(prompt_tokens)]), together)
-    seconds = times.total * np.exp(_shift(cases, used, "ttft", together))
-    return _breakdown(deployment, cases, used, "ttft", times, float(seconds[0])).total
+    answer = answer_one(StepQuestion(deployment=deployment, prompts=((float(prompt_tokens), float(prompts)),)), used)
+    return _estimate(deployment, PREFILL, float(answer.prefill_seconds[0]), answer.distance, used)
 
 
 def request_overhead_seconds(calibration: StoredCalibration | None = None) -> float:
@@ -143,40 +109,20 @@ def request_overhead_seconds(calibration: StoredCalibration | None = None) -> fl
     return (calibration or default_calibration()).coefficients["overhead.request"].value
 
 
-def _with_ladder(values: Sequence[float]) -> Floats:
-    """The values, sorted, with the powers of two below the largest."""
-    top = float(np.max(values))
-    ladder = 2.0 ** np.arange(0, math.log2(max(top, 1.0)))
-    return np.unique(np.append(ladder, np.array(values, dtype=np.float64)))
+def step_basis(deployment: Deployment) -> Basis:
+    """How step times of a deployment are known: no better than the acceptance rate they stand on."""
+    speculation = deployment.speculates
+    return "assumed" if speculation and speculation.acceptance_basis == "assumed" else "calibrated"
 
 
-def _repeated(deployment: Deployment, count: int, used: StoredCalibration) -> tuple[Cases, StepModel]:
-    """The deployment so many times, with the lengths that effects are asked at."""
-    case = case_of(deployment)
-    if POOLED_ENGINES.get(case.engine, case.engine) not in used.seen_engines and case.engine not in used.seen_engines:
-        raise NoEvidenceError(f"no evidence for the engine {deployment.engine!r}; measure it with llmsizer profile")
-    asked = case.with_load("concurrency", 1.0, REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS)
-    cases = Cases.of([asked] * count)
-    return cases, StepModel(cases, used.coefficients)
-
-
-def _shift(cases: Cases, used: StoredCalibration, target: str, batch: Floats) -> Floats:
-    return calibrated_shift(used.effects, cases, np.full(len(cases), target), batch)
-
-
-def _breakdown(
-    deployment: Deployment, cases: Cases, used: StoredCalibration, target: str, times: StepTimes, seconds: float
-) -> StepBreakdown:
-    raw = {part: float(getattr(times, part)[-1]) for part in PARTS}
-    whole = sum(raw.values())
-    distance = str(distances(cases, used)[-1])
-    band = used.bands.of(target, distance)
-    wide = UNKNOWN_SHAPE_WIDENING if deployment.model.model_type == "generic" else 1.0
-    estimate = Estimate(
+def _estimate(deployment: Deployment, target: str, seconds: float, distance: str, used: StoredCalibration) -> Estimate:
+    low, high = interval_factors(deployment, target, distance, used)
+    basis = step_basis(deployment) if target == DECODE else "calibrated"
+    assumed = "; acceptance rate assumed" if basis == "assumed" else ""
+    return Estimate(
         value=seconds,
-        basis="calibrated",
-        low=seconds * math.exp(band.low * wide),
-        high=seconds * math.exp(band.high * wide),
-        reason=f"{distance}; {band.rows} held-out observations",
+        basis=basis,
+        low=seconds * low,
+        high=seconds * high,
+        reason=f"{distance}; {band_of(target, distance, used).rows} held-out observations{assumed}",
     )
-    return StepBreakdown(total=estimate, seconds_by_part={p: seconds * v / whole for p, v in raw.items()})
