@@ -311,7 +311,7 @@ def test_step_times_of_many_are_those_of_one(model: str, gpu: str, precision: st
     for batch, seconds in zip(points.batches, np.maximum.accumulate(sample.decode_seconds), strict=True):
         estimate = decode_step_seconds(one, batch, 1350)
         # One by one, a step also takes no less than at any shorter context; a catalogue has no time for that.
-        assert seconds == pytest.approx(estimate.value, rel=0.1)
+        assert seconds == pytest.approx(estimate.value, rel=1e-9)
         assert estimate.low == pytest.approx((estimate.value or 0) * sample.decode_interval[0])
         assert estimate.high == pytest.approx((estimate.value or 0) * sample.decode_interval[1])
     assert sample.first_token_seconds == pytest.approx(prefill_seconds(one, 840).value, rel=0.1)

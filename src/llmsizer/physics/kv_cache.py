@@ -15,6 +15,7 @@ from llmsizer.physics.parallelism import kv_heads_per_gpu
 
 # Below this ratio of the larger kind's layers to the smaller one's, groups take the larger size and pad the other.
 SIMILAR_COUNTS = 1.25
+MOST_SEQUENCES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +68,18 @@ class KvLayout:
         """Tokens as the engine reports them: blocks shared evenly by all groups, as if no window were ever full."""
         return self.blocks(pool_bytes) // max(self.group_count, 1) * self.block_tokens
 
-    def concurrency(self, pool_bytes: float, context_tokens: int) -> int:
-        """Requests of this context the pool holds while they decode."""
-        each = self.request_bytes(context_tokens)
-        return int(max(0.0, pool_bytes) // each) if each else 0
+    def shared_bytes(self, prefix_tokens: int) -> float:
+        """Bytes of a common beginning, kept once: whole blocks of the groups that keep everything."""
+        groups = sum(group.count for group in self.groups if group.window_tokens is None)
+        return prefix_tokens // self.block_tokens * groups * self.block_bytes
+
+    def concurrency(self, pool_bytes: float, context_tokens: int, *, shared_tokens: int = 0) -> int:
+        """Requests of this context the pool holds while they decode; all begin with ``shared_tokens`` in common."""
+        shared = self.shared_bytes(min(shared_tokens, context_tokens))
+        own = self.request_bytes(context_tokens) - shared
+        if own <= 0:  # nothing of their own: the engine's limit on sequences is what is left
+            return MOST_SEQUENCES if 0 < shared <= pool_bytes else 0
+        return int(max(0.0, pool_bytes - shared) // own)
 
     def admits(self, pool_bytes: float, context_tokens: int) -> bool:
         """Whether the pool takes one request of this context, its prompt being read."""

@@ -16,6 +16,7 @@ from llmsizer.facts.engine import Batching, EngineSpec
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.provenance import Basis
+from llmsizer.physics.drafting import draft_weight_bytes, with_draft_cache
 from llmsizer.physics.kv_cache import KvLayout, kv_layout
 from llmsizer.physics.parallelism import Stage, check_parallelism, shard, stages
 from llmsizer.units import GIB
@@ -34,6 +35,7 @@ class MemoryBudget:
     budget_bytes: float  # what the engine's rule gives weights, activations and cache together
     quantized_weight_bytes: float
     unquantized_weight_bytes: float  # embeddings, output matrix, norms, routers, towers
+    draft_bytes: float  # weights of what drafts speculated tokens
     activation_bytes: float
     graph_bytes: float
     engine_bytes: float  # communicators and kernels' work spaces
@@ -55,8 +57,8 @@ class MemoryBudget:
 
     @property
     def used_bytes(self) -> float:
-        fixed = self.weight_bytes + self.activation_bytes + self.graph_bytes + self.engine_bytes + self.driver_bytes
-        return fixed + self.kv_cache_bytes
+        fixed = self.weight_bytes + self.draft_bytes + self.activation_bytes + self.graph_bytes + self.engine_bytes
+        return fixed + self.driver_bytes + self.kv_cache_bytes
 
     @property
     def unused_bytes(self) -> float:
@@ -74,6 +76,7 @@ class MemoryBudget:
         return {
             "quantized weights": self.quantized_weight_bytes,
             "unquantized weights": self.unquantized_weight_bytes,
+            **({"draft model": self.draft_bytes} if self.draft_bytes else {}),
             "KV cache": self.kv_cache_bytes,
             "activations": self.activation_bytes,
             "CUDA graphs": self.graph_bytes,
@@ -92,6 +95,7 @@ class MemoryBudget:
         return {
             "quantized weights": weights,
             "unquantized weights": weights,
+            **({"draft model": weights} if self.draft_bytes else {}),
             "KV cache": engine,
             "activations": engine,
             "CUDA graphs": engine,
@@ -114,9 +118,13 @@ class MemoryBudget:
         """The longest context of one request, at most the model's own limit."""
         return self.layout.longest_context(self.kv_cache_bytes, self.deployment.model.max_context_tokens)
 
-    def max_concurrency(self, context_tokens: int | None = None) -> int:
-        """Requests the cache holds at a context (the deployment's where none is given)."""
-        return self.layout.concurrency(self.kv_cache_bytes, context_tokens or self.deployment.max_context_tokens)
+    def max_concurrency(self, context_tokens: int | None = None, *, shared_tokens: int = 0) -> int:
+        """Requests the cache holds at a context (the deployment's where none is given).
+
+        ``shared_tokens`` are a beginning that all of them have in common: prefix caching keeps it once.
+        """
+        context = context_tokens or self.deployment.max_context_tokens
+        return self.layout.concurrency(self.kv_cache_bytes, context, shared_tokens=shared_tokens)
 
     def largest_batch(self, context_tokens: int | None = None) -> int:
         """Requests that run at once: the cache's or the engine's own limit."""
@@ -132,10 +140,11 @@ class MemoryBudget:
     @property
     def _inside_bytes(self) -> float:
         """Parts other than the cache that the rule counts against its budget."""
+        weights = self.weight_bytes + self.draft_bytes
         if self.engine.rule == "static pool":
-            return self.weight_bytes
+            return weights
         graphs = self.graph_bytes if self.engine.graphs_inside_budget else 0.0
-        return self.weight_bytes + self.activation_bytes + self.engine_bytes + graphs
+        return weights + self.activation_bytes + self.engine_bytes + graphs
 
     @property
     def fits(self) -> bool:
@@ -218,14 +227,23 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
     weights = part.quantized_params * precision.bytes_per_quantized_weight
     rest = part.rest_params * precision.bytes_per_rest_weight + part.extra_16bit_params * 2
     rest += deployment.model.rope_table_values * 2
+    draft = draft_weight_bytes(deployment, stage)
     activations = activation_bytes(deployment, engine, stage, sequences=sequences, batched_tokens=batched)
     graphs = graph_bytes(deployment, engine, stage)
     own, context = _engine_bytes(deployment, engine)
     usable = deployment.gpu.allocatable_bytes or max(0.0, gpu_bytes - engine.driver_bytes)
-    inside = weights + rest + activations + own + (graphs if engine.graphs_inside_budget else 0.0)
-    if engine.rule == "static pool":
-        inside = weights + rest
+    inside = weights + rest + draft
+    if engine.rule != "static pool":
+        inside += activations + own + (graphs if engine.graphs_inside_budget else 0.0)
     budget = _budget_bytes(deployment, engine, limits, usable, context, inside)
+    layout = kv_layout(
+        deployment.model,
+        engine,
+        tensor=tensor,
+        layers=stage.layers,
+        bytes_per_value=deployment.kv_bytes_per_value,
+        batched_tokens=batched,
+    )
     return MemoryBudget(
         deployment=deployment,
         engine=engine,
@@ -233,19 +251,13 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
         budget_bytes=budget,
         quantized_weight_bytes=weights if precision.is_quantized else 0.0,
         unquantized_weight_bytes=rest + (0.0 if precision.is_quantized else weights),
+        draft_bytes=draft,
         activation_bytes=activations,
         graph_bytes=graphs,
         engine_bytes=own,
         driver_bytes=gpu_bytes - usable + context,
         kv_cache_bytes=max(0.0, budget - inside),
-        layout=kv_layout(
-            deployment.model,
-            engine,
-            tensor=tensor,
-            layers=stage.layers,
-            bytes_per_value=deployment.kv_bytes_per_value,
-            batched_tokens=batched,
-        ),
+        layout=with_draft_cache(layout, deployment, engine, stage),
         max_sequences=sequences,
         max_batched_tokens=batched,
         stage=stage,
@@ -340,4 +352,4 @@ def memory_in_use(deployment: Deployment, *, sequences: int, prompt_tokens: int,
     )
     budget = estimate_memory(asked, engine)
     cache = sequences * budget.layout.request_bytes(context_tokens)
-    return budget.weight_bytes + cache + budget.activation_bytes + budget.engine_bytes
+    return budget.weight_bytes + budget.draft_bytes + cache + budget.activation_bytes + budget.engine_bytes
