@@ -12,6 +12,7 @@ from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.pricing import Pricer
 from llmsizer.decide.question import Physics, Question
 from llmsizer.errors import ScenarioError, UnknownNameError
+from llmsizer.facts.assumptions import assumed_values
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.gpu import GpuSpec
@@ -71,8 +72,12 @@ def study(
 def workload_of(scenario: Scenario, catalog: Catalog) -> Workload:
     """The scenario's workload with its preset looked up. Raises UnknownNameError, ScenarioError."""
     preset = scenario.workload.preset
-    workload = scenario.workload.resolve(None if preset is None else catalog.workload(preset))
-    least = workload.prompt_tokens + workload.output_tokens
+    workload = scenario.workload.resolve(
+        None if preset is None else catalog.workload(preset),
+        assumed=assumed_values(scenario.assumptions, catalog.root) if scenario.workload.users else None,
+        root=catalog.root,
+    ).model_copy(update={"headroom": scenario.fleet.headroom})
+    least = workload.tokens_per_request
     if scenario.max_context_tokens is not None and scenario.max_context_tokens < least:
         raise ScenarioError(
             f"max_context_tokens = {scenario.max_context_tokens} is less than a mean request of {least} tokens; "

@@ -37,6 +37,12 @@ def load_assumptions(
     return figures
 
 
+def assumed_values(overrides: Mapping[str, Override], root: Path | None = None) -> dict[str, float]:
+    """The middle of every assumption by name. Raises CatalogError, ScenarioError."""
+    figures = load_assumptions(overrides, datetime.date.min, root)  # how old they are is shown elsewhere
+    return {name: figure.value for name, figure in figures.items() if figure.value is not None}
+
+
 def _figure(entry: Mapping[str, Any], where: str, today: datetime.date) -> tuple[str, Figure]:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise CatalogError(f"{where}: name is missing; give a text")

@@ -18,6 +18,7 @@ from llmsizer.errors import CatalogError, InputError, UnknownNameError
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.engine import EngineSpec, newest_first
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.hours import weights_of
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.names import plain_gpu_name, plain_name, slug
 from llmsizer.facts.offer import ApiOffer, EnergyFact, Offer, PurchasePrice, TcoFact
@@ -243,7 +244,13 @@ class Catalog:
             raise UnknownNameError("workload", name, self.workload_names)
         where, data = self._entry("workloads", name)
         take_provenance(data, where)
-        return check(Workload, {k: v for k, v in data.items() if k not in {"id", "provenance", "description"}}, where)
+        keys = {k: v for k, v in data.items() if k not in {"id", "provenance", "description"}}
+        if isinstance(keys.get("hours"), str):
+            try:
+                keys["hourly_weights"] = weights_of(keys["hours"], keys.get("peak_to_average"), self.root)
+            except (ValueError, TypeError) as error:
+                raise CatalogError(f"{where}: hours: {error}") from None
+        return check(Workload, keys, where)
 
     def engine(self, name: str, version: str | None = None) -> EngineSpec:
         """How an engine reserves memory: the newest version described that is no newer than the one asked for."""
