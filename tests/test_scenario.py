@@ -48,7 +48,11 @@ def test_tokens_a_month_become_requests_a_second_by_hand() -> None:
 
 def test_a_preset_may_be_named_alone() -> None:
     scenario = parse_scenario('model = "m"\nworkload = "chat"')
-    assert scenario.workload.preset == "chat" and scenario.workload.resolve(PRESET) == PRESET
+    assert scenario.workload.preset == "chat"
+    found = scenario.workload.resolve(PRESET)
+    # Hours that nobody named are the usual ones, as steep as the preset says.
+    assert (found.hours, len(found.hourly_weights)) == ("office-hours-europe", 168)
+    assert found.model_copy(update={"hours": "", "hourly_weights": ()}) == PRESET
 
 
 def test_a_new_mean_takes_the_tail_along() -> None:

@@ -24,11 +24,8 @@ def explain(error: ValidationError, where: str, tables: Mapping[tuple[str, ...],
     what = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     shown = "" if isinstance(first["input"], dict) else f" = {one_line(repr(first['input']))}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return (
-        f"{where}: {key}{shown}: {one_line(what, limit=300)}{more}"
-        if key
-        else f"{where}: {one_line(what, limit=300)}{more}"
-    )
+    said = f"{one_line(what, limit=300)}{more}"
+    return f"{where}: {key}{shown}: {said}" if key else f"{where}: {said}"
 
 
 def one_line(text: str, limit: int = 120) -> str:

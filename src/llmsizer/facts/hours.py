@@ -49,7 +49,7 @@ def peak_to_average(weights: Sequence[float]) -> float:
 def with_peak(weights: Sequence[float], peak: float) -> tuple[float, ...]:
     """The same shape with another ratio of its peak hour to its average. Raises ValueError where there is none.
 
-    Flatter: mixed with an even week, so that every hour keeps its order. Steeper: raised to a power, for the same reason.
+    Flatter: mixed with an even week. Steeper: raised to a power. Either way busier hours stay the busier ones.
     """
     natural = peak_to_average(weights)
     mean = math.fsum(weights) / len(weights)

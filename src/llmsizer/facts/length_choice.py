@@ -44,9 +44,7 @@ class LengthChoice(BaseModel):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
-        given = {
-            name for name in ("tokens", "mean", "p50", "p95", "cv", "file", "column") if getattr(self, name) is not None
-        }
+        given = {name for name in type(self).model_fields if name != "kind" and getattr(self, name) is not None}
         allowed: dict[str, tuple[set[str], ...]] = {
             "fixed": ({"tokens"},),
             "lognormal": ({"mean", "p95"}, {"mean", "cv"}, {"mean", "p50"}, {"p50", "p95"}, {"p50", "cv"}),

@@ -19,6 +19,7 @@ from llmsizer.facts.hours import DAYS, HOURS_PER_DAY
 from llmsizer.facts.length_choice import LengthChoice
 from llmsizer.facts.money_options import CurrencyCode, MoneyOptions
 from llmsizer.facts.precision import get_precision, kv_bytes_per_value
+from llmsizer.facts.speculation import SpeculationChoice
 from llmsizer.facts.workload import Growth, Slo
 from llmsizer.facts.workload_choice import Name, UsersChoice, WorkloadChoice
 
@@ -134,6 +135,9 @@ class Scenario(BaseModel):
         max_length=100,
         description="assumptions of profiles/assumptions/ to replace: a number, or [low, mid, high]",
     )
+    speculation: SpeculationChoice | None = Field(
+        default=None, description="speculative decoding of every candidate; left out: none"
+    )
     max_context_tokens: int | None = Field(
         default=None, ge=1, le=10_000_000, description="reserved for one request; left out: the workload's own tail"
     )
@@ -194,5 +198,6 @@ _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("workload", "reasoning"): LengthChoice,
     ("slo",): Slo,
     ("constraints",): Constraints,
+    ("speculation",): SpeculationChoice,
     ("fleet",): FleetChoice,
 }

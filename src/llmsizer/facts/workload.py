@@ -114,8 +114,8 @@ class Workload(BaseModel):
         if self.new_prompt_tokens < 1:
             need = self.shared_prefix_tokens + math.ceil(self.turns + (self.turns - 1) * self.output_tokens)
             raise ValueError(
-                f"prompt_tokens = {self.prompt_tokens} cannot hold the shared prefix and {self.turns:g} turns of earlier "
-                f"answers; give {need} or more, or fewer turns"
+                f"prompt_tokens = {self.prompt_tokens} cannot hold the shared prefix and {self.turns:g} turns "
+                f"of earlier answers; give {need} or more, or fewer turns"
             )
         if self.hourly_weights and abs(self.peak_to_average / peak_to_average(self.hourly_weights) - 1) > 1e-3:
             raise ValueError(f"peak_to_average = {self.peak_to_average:g} is not that of the hours; give one of them")
@@ -180,7 +180,7 @@ class Workload(BaseModel):
         return (self.prompt_tokens_p95 or self.prompt_tokens) + (self.generated_tokens_p95 or self.generated_tokens)
 
 
-def _cached_fraction(data: dict[str, Any]) -> float | None:
+def _cached_fraction(data: dict[str, Any]) -> float:
     """Share of all prompt tokens that a prefix cache holds: the shared prefix, and in a conversation all said before.
 
     Nothing is there at a conversation's first turn, which is one in T.
@@ -188,9 +188,9 @@ def _cached_fraction(data: dict[str, Any]) -> float | None:
     prompt, prefix = data.get("prompt_tokens", 0), data.get("shared_prefix_tokens", 0)
     turns, output, hit = data.get("turns", 1), data.get("output_tokens", 0), data.get("prefix_hit_rate", 1.0)
     if not all(isinstance(value, int | float) for value in (prompt, prefix, turns, output, hit)) or prompt <= 0:
-        return None  # what is wrong is said where the fields are checked
+        return 0.0  # what is wrong is said where the fields are checked
     if turns <= 1:
-        return min(max(hit * prefix / prompt, 0.0), 0.999)
+        return float(min(max(hit * prefix / prompt, 0.0), 0.999))
     new = (prompt - prefix - (turns - 1) * output) / turns
     held = prefix * (turns - 1) / turns + (turns - 1) * (new + output)
     return float(min(max(hit * held / prompt, 0.0), 0.999))

@@ -176,7 +176,7 @@ class WorkloadChoice(BaseModel):
                     given.setdefault(f"{key}_p95", max(given[key], round(tail * given[key] / mean)))
         if given.keys() & {"shared_prefix_tokens", "prefix_hit_rate", "turns"}:
             base = base | {"cached_prompt_fraction": None}  # follows anew
-        return base | given
+        return base | _shrunk(base, given) | given
 
     def _hours(self, preset: Workload | None, root: Path | None) -> dict[str, Any]:
         """When requests come: weights of one's own, a named shape, or the preset's; then the peak that is asked for."""
@@ -210,3 +210,14 @@ class WorkloadChoice(BaseModel):
             rate, note = self.users.rate(merged["peak_to_average"], assumed)
             return {"requests_per_second": rate, "volume_note": note}
         return {}
+
+
+def _shrunk(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The preset's prefix and turns belong to the preset's prompt: they go along with another, as far as it holds."""
+    if "prompt_tokens" not in given and "output_tokens" not in given:
+        return {}
+    prompt, output = (given.get(key, base[key]) for key in ("prompt_tokens", "output_tokens"))
+    prefix = round(base.get("shared_prefix_tokens", 0) * min(1.0, prompt / base["prompt_tokens"]))
+    prefix = min(given.get("shared_prefix_tokens", prefix), prompt - 1)
+    turns = max(1.0, min(base.get("turns", 1.0), (prompt - prefix + output) / (output + 1)))
+    return {"shared_prefix_tokens": prefix, "turns": turns}

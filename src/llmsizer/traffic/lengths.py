@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmsizer.errors import InputError
 
 Z95 = 1.6448536269514722  # the standard normal's 95th percentile
+WIDEST = math.exp(Z95**2 / 2) * (1 - 1e-9)  # p95 over mean of the widest lognormal: 3.87
 
 
 class Length(Protocol):
@@ -116,5 +117,5 @@ class Empirical:
 def length(mean_tokens: float, p95_tokens: float | None, longest_tokens: int) -> Length:
     """Lognormal where a tail is given, else fixed."""
     if p95_tokens is None or p95_tokens == mean_tokens:
-        return Fixed(tokens=round(mean_tokens))
-    return Lognormal(mean_tokens=mean_tokens, p95_tokens=p95_tokens, longest_tokens=longest_tokens)
+        return Fixed(tokens=max(1, round(mean_tokens)))
+    return Lognormal(mean_tokens=max(1.0, mean_tokens), p95_tokens=p95_tokens, longest_tokens=longest_tokens)

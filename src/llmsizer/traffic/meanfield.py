@@ -1,6 +1,6 @@
 """Continuous batching in closed form: the batch a replica settles at, and the latency that goes with it.
 
-A mean-field picture of one replica under Poisson arrivals. Let ``t(b)`` be the time of a decode step at batch ``b``,
+A mean-field picture of one replica under Poisson or burstier arrivals. Let ``t(b)`` be the time of a decode step at batch ``b``,
 ``s`` the prefill of one prompt, ``n`` the output tokens, ``m`` the places in the batch. By Little's law ``u`` requests
 arrive while one stays; it meets ``v = min(u, m − 1)`` of them inside, and the prefill of each comes between its steps:
 
@@ -34,7 +34,7 @@ Z95 = 1.645  # 95th percentile of the standard normal distribution
 METHOD = "mean-field closed form of continuous batching under Poisson arrivals"
 LEAVES_OUT = (
     "part of what large batches cost: public rate sweeps of vLLM on H100 saturate 17-30 % below this closed form",
-    "bursts beyond Poisson arrivals, hour-by-hour load, and multi-turn sessions",
+    "load that moves within the hour, and multi-turn sessions (their prefix hits count as a share of the prompt)",
     "prefill chunks that share a step with decoding rows (counted one after the other, on the safe side)",
     "preemption and recomputation when the KV cache runs full (avoided by a margin instead)",
     "uneven routing over replicas, start-up time and failures",
@@ -94,6 +94,7 @@ class Replica:
     output_tokens: int
     prompt_cv_squared: float
     output_cv_squared: float
+    gap_cv_squared: float  # of the arrivals: 1 is Poisson
     max_batch: int
     batch_limit: Limit  # "kv cache" or "max sequences"
     basis: Basis
@@ -127,12 +128,12 @@ def squared_variation(mean: float, p95: float | None) -> float:
 
 def largest_batch(workload: Workload, room: Room) -> tuple[int, Limit]:
     """Sequences that fit at once with a 95 % margin on their summed length, and which limit binds first."""
-    mean = workload.prompt_tokens + workload.output_tokens / 2
+    mean = workload.prompt_tokens + workload.generated_tokens / 2
     variance = workload.prompt_tokens**2 * squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95)
     # Progress through an answer is uniform: its spread is a twelfth of the squared length, plus that of the lengths.
-    variance += workload.output_tokens**2 / 12
-    variance += (workload.output_tokens / 2) ** 2 * squared_variation(
-        workload.output_tokens, workload.output_tokens_p95
+    variance += workload.generated_tokens**2 / 12
+    variance += (workload.generated_tokens / 2) ** 2 * squared_variation(
+        workload.generated_tokens, workload.generated_tokens_p95
     )
     margin = Z95 * math.sqrt(variance)
     # batch · mean + margin · √batch = capacity, solved for √batch
@@ -152,7 +153,7 @@ def probe(workload: Workload, room: Room) -> Probe | None:
     fresh = 1 - workload.cached_prompt_fraction
     return Probe(
         batches=tuple(sorted({min(2**k, largest) for k in range(largest.bit_length() + 1)})),
-        context_tokens=workload.prompt_tokens + workload.output_tokens / 2,
+        context_tokens=workload.prompt_tokens + workload.generated_tokens / 2,
         prompt_tokens=max(1.0, workload.prompt_tokens * fresh),
         prompt_tokens_p95=max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh),
     )
@@ -176,9 +177,10 @@ def make_replica(workload: Workload, room: Room, asked: Probe, seen: StepSample)
         )
 
     return Replica(
-        output_tokens=workload.output_tokens,
+        gap_cv_squared=workload.gap_cv**2,
+        output_tokens=workload.generated_tokens,
         prompt_cv_squared=squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95),
-        output_cv_squared=squared_variation(workload.output_tokens, workload.output_tokens_p95),
+        output_cv_squared=squared_variation(workload.generated_tokens, workload.generated_tokens_p95),
         max_batch=largest,
         batch_limit=limit,
         basis=seen.basis,
@@ -231,15 +233,16 @@ def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
 
     utilisation = rate / saturation_rate(replica, curves)
     spread = decoding**2 * replica.output_cv_squared + curves.prefill_seconds**2 * replica.prompt_cv_squared
-    place, place_p95 = _wait_for_a_place(replica.max_batch, utilisation, stay, spread / stay**2)
+    place, place_p95 = _wait_for_a_place(replica, utilisation, stay, spread / stay**2)
     busy = np.minimum(rate * curves.prefill_seconds, 1.0)
-    turn, turn_p95 = _wait_behind_prefills(busy, prefill, replica.prompt_cv_squared)
+    turn, turn_p95 = _wait_behind_prefills(replica, busy, prefill)
     turn = np.minimum(turn, inside * prefill)  # no more prompts can be ahead than are inside
     turn_p95 = np.minimum(turn_p95, (replica.max_batch - 1) * prefill)
     under_way = (1 - np.exp(-inside)) * step * decodes  # the chance that someone is inside, times a step
 
     gaps = max(replica.output_tokens - 1, 1)
-    unlucky = _inside(replica, inside + Z95 * np.sqrt(inside))
+    # Bursts: the peakedness of GI/M/∞, (1 + gap_cv²)/2, multiplies the variance of a Poisson number of companions.
+    unlucky = _inside(replica, inside + Z95 * np.sqrt(inside * (1 + replica.gap_cv_squared) / 2))
     return Points(
         companions=companions,
         rate=rate,
@@ -252,19 +255,19 @@ def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
     )
 
 
-def _wait_for_a_place(places: int, utilisation: Vector, stay: Vector, cv_squared: Vector) -> tuple[Vector, Vector]:
-    """Mean and 95th percentile of the wait for one of so many places (Sakasegawa 1977, for M/G/m)."""
-    full = np.minimum(utilisation, 1.0)
+def _wait_for_a_place(replica: Replica, utilisation: Vector, stay: Vector, cv_squared: Vector) -> tuple[Vector, Vector]:
+    """Mean and 95th percentile of the wait for one of so many places (Sakasegawa 1977; bursts: Allen and Cunneen)."""
+    places, full = replica.max_batch, np.minimum(utilisation, 1.0)
     waits = full ** (math.sqrt(2 * (places + 1)) - 1)  # probability of waiting at all
     with np.errstate(divide="ignore"):
-        given_wait = (1 + cv_squared) / 2 * stay / (places * (1 - full))
+        given_wait = (replica.gap_cv_squared + cv_squared) / 2 * stay / (places * (1 - full))
     return _mean_and_tail(waits, given_wait)
 
 
-def _wait_behind_prefills(busy: Vector, service: Vector, cv_squared: float) -> tuple[Vector, Vector]:
-    """Mean and 95th percentile of the wait behind other prompts (Pollaczek–Khinchine, M/G/1)."""
+def _wait_behind_prefills(replica: Replica, busy: Vector, service: Vector) -> tuple[Vector, Vector]:
+    """Mean and 95th percentile of the wait behind other prompts (Pollaczek–Khinchine, M/G/1; bursts as Kingman)."""
     with np.errstate(divide="ignore"):
-        given_wait = (1 + cv_squared) / 2 * service / (1 - busy)
+        given_wait = (replica.gap_cv_squared + replica.prompt_cv_squared) / 2 * service / (1 - busy)
     return _mean_and_tail(busy, given_wait)
 
 

@@ -129,10 +129,13 @@ class Service:
         return next(row for row in self.latencies if row.metric == metric)
 
 
-def stream_within(workload: Workload, replica: Replica, *, gap_cv: float = 1.0) -> Stream:
+def stream_within(
+    workload: Workload, replica: Replica, *, gap_cv: float | None = None, by_hour: bool = False
+) -> Stream:
     """The workload as a demand whose longest request the replica can hold; the tail beyond that is cut."""
     room = replica.kv_blocks * replica.block_tokens
-    return stream_of(workload, context_tokens=min(_TAIL * workload.context_tokens, room), gap_cv=gap_cv)
+    context = min(_TAIL * workload.context_tokens, room)
+    return stream_of(workload, context_tokens=context, gap_cv=gap_cv, by_hour=by_hour)
 
 
 def workload_of_trace(name: str, summary: TraceSummary) -> Workload:

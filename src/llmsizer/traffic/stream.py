@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Workload
 from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Length, length
+from llmsizer.traffic.lengths import WIDEST, Empirical, Length, length
 from llmsizer.traffic.requests import Requests, in_order, joined
 
 Number = TypeVar("Number", np.int64, np.float64)
 
+_LIFETIMES = 5  # of a conversation: so long before a steady demand's start the first ones begin
 CONVERSATION_GROUPS = 1 << 16  # conversations are told apart by number modulo this many
 
 
@@ -123,16 +124,23 @@ class Stream:
     def _turns(
         self, how: Conversation, duration_seconds: float, times: np.random.Generator, rng: np.random.Generator
     ) -> Iterator[Requests]:
-        """Conversations begin as the arrivals do, but fewer; their later turns wait until their time comes."""
+        """Conversations begin as the arrivals do, but fewer; their later turns wait until their time comes.
+
+        A steady demand is full from the start: conversations that began before it are under way.
+        """
         starts = replace(self.arrivals, requests_per_second=self.arrivals.requests_per_second / how.mean_turns)
+        before = _LIFETIMES * how.mean_turns * how.pause_seconds if self.arrivals.is_steady else 0.0
         pending, begun = None, 0
-        for arrivals in starts.stretches(duration_seconds, times):
+        for counted in starts.stretches(before + duration_seconds, times):
+            arrivals = counted - before
             turns = self._conversations(how, arrivals, begun, rng)
             pending = in_order(joined([pending, turns])) if pending else turns
             begun += arrivals.size
+            past = int(np.searchsorted(pending.arrival_seconds, 0.0))
             due = int(np.searchsorted(pending.arrival_seconds, arrivals[-1], side="right"))
-            yield pending.part(slice(0, due))
-            pending = pending.part(slice(due, None))
+            if due > past:
+                yield pending.part(slice(past, due))
+            pending = pending.part(slice(max(due, past), None))
         due = int(np.searchsorted(pending.arrival_seconds, duration_seconds)) if pending else 0
         if pending and due:
             yield pending.part(slice(0, due))
@@ -144,11 +152,13 @@ class Stream:
         turns = rng.geometric(1.0 / how.mean_turns, starts.size)
         first = np.cumsum(turns) - turns  # row of each conversation's first turn
         size = int(turns.sum())
-        new_prompts, outputs = self.prompt.draw(size, rng), self._outputs(size, rng)
+        new_prompts, answers = self.prompt.draw(size, rng), self.output.draw(size, rng)
         pauses = rng.standard_exponential(size) * how.pause_seconds
         pauses[first] = 0.0
-        said = _running_sum((new_prompts + outputs).astype(np.int64), first, turns)
-        prompts = self.shared_prefix_tokens + said - outputs
+        # What was reasoned is not sent again.
+        said = _running_sum((new_prompts + answers).astype(np.int64), first, turns)
+        prompts = self.shared_prefix_tokens + said - answers
+        outputs = answers + self.reasoning.draw(size, rng) if self.reasoning else answers
         before = prompts - new_prompts
         before[first] = 0
         arrivals = np.repeat(starts, turns) + _running_sum(pauses, first, turns)
@@ -171,20 +181,57 @@ def _running_sum(values: NDArray[Number], first: NDArray[np.int64], counts: NDAr
     return total - np.repeat(total[first] - values[first], counts)
 
 
-def stream_of(workload: Workload, *, context_tokens: int | None = None, gap_cv: float = 1.0) -> Stream:
-    """A workload as it is written in a scenario: Poisson arrivals at its average rate, lognormal where it names tails.
+def stream_of(
+    workload: Workload, *, context_tokens: int | None = None, gap_cv: float | None = None, by_hour: bool = False
+) -> Stream:
+    """A workload as it is written in a scenario, at its average rate: steady, or over the hours of its week.
 
-    Without a context, four times the workload's usual context is allowed for the lengths' tails.
+    Without a context, four times the workload's usual context is allowed for the lengths' tails. In a conversation a
+    turn's new tokens are as spread as whole prompts are said to be; how long the whole becomes follows from the turns.
     """
     context = context_tokens or 4 * workload.context_tokens
     usual_prompt = workload.prompt_tokens_p95 or workload.prompt_tokens
-    longest_output = max(
-        workload.output_tokens_p95 or workload.output_tokens, min(context // 4, context - usual_prompt)
-    )
+    usual_output = workload.generated_tokens_p95 or workload.generated_tokens
+    longest = max(usual_output, min(context // 4, context - usual_prompt))
+    reasoned = workload.reasoning_tokens_p95 or workload.reasoning_tokens
+    longest_reasoning = max(reasoned, round(longest * reasoned / usual_output)) if reasoned else 0
+    room = context - longest - workload.shared_prefix_tokens
+    talks = workload.turns > 1
     return Stream(
-        arrivals=Arrivals(requests_per_second=workload.requests_per_second, gap_cv=gap_cv),
-        prompt=length(workload.prompt_tokens, workload.prompt_tokens_p95, context - longest_output),
-        output=length(workload.output_tokens, workload.output_tokens_p95, longest_output),
+        arrivals=Arrivals(
+            requests_per_second=workload.requests_per_second,
+            gap_cv=workload.gap_cv if gap_cv is None else gap_cv,
+            hourly_weights=workload.hourly_weights if by_hour else (),
+        ),
+        prompt=_new_prompt(workload, room),
+        output=_output(workload, longest - longest_reasoning),
+        reasoning=length(workload.reasoning_tokens, workload.reasoning_tokens_p95, longest_reasoning)
+        if workload.reasoning_tokens
+        else None,
         context_tokens=context,
-        cached_prompt_fraction=workload.cached_prompt_fraction,
+        shared_prefix_tokens=workload.shared_prefix_tokens,
+        prefix_hit_rate=workload.prefix_hit_rate,
+        cached_prompt_fraction=0.0 if talks or workload.shared_prefix_tokens else workload.cached_prompt_fraction,
+        conversation=Conversation(mean_turns=workload.turns, pause_seconds=workload.think_seconds) if talks else None,
     )
+
+
+def _new_prompt(workload: Workload, longest_tokens: int) -> Length:
+    """What a request adds to the shared prefix and to what was said before."""
+    prefix, new = workload.shared_prefix_tokens, workload.new_prompt_tokens
+    if workload.prompt_lengths and workload.turns == 1:
+        seen = np.array(workload.prompt_lengths, dtype=np.int32) - prefix
+        return Empirical(tokens=np.clip(seen, 1, max(1, longest_tokens)))
+    if workload.prompt_tokens_p95 is None:
+        return length(new, None, longest_tokens)
+    tail = workload.prompt_tokens_p95 - prefix
+    if workload.turns > 1:
+        tail = round(new * workload.prompt_tokens_p95 / workload.prompt_tokens)
+    # A prefix makes what is left of the mean small beside the tail: no lognormal is wider than 3.87.
+    return length(new, min(max(new, tail), WIDEST * new, longest_tokens), longest_tokens)
+
+
+def _output(workload: Workload, longest_tokens: int) -> Length:
+    if workload.output_lengths:
+        return Empirical(tokens=np.minimum(np.array(workload.output_lengths, dtype=np.int32), longest_tokens))
+    return length(workload.output_tokens, workload.output_tokens_p95, longest_tokens)
