@@ -1,4 +1,4 @@
-"""``memory``, ``plan``, ``compare``, ``report``: answers from facts, without measuring anything."""
+"""``plan``, ``compare``, ``report``: answers from facts, without measuring anything."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from llmsizer.cli.arguments import Commands, add_json, whole_number
+from llmsizer.cli import memory
+from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError
-from llmsizer.units import format_count, format_gb, format_gib, format_usd
+from llmsizer.units import format_count, format_usd
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
     from llmsizer.money.comparison import Comparison
-    from llmsizer.physics.memory import MemoryBudget
     from llmsizer.physics.store import StoredCalibration
 
 SHOWN_PLANS = 5
@@ -28,18 +28,20 @@ SCENARIO_HELP = "a scenario in TOML, or the name of one that ships (eu-chat, eu-
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
-    _add_memory(commands)
+    memory.add_command(commands)
     for name, help_text, run in (
         ("plan", "the cheapest setups that meet a scenario, and why the others do not", _plan),
         ("compare", "own, rent or API over the volume, and where they cross", _compare),
     ):
         parser = commands.add_parser(name, help=help_text)
         parser.add_argument("scenario", help=SCENARIO_HELP)
+        memory.add_speculation(parser)
         _add_evidence(parser)
         add_json(parser)
         parser.set_defaults(run=run)
     report = commands.add_parser("report", help="one self-contained HTML page with the answer and every number's basis")
     report.add_argument("scenario", help=SCENARIO_HELP)
+    memory.add_speculation(report)
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write report.html into")
     _add_evidence(report)
     add_json(report)
@@ -51,115 +53,6 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
         "--records", type=Path, metavar="FILE", help="own profile records: they calibrate, and are shown"
     )
     parser.add_argument("--quality", type=Path, metavar="FILE", help="own quality records: they replace the prior")
-
-
-def _add_memory(commands: Commands) -> None:  # type: ignore[type-arg]
-    parser = commands.add_parser("memory", help="where the VRAM of one GPU goes, and whether it fits")
-    parser.add_argument("model", help="a catalogue name, a config.json, its folder, or a hub id")
-    parser.add_argument("--gpu", required=True, help="e.g. h100-sxm-80; see: llmsizer catalog list gpus")
-    parser.add_argument("--weights", default="bf16", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: bf16)")
-    parser.add_argument("--kv", default="bf16", help="format of the KV cache (default: bf16)")
-    for flag, name in (("--tp", "tensor"), ("--pp", "pipeline"), ("--ep", "expert")):
-        parser.add_argument(flag, type=whole_number(flag[2:], most=4096), default=1, help=f"{name} parallel degree")
-    parser.add_argument("--context", type=whole_number("context", most=100_000_000), default=8192)
-    parser.add_argument("--concurrency", type=whole_number("concurrency"), default=1, help="requests of that context")
-    parser.add_argument("--engine", default="vllm")
-    parser.add_argument("--engine-version", default=None)
-    add_json(parser)
-    parser.set_defaults(run=_memory)
-
-
-def _memory(arguments: argparse.Namespace) -> int:
-    from llmsizer.facts.catalog import default_catalog
-    from llmsizer.facts.deployment import Deployment, Parallelism
-    from llmsizer.facts.hub import load_model
-    from llmsizer.facts.precision import get_precision
-    from llmsizer.physics.fit import changes_to_fit
-    from llmsizer.physics.memory import estimate_memory
-
-    catalog = default_catalog()
-    deployment = Deployment(
-        model=load_model(arguments.model, catalog),
-        gpu=catalog.gpu(arguments.gpu),
-        weights=get_precision(arguments.weights),
-        kv_format=arguments.kv,
-        parallelism=Parallelism(tensor=arguments.tp, pipeline=arguments.pp, expert=arguments.ep),
-        engine=arguments.engine,
-        engine_version=arguments.engine_version,
-        max_context_tokens=arguments.context,
-    )
-    budget = estimate_memory(deployment)
-    on_sale = {offer.gpu for offer in catalog.offers()} | {price.item for price in catalog.purchase_prices()}
-    vendor = deployment.gpu.vendor  # another vendor is another stack, a card nobody sells helps nobody
-    larger = [gpu for gpu in catalog.gpus() if gpu.id in on_sale and gpu.vendor == vendor]
-    changes = () if budget.fits else tuple(changes_to_fit(deployment, larger))
-    concurrency: int = arguments.concurrency
-    if arguments.json:
-        print_json(_memory_document(budget, concurrency, [change.text for change in changes]))
-        return 0
-    _print_memory(budget, concurrency)
-    for change in changes[:3]:
-        console().print(f"  would fit: {change.text}", highlight=False)
-    return 0
-
-
-def _memory_document(budget: MemoryBudget, concurrency: int, changes: list[str]) -> dict[str, object]:
-    deployment = budget.deployment
-    return {
-        "model": deployment.model.name,
-        "reading": deployment.model.reading,
-        "gpu": deployment.gpu.id,
-        "gpus": deployment.parallelism.gpus,
-        "weights": deployment.weights.name,
-        "kv_format": deployment.kv_format,
-        "engine": budget.engine.engine,
-        "fits": budget.fits,
-        "reason": budget.reason,
-        "would_fit": changes,
-        "gpu_bytes": budget.gpu_bytes,
-        "parts_bytes": budget.parts,
-        "basis": budget.basis,
-        "replica_weight_bytes": budget.replica_weight_bytes,
-        "kv_bytes_per_token": budget.kv_bytes_per_token,
-        "kv_capacity_tokens": budget.kv_capacity_tokens,
-        "max_context_tokens": budget.max_context_tokens,
-        "context_tokens": deployment.max_context_tokens,
-        "max_concurrency": budget.max_concurrency(),
-        "concurrency": concurrency,
-        "concurrency_fits": budget.fits and budget.max_concurrency() >= concurrency,
-    }
-
-
-def _print_memory(budget: MemoryBudget, concurrency: int) -> None:
-    deployment = budget.deployment
-    out = console()
-    if deployment.model.reading:
-        out.print(deployment.model.reading, style="italic", highlight=False)
-    rows = [
-        (name, format_gib(size, digits=2), f"{size / budget.gpu_bytes:.1%}", budget.basis[name])
-        for name, size in budget.parts.items()
-    ]
-    rows.append(("GPU", format_gib(budget.gpu_bytes, digits=2), "100.0%", budget.basis["unused"]))
-    title = f"{deployment.label}: memory of one GPU under {budget.engine.engine} {budget.engine.version}"
-    print_table(title, ("part", "size", "share", "basis"), rows)
-    out.print(
-        f"weights of one copy {format_gb(budget.replica_weight_bytes)} · "
-        f"KV cache {budget.kv_bytes_per_token:,.0f} bytes per token and GPU · "
-        f"{budget.kv_capacity_tokens:,} tokens of cache",
-        highlight=False,
-    )
-    if not budget.fits:
-        out.print(f"[bold red]✗ does not fit:[/] {budget.reason}", highlight=False)
-        return
-    most = budget.max_concurrency()
-    context = deployment.max_context_tokens
-    out.print(
-        f"[bold green]✓ fits:[/] {most:,} requests of {context:,} tokens at once; "
-        f"one request may be {budget.max_context_tokens:,} tokens long",
-        highlight=False,
-    )
-    if concurrency > most:
-        out.print(f"[bold red]✗ not {concurrency:,} of them:[/] the cache holds {most:,}", highlight=False)
 
 
 def find_scenario(name: str) -> Scenario:
@@ -230,8 +123,15 @@ def read_or_complain(path: Path, kind: type[Record]) -> list[Record]:
     return records
 
 
+def _scenario(arguments: argparse.Namespace) -> Scenario:
+    """The scenario named, with the options' speculation in place of its own."""
+    scenario = find_scenario(arguments.scenario)
+    choice = memory.speculation_asked(arguments)
+    return scenario.model_copy(update={"speculation": choice}) if choice else scenario
+
+
 def _plan(arguments: argparse.Namespace) -> int:
-    recommendation = answer(find_scenario(arguments.scenario), read_evidence(arguments.records, arguments.quality))
+    recommendation = answer(_scenario(arguments), read_evidence(arguments.records, arguments.quality))
     if arguments.json:
         print_json(recommendation)
     else:
@@ -240,9 +140,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    comparison = answer(
-        find_scenario(arguments.scenario), read_evidence(arguments.records, arguments.quality)
-    ).comparison
+    comparison = answer(_scenario(arguments), read_evidence(arguments.records, arguments.quality)).comparison
     if comparison is None:
         raise InputError("there is nothing to compare: the scenario allows neither owning, renting nor an API")
     if arguments.json:
@@ -256,7 +154,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.deliver.report import write_report
     from llmsizer.deliver.residuals import calibration_summary
 
-    scenario = find_scenario(arguments.scenario)
+    scenario = _scenario(arguments)
     evidence = read_evidence(arguments.records, arguments.quality)
     recommendation = answer(scenario, evidence)
     path = write_report(

@@ -175,6 +175,7 @@ def _deployment(question: Question, gpu: GpuSpec, precision: Precision, width: i
         kv_format=question.scenario.constraints.kv_format,
         parallelism=Parallelism(tensor=width),
         max_context_tokens=question.context_tokens,
+        speculation=question.speculation,
     )
 
 

@@ -22,7 +22,7 @@ class ModelledPhysics:
     """Memory by the engine's account, step times by the calibrated formulas (the shipped ones where none are given)."""
 
     def __init__(self, calibration: StoredCalibration | None = None) -> None:
-        self._calibration = calibration
+        self.calibration = calibration
 
     def allows(self, model: ModelSpec, precision: Precision, tensor: int) -> bool:
         return tensor_problem(model, precision, tensor) is None
@@ -50,4 +50,4 @@ class ModelledPhysics:
         )
 
     def samples(self, asked: Sequence[tuple[Deployment, Probe]]) -> list[StepSample | NoEvidenceError]:
-        return sample_many(asked, self._calibration)
+        return sample_many(asked, self.calibration)

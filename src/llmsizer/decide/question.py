@@ -15,6 +15,7 @@ from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
+from llmsizer.facts.speculation import Speculation
 from llmsizer.facts.workload import Workload
 from llmsizer.traffic.meanfield import Probe, Room, StepSample
 
@@ -57,6 +58,7 @@ class Question:
     prior: Mapping[str, Figure]
     support: FormatSupport
     records: Sequence[QualityRecord] = ()
+    speculation: Speculation | None = None
     siblings: Sequence[str] = ()  # other models that an ambiguous name can mean
 
     @property

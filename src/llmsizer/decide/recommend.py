@@ -9,6 +9,7 @@ from llmsizer.decide.answer import Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
+from llmsizer.decide.effects import stated_effects
 from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
@@ -61,7 +62,7 @@ def recommend(
         assumptions={**found.book.assumed, "usd_per_kwh": found.book.usd_per_kwh},
         memory_note=memory_note(found, catalog.gpu(_USUAL_CARD) if _USUAL_CARD in catalog.gpu_names else None),
         leaves_out=LEAVES_OUT,
-        flags=_flags(plans),
+        flags=(*_flags(plans), *stated_effects(found, plans[0] if plans else None)),
         priced_on=today.isoformat(),
         comparison=comparison,
     )

@@ -16,10 +16,12 @@ from llmsizer.facts.assumptions import assumed_values
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.hub import load_model
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
+from llmsizer.facts.speculation import Speculation
 from llmsizer.facts.workload import Workload
 from llmsizer.money.prices import PriceBook, price_book
 
@@ -55,6 +57,7 @@ def study(
         prior=load_quality_prior(catalog.root),
         support=load_support(_ENGINE, catalog.root),
         records=records,
+        speculation=_speculation(model, scenario, catalog),
         siblings=_siblings(model, catalog),
     )
     book = price_book(catalog, scenario, today)
@@ -84,6 +87,15 @@ def workload_of(scenario: Scenario, catalog: Catalog) -> Workload:
             f"give {workload.context_tokens} or leave it out"
         )
     return workload
+
+
+def _speculation(model: ModelSpec, scenario: Scenario, catalog: Catalog) -> Speculation | None:
+    """With the draft model looked up. Raises LlmSizerError where it cannot draft for the model."""
+    if scenario.speculation is None:
+        return None
+    found = scenario.speculation.resolve(lambda name: load_model(name, catalog))
+    found.check_target(model)
+    return found
 
 
 def _siblings(model: ModelSpec, catalog: Catalog) -> tuple[str, ...]:

@@ -57,7 +57,8 @@ class SpeculationEffect:
                 f"; drafting takes {format_gib(self.draft_bytes, digits=2)} of weights and "
                 f"{self.kv_bytes_per_token:,.0f} bytes of cache per token on each GPU"
             )
-        return f"speculation ({speculation.label}): {self.tokens_per_step:.2f} tokens a step; speed-up {gains}; {ends}{costs}"
+        told = f"speculation ({speculation.label}): {self.tokens_per_step:.2f} tokens a step"
+        return f"{told}; speed-up {gains}; {ends}{costs}"
 
 
 def speculation_effect(

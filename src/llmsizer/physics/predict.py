@@ -13,10 +13,10 @@ import numpy as np
 from llmsizer.facts.aliases import Names, names
 from llmsizer.physics.cases import Cases
 from llmsizer.physics.correction import Corrected, correct
-from llmsizer.physics.formats import POOLED_ENGINES
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.rows import Reading, Row, read_row
 from llmsizer.physics.store import StoredCalibration, default_calibration
+from llmsizer.physics.support import evidence_problem
 from llmsizer.units import GIB
 
 PREDICTED = ("output_tok_s", "ttft_ms", "tpot_ms", "e2e_ms", "vram_gb")
@@ -57,10 +57,8 @@ def _abstain_without_evidence(reading: Reading, calibration: StoredCalibration) 
     case = reading.case
     if case is None:
         return reading
-    engine = POOLED_ENGINES.get(case.engine, case.engine)
-    if engine not in calibration.seen_engines and case.engine not in calibration.seen_engines:
-        return Reading(case=None, reason=f"no evidence for the engine {case.engine!r}")
-    return reading
+    problem = evidence_problem(case.gpu, case.family, case.engine, calibration)
+    return Reading(case=None, reason=problem) if problem else reading
 
 
 def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration) -> list[dict[str, str]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from llmsizer.physics.cases import maker_class
 from llmsizer.physics.formats import POOLED_ENGINES
+from llmsizer.physics.intervals import FAMILY_UNSEEN
 from llmsizer.physics.store import StoredCalibration
+
+__all__ = ["FAMILY_UNSEEN", "evidence_problem", "stack_of"]
 
 # Devices whose software stack is their own: what was measured on another device of the same maker says nothing here.
 OWN_STACKS = {"gaudi": "Gaudi", "cpu": "CPUs", "asic": "accelerators of this kind"}

@@ -1,0 +1,253 @@
+"""``llmsizer memory``: where the memory of one GPU goes, what it holds, and what would make it hold more."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from llmsizer.cli.arguments import Commands, add_json, number, whole_number
+from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.units import format_gb, format_gib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmsizer.facts.catalog import Catalog
+    from llmsizer.facts.deployment import Deployment
+    from llmsizer.facts.speculation import SpeculationChoice
+    from llmsizer.physics.effect_of_speculation import SpeculationEffect
+    from llmsizer.physics.fit import Change
+    from llmsizer.physics.memory import MemoryBudget
+
+SHOWN_CONTEXTS = (2_048, 8_192, 32_768, 131_072, 1_048_576)
+
+
+def add_command(commands: Commands) -> None:  # type: ignore[type-arg]
+    parser = commands.add_parser("memory", help="where the VRAM of one GPU goes, and whether it fits")
+    parser.add_argument("model", help="a catalogue name, a config.json, its folder, or a hub id")
+    parser.add_argument("--gpu", required=True, help="e.g. h100-sxm-80; see: llmsizer catalog list gpus")
+    parser.add_argument("--weights", default="bf16", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: bf16)")
+    parser.add_argument("--kv", default="bf16", help="format of the KV cache (default: bf16)")
+    for flag, name in (("--tp", "tensor"), ("--pp", "pipeline"), ("--ep", "expert")):
+        parser.add_argument(flag, type=whole_number(flag[2:], most=4096), default=1, help=f"{name} parallel degree")
+    parser.add_argument("--context", type=whole_number("context", most=100_000_000), default=8192)
+    parser.add_argument("--concurrency", type=whole_number("concurrency"), default=1, help="requests of that context")
+    parser.add_argument("--engine", default="vllm")
+    parser.add_argument("--engine-version", default=None)
+    shared = whole_number("shared-prefix", least=0, most=100_000_000)
+    parser.add_argument("--shared-prefix", type=shared, default=0, metavar="TOKENS",
+                        help="beginning that all requests have in common, in the prefix cache")  # fmt: skip
+    add_speculation(parser)
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def add_speculation(parser: argparse.ArgumentParser) -> None:
+    """The options of speculative decoding, alike in every command."""
+    parser.add_argument("--speculative-tokens", type=whole_number("speculative-tokens", least=0, most=32), metavar="K",
+                        help="drafted and verified a step")  # fmt: skip
+    parser.add_argument("--acceptance-rate", type=number("acceptance-rate", most=1.0), metavar="RATE",
+                        help="of one drafted token, 0 to 1; counted as assumed")  # fmt: skip
+    parser.add_argument("--draft-model", metavar="MODEL", help="what drafts; without it n-grams of the prompt")
+    parser.add_argument("--speculative-method", choices=("draft-model", "eagle", "mtp", "ngram"),
+                        help="default: draft-model where one is named, else ngram")  # fmt: skip
+
+
+def speculation_asked(arguments: argparse.Namespace) -> SpeculationChoice | None:
+    """What the options say; None where none is given. Raises InputError where one lacks another."""
+    from llmsizer.errors import InputError
+    from llmsizer.facts.speculation import SpeculationChoice
+
+    tokens, rate, draft = arguments.speculative_tokens, arguments.acceptance_rate, arguments.draft_model
+    method = arguments.speculative_method
+    if tokens is None and rate is None and draft is None and method is None:
+        return None
+    if tokens is None or rate is None:
+        missing = "--speculative-tokens" if tokens is None else "--acceptance-rate"
+        raise InputError(f"speculation needs {missing} too; e.g. --speculative-tokens 4 --acceptance-rate 0.7")
+    try:
+        return SpeculationChoice(method=method, draft_tokens=tokens, acceptance_rate=rate, draft_model=draft)
+    except ValueError as error:
+        told = next((line.split("Value error, ")[1] for line in str(error).splitlines() if "Value error" in line), "")
+        raise InputError(f"speculation: {told.split(' [')[0] or error}") from None
+
+
+def _deployment(arguments: argparse.Namespace, catalog: Catalog) -> Deployment:
+    from llmsizer.facts.deployment import Deployment, Parallelism
+    from llmsizer.facts.hub import load_model
+    from llmsizer.facts.precision import get_precision
+
+    speculation = speculation_asked(arguments)
+    return Deployment(
+        model=load_model(arguments.model, catalog),
+        gpu=catalog.gpu(arguments.gpu),
+        weights=get_precision(arguments.weights),
+        kv_format=arguments.kv,
+        parallelism=Parallelism(tensor=arguments.tp, pipeline=arguments.pp, expert=arguments.ep),
+        engine=arguments.engine,
+        engine_version=arguments.engine_version,
+        max_context_tokens=arguments.context,
+        speculation=speculation.resolve(lambda name: load_model(name, catalog)) if speculation else None,
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.physics.memory import estimate_memory
+
+    catalog = default_catalog()
+    deployment = _deployment(arguments, catalog)
+    budget = estimate_memory(deployment)
+    changes = () if budget.fits else _changes(deployment, catalog)
+    effect, unknown = _effect(budget)
+    concurrency: int = arguments.concurrency
+    shared: int = arguments.shared_prefix
+    if arguments.json:
+        print_json(_document(budget, concurrency, shared, changes, effect, unknown))
+        return 0
+    _print(budget, concurrency, shared)
+    for change in changes[:3]:
+        console().print(f"  would fit: {change.text}, then {_held(change.budget)}", highlight=False)
+    if effect or unknown:
+        console().print(effect.sentence if effect else unknown, highlight=False)
+    return 0
+
+
+def _changes(deployment: Deployment, catalog: Catalog) -> tuple[Change, ...]:
+    from llmsizer.physics.fit import changes_to_fit
+
+    on_sale = {offer.gpu for offer in catalog.offers()} | {price.item for price in catalog.purchase_prices()}
+    vendor = deployment.gpu.vendor  # another vendor is another stack, a card nobody sells helps nobody
+    return tuple(
+        changes_to_fit(deployment, [gpu for gpu in catalog.gpus() if gpu.id in on_sale and gpu.vendor == vendor])
+    )
+
+
+def _effect(budget: MemoryBudget) -> tuple[SpeculationEffect | None, str]:
+    """What speculation does, or why that cannot be said; neither where nothing is speculated."""
+    from llmsizer.errors import NoEvidenceError
+    from llmsizer.physics.effect_of_speculation import speculation_effect
+
+    if budget.deployment.speculates is None or not budget.fits:
+        return None, ""
+    try:
+        return speculation_effect(budget.deployment, budget=budget), ""
+    except NoEvidenceError as error:
+        return None, f"the effect of speculation is unknown: {error}"
+
+
+def _held(budget: MemoryBudget) -> str:
+    most, context = budget.max_concurrency(), budget.deployment.max_context_tokens
+    return f"{most:,} request{'s' if most != 1 else ''} of {context:,} tokens"
+
+
+def _contexts(budget: MemoryBudget) -> dict[int, int]:
+    """Requests held at round contexts up to the longest that one may have."""
+    return {c: budget.max_concurrency(c) for c in SHOWN_CONTEXTS if c <= budget.max_context_tokens}
+
+
+def _document(
+    budget: MemoryBudget,
+    concurrency: int,
+    shared: int,
+    changes: Sequence[Change],
+    effect: SpeculationEffect | None,
+    unknown: str,
+) -> dict[str, object]:
+    deployment = budget.deployment
+    document: dict[str, object] = {
+        "model": deployment.model.name,
+        "reading": deployment.model.reading,
+        "gpu": deployment.gpu.id,
+        "gpus": deployment.parallelism.gpus,
+        "weights": deployment.weights.name,
+        "kv_format": deployment.kv_format,
+        "engine": budget.engine.engine,
+        "fits": budget.fits,
+        "reason": budget.reason,
+        "would_fit": [change.text for change in changes],
+        "gpu_bytes": budget.gpu_bytes,
+        "parts_bytes": budget.parts,
+        "basis": budget.basis,
+        "replica_weight_bytes": budget.replica_weight_bytes,
+        "kv_bytes_per_token": budget.kv_bytes_per_token,
+        "kv_capacity_tokens": budget.kv_capacity_tokens,
+        "max_context_tokens": budget.max_context_tokens,
+        "context_tokens": deployment.max_context_tokens,
+        "max_concurrency": budget.max_concurrency(),
+        "max_concurrency_at_context": {str(c): n for c, n in _contexts(budget).items()},
+        "concurrency": concurrency,
+        "concurrency_fits": budget.fits and budget.max_concurrency(shared_tokens=shared) >= concurrency,
+    }
+    if shared:
+        document["shared_prefix_tokens"] = shared
+        document["max_concurrency_sharing_prefix"] = budget.max_concurrency(shared_tokens=shared)
+    if effect:
+        document["speculation"] = {
+            "tokens_per_step": effect.tokens_per_step,
+            "speedup_by_batch": {str(b): s for b, s in zip(effect.batches, effect.speedups, strict=True)},
+            "loss_batch": effect.loss_batch,
+            "draft_weight_bytes": effect.draft_bytes,
+            "draft_kv_bytes_per_token": effect.kv_bytes_per_token,
+            "basis": effect.basis,
+            "text": effect.sentence,
+        }
+    elif unknown:
+        document["speculation"] = {"basis": "unknown", "text": unknown}
+    return document
+
+
+def _print(budget: MemoryBudget, concurrency: int, shared: int) -> None:
+    deployment, out = budget.deployment, console()
+    if deployment.model.reading:
+        out.print(deployment.model.reading, style="italic", highlight=False)
+    rows = [
+        (name, format_gib(size, digits=2), f"{size / budget.gpu_bytes:.1%}", budget.basis[name])
+        for name, size in budget.parts.items()
+    ]
+    rows.append(("GPU", format_gib(budget.gpu_bytes, digits=2), "100.0%", budget.basis["unused"]))
+    title = f"{deployment.label}: memory of one GPU under {budget.engine.engine} {budget.engine.version}"
+    print_table(title, ("part", "size", "share", "basis"), rows)
+    out.print(
+        f"weights of one copy {format_gb(budget.replica_weight_bytes)} · "
+        f"KV cache {budget.kv_bytes_per_token:,.0f} bytes per token and GPU · "
+        f"{budget.kv_capacity_tokens:,} tokens of cache",
+        highlight=False,
+    )
+    if not budget.fits:
+        out.print(f"[bold red]✗ does not fit:[/] {budget.reason}", highlight=False)
+        if budget.max_context_tokens:
+            out.print(f"  one request may be {budget.max_context_tokens:,} tokens long", highlight=False)
+        return
+    out.print(
+        f"[bold green]✓ fits:[/] {_held(budget)} at once; one request may be {budget.max_context_tokens:,} tokens long "
+        f"(the model's limit: {deployment.model.max_context_tokens:,})",
+        highlight=False,
+    )
+    held = " · ".join(f"{count:,} of {context:,}" for context, count in _contexts(budget).items())
+    if held:
+        out.print(f"requests at once by context: {held}", highlight=False)
+    if budget.max_concurrency() > budget.max_sequences:
+        out.print(f"the engine's default runs {budget.max_sequences:,} at once", highlight=False)
+    _print_sharing(budget, shared)
+    most = budget.max_concurrency(shared_tokens=shared)
+    if concurrency > most:
+        longest = budget.longest_context_of(concurrency, shared_tokens=shared)
+        instead = f"{concurrency:,} would be held at {longest:,} tokens each" if longest else "not even at one token"
+        out.print(f"[bold red]✗ not {concurrency:,} of them:[/] the cache holds {most:,}; {instead}", highlight=False)
+
+
+def _print_sharing(budget: MemoryBudget, shared: int) -> None:
+    """What a common beginning saves: its prefill after the first request, and its cache in all but one."""
+    if not shared:
+        return
+    context = budget.deployment.max_context_tokens
+    part = min(shared, context)
+    saved = format_gib(budget.layout.shared_bytes(part), digits=2)
+    most = budget.max_concurrency(shared_tokens=part)
+    console().print(
+        f"prefix cache: {part:,} of {context:,} tokens in common are prefilled once ({part / context:.0%} of the "
+        f"prefill saved for every later request) and kept once ({saved} a request saved on each GPU): "
+        f"{most:,} at once instead of {budget.max_concurrency():,}, as long as the beginning stays cached",
+        highlight=False,
+    )
