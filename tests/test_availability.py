@@ -15,14 +15,15 @@ from llmsizer.facts.workload import Slo, Workload
 from llmsizer.traffic.arrivals import Arrivals
 from llmsizer.traffic.availability import (
     Site,
-    _first,
     growth,
     held_rate,
-    hours_beyond,
     loss,
+    losses,
     outages,
     replicas_needed,
+    rolling_upgrade,
 )
+from llmsizer.traffic.failures import Domains, Failures, first_true, hours_beyond, spared_for
 from llmsizer.traffic.lengths import Fixed
 from llmsizer.traffic.service import Goal
 from llmsizer.traffic.simulator.fleet import Replica
@@ -94,36 +95,119 @@ def test_a_lost_host_is_simulated_with_what_is_left(each: float) -> None:
     assert loss(SITE, "all", 4, 1.0).service is None
 
 
+def failing(gpus: float = 0.0, repair: float = 100.0, hosts: float = 0.0, zones: float = 0.0) -> Failures:
+    return Failures(
+        gpu_failures_per_year=sure(gpus),
+        gpu_repair_hours=sure(repair),
+        host_failures_per_year=sure(hosts),
+        zone_hours_down_per_year=sure(zones),
+    )
+
+
 def test_two_hosts_of_which_one_may_be_down(each: float) -> None:
-    found = outages(SITE, 1.5 * each, sure(0.1), sure(100.0))
+    found = outages(SITE, 1.5 * each, failing(0.1), 2)
     assert (found.hosts, found.gpus_per_host, found.hosts_that_may_be_down) == (2, 4, 1)
     # Time to failure 8760/(0.1 × 4) = 21,900 h; down 100/22,000 of the time; both at once, squared, of 8,760 h.
     assert found.hours_a_year_beyond.value == pytest.approx(8760 * (100 / 22_000) ** 2)
+    assert found.share_of_the_year_held.value == pytest.approx(1 - (100 / 22_000) ** 2)
+    assert found.spared == {"one GPU": 3, "one host": 4, "one zone": None}
 
 
 def test_none_may_be_down_where_the_peak_needs_every_replica(each: float) -> None:
-    found = outages(SITE, 3.8 * each, sure(0.1), sure(100.0))
+    found = outages(SITE, 3.8 * each, failing(0.1), 4)
     assert found.hosts_that_may_be_down == 0
     assert found.hours_a_year_beyond.value == pytest.approx(8760 * (1 - (1 - 100 / 22_000) ** 2))
 
 
 def test_a_fleet_that_misses_its_slo_misses_it_all_year(each: float) -> None:
-    found = outages(SITE, 10 * each, sure(0.1), sure(100.0))
+    found = outages(SITE, 10 * each, failing(0.1), 11)
     assert found.hosts_that_may_be_down == -1
-    assert found.hours_a_year_beyond.value == 8760
+    assert (found.hours_a_year_beyond.value, found.share_of_the_year_held.value) == (8760, 0)
 
 
 def test_hosts_that_never_fail_cost_no_hour() -> None:
-    assert hours_beyond(8, 8, 0, sure(0.0), sure(100.0)).value == 0
+    assert hours_beyond(Domains(replicas=8), 8, 0, failing()).value == 0
+
+
+def test_a_host_fails_for_itself_and_for_each_of_its_gpus() -> None:
+    # 8 GPUs × 0.05 + 0.6 = 1 failure a year, 8,760 h apart: down 240/9,000 of the time.
+    found = hours_beyond(Domains(replicas=1), 8, 0, failing(0.05, 240, 0.6))
+    assert found.value == pytest.approx(8760 * 240 / 9000)
+
+
+def test_a_zone_takes_its_hosts_with_it() -> None:
+    two = Domains(replicas=4, zones=2)
+    # 87.6 h a year are 1 %; each zone holds two of four hosts, which otherwise never fail.
+    one_lost = hours_beyond(two, 1, 2, failing(zones=87.6)).value
+    none_lost = hours_beyond(two, 1, 1, failing(zones=87.6)).value
+    assert one_lost == pytest.approx(8760 * 0.01**2)
+    assert none_lost == pytest.approx(8760 * (1 - 0.99**2))
+    assert hours_beyond(Domains(replicas=4), 1, 3, failing(zones=87.6)).value == pytest.approx(87.6)
+
+
+def test_in_zones_that_never_fail_hosts_are_binomial_whatever_their_zone() -> None:
+    failures = failing(0.5, 200, 0.1)
+    one, three = (hours_beyond(Domains(replicas=7, zones=zones), 2, 2, failures).value for zones in (1, 3))
+    assert one == pytest.approx(three)
+
+
+def test_replicas_fill_hosts_and_hosts_are_dealt_to_zones() -> None:
+    domains = Domains(replicas=9, replicas_per_host=2, zones=2)
+    assert domains.hosts == 5
+    assert [(zone.hosts, zone.replicas) for zone in domains.map] == [(3, 5), (2, 4)]
+    assert domains.largest == {"one GPU": 1, "one host": 2, "one zone": 5}
+    with pytest.raises(InputError, match="at most one zone per host"):
+        Domains(replicas=2, replicas_per_host=2, zones=2)
+
+
+def test_n_plus_one_by_gpu_host_and_zone() -> None:
+    # 5 are needed, 2 on a host, 2 zones: 6; 7 (four hosts); 9 fill five hosts, zones of 5 and 4; 10: zones of 6 and 4.
+    assert spared_for(5, "one GPU", 2, 2) == 6
+    assert spared_for(5, "one host", 2, 2) == 7
+    assert spared_for(5, "one zone", 2, 2) == 11
+    assert spared_for(5, "one zone", 2, 1) is None
+    for kind in ("one GPU", "one host", "one zone"):
+        count = spared_for(5, kind, 2, 2)
+        assert count is not None
+        domains = Domains(replicas=count, replicas_per_host=2, zones=2)
+        assert domains.replicas - domains.largest[kind] >= 5
+
+
+def test_a_zone_down_is_simulated_with_what_is_left(each: float) -> None:
+    found = losses(replace(SITE, zones=2), 1.5 * each)
+    assert [(lost.what, lost.replicas_left) for lost in found] == [
+        ("one replica down", 3),
+        ("one host down", 2),
+        ("one zone down", 2),
+    ]
+    assert [lost.what for lost in losses(SITE, each)] == ["one replica down", "one host down"]
+
+
+def test_a_rolling_upgrade_drains_and_starts_each_replica(each: float) -> None:
+    lost = loss(SITE, "one replica down", 1, 0.01 * each)
+    upgrade = rolling_upgrade(lost, 4, Estimate(value=60, low=30, high=90, basis="assumed"))
+    # An answer alone: 20 ms of prefill and ten steps of 10 ms.
+    assert upgrade.seconds_to_drain == pytest.approx(0.12, rel=0.05)
+    assert upgrade.seconds.value == pytest.approx(4 * (60 + 0.12), rel=1e-3)
+    assert upgrade.seconds.low == pytest.approx(4 * 30.12, rel=1e-3)
+    overloaded = rolling_upgrade(loss(SITE, "one replica down", 1, 20 * each), 4, sure(60))
+    assert overloaded.seconds.value is None and "OVERLOADED" in overloaded.seconds.reason
+    alone = rolling_upgrade(loss(SITE, "all", 4, each), 1, sure(60))
+    assert alone.seconds.value is None
 
 
 def test_hours_beyond_carry_the_interval_of_their_assumptions() -> None:
-    failures = Estimate(value=0.09, low=0.06, high=0.17, basis="assumed")
-    repair = Estimate(value=120, low=24, high=480, basis="assumed")
-    found = hours_beyond(4, 8, 1, failures, repair)
+    wide = Failures(
+        gpu_failures_per_year=Estimate(value=0.09, low=0.06, high=0.17, basis="assumed"),
+        gpu_repair_hours=Estimate(value=120, low=24, high=480, basis="assumed"),
+        host_failures_per_year=sure(0.1),
+        zone_hours_down_per_year=sure(1.0),
+    )
+    domains = Domains(replicas=4)
+    found = hours_beyond(domains, 8, 1, wide)
     assert found.low is not None and found.value is not None and found.high is not None
     assert found.low < found.value < found.high
-    assert found.low == hours_beyond(4, 8, 1, sure(0.06), sure(24)).value
+    assert found.low == hours_beyond(domains, 8, 1, failing(0.06, 24, 0.1, 1.0)).value
     assert found.basis == "assumed"
 
 
@@ -149,7 +233,7 @@ def test_growth_that_never_outgrows_the_fleet_has_no_day(each: float) -> None:
 
 
 def test_the_first_true_number_is_found_between_its_bounds() -> None:
-    assert [_first(lambda n, at=at: n >= at, 0, 100) for at in (1, 37, 100)] == [1, 37, 100]  # type: ignore[misc]
+    assert [first_true(lambda n, at=at: n >= at, 0, 100) for at in (1, 37, 100)] == [1, 37, 100]  # type: ignore[misc]
 
 
 def test_hosts_are_counted_whole() -> None:

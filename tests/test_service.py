@@ -376,11 +376,12 @@ def test_capacity_says_what_holds_grows_and_may_fail(capsys: Capture) -> None:
 def test_a_scenario_edits_the_failure_rate(capsys: Capture, tmp_path: Path) -> None:
     shipped = Path(__file__).parent.parent / "profiles" / "scenarios" / "eu-chat.toml"
     own = tmp_path / "own.toml"
-    own.write_text(shipped.read_text() + "\n[assumptions]\ngpu_failures_per_year = 0\n")
+    own.write_text(shipped.read_text() + "\n[assumptions]\n"
+                   "gpu_failures_per_year = 0\nhost_failures_per_year = 0\nzone_hours_down_per_year = 0\n")  # fmt: skip
     code, out, _ = run(capsys, "capacity", str(own), *FLEET, "--replications", "2", "--json")
     document = json.loads(out)
     assert code == 0
-    assert document["outages"]["gpu_failures_per_year"]["value"] == 0
+    assert document["outages"]["failures"]["gpu_failures_per_year"]["value"] == 0
     assert document["outages"]["hours_a_year_beyond"]["value"] == 0
     assert document["losses"][0]["what"] == "one replica down"
 

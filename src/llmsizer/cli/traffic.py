@@ -6,8 +6,10 @@ import argparse
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from llmsizer.cli.apart import add_apart_options, apart, print_apart, split_of
 from llmsizer.cli.arguments import Commands, comma_list, existing_path, number
 from llmsizer.cli.asked import Asked, add_question
+from llmsizer.cli.failing import add_failure_options, failure_answers, print_failures
 from llmsizer.cli.output import print_json
 from llmsizer.cli.traffic_tables import print_capacity, print_service
 from llmsizer.errors import InputError
@@ -27,42 +29,54 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         "--rate", type=number("rate", least=1e-9, most=1e6), help="requests/s (default: the peak hour)"
     )
     simulate.add_argument("--hours", type=number("hours", least=1e-3, most=1e5), help="of each run")
+    add_apart_options(simulate)
     simulate.set_defaults(run=_simulate)
     capacity = commands.add_parser("capacity", help="what one replica holds within the SLO, growth, a host down")
     add_question(capacity)
     capacity.add_argument("--growth", type=number("growth", least=-0.99, most=100), help="a year: 0.5 is +50 %%")
     capacity.add_argument("--until", metavar="DATE", help="with --growth: the day to grow to, such as 2028-01-01")
+    add_failure_options(capacity)
     capacity.set_defaults(run=_capacity)
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from llmsizer.traffic.service import serve, serve_trace, stream_within
+    from llmsizer.facts.assumptions import load_assumptions
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.traffic.energy import SHARES, energy_of, power_of
+    from llmsizer.traffic.service import observe, observe_trace, service_of, stream_within
     from llmsizer.traffic.sizing import load_at
 
+    split = split_of(arguments)
+    arguments.replicas = sum(split) if split else arguments.replicas
     asked = Asked(arguments)
+    assumed = load_assumptions(asked.scenario.assumptions, datetime.date.today(), default_catalog().root)
+    power = power_of(asked.fleet.deployment, assumed)
     closed_point: LoadPoint | str
+    stream = None
     if arguments.trace:
         requests = _trace(arguments, asked)
-        service = serve_trace(asked.replica, requests, asked.routed, asked.goal)
+        runs = observe_trace(asked.replica, requests, asked.routed, asked.goal)
+        rate = len(requests) / runs.runs[0].duration_seconds
         closed_point = _closed_form_of_trace(arguments.trace.name, requests, asked)
     else:
         workload = asked.fleet.workload
-        rate: float = arguments.rate or workload.peak_requests_per_second
+        rate = arguments.rate or workload.peak_requests_per_second
         closed_point = load_at(asked.fleet.closed, rate / asked.fleet.replicas)
         stream = stream_within(workload, asked.replica, gap_cv=arguments.burstiness).at_rate(rate)
-        service = serve(
-            asked.replica,
-            stream,
-            asked.routed,
-            asked.goal,
-            hours=arguments.hours,
-            replications=arguments.replications,
-            seed=arguments.seed,
-        )
+        sampled = {"hours": arguments.hours, "replications": arguments.replications, "seed": arguments.seed}
+        runs = observe(asked.replica, stream, asked.routed, asked.goal, **sampled)
+    service = service_of(runs, asked.replica, asked.routed, asked.goal, rate)
+    energy = energy_of(runs.runs, asked.fleet.replicas, asked.fleet.deployment.parallelism.gpus, power)
+    answer: dict[str, object] = {"service": service, "closed_form": closed_point, "seed": arguments.seed}
+    answer |= {"energy": energy, "assumptions": {name: assumed[name] for name in SHARES}}
+    if split and stream:
+        answer["disaggregated"] = apart(arguments, asked, stream, split, power)
     if arguments.json:
-        print_json(_document(asked, {"service": service, "closed_form": closed_point, "seed": arguments.seed}))
-    else:
-        print_service(asked, service, closed_point)
+        print_json(_document(asked, answer))
+        return 0
+    print_service(asked, service, closed_point, energy)
+    if "disaggregated" in answer:
+        print_apart(answer["disaggregated"], service, energy)  # type: ignore[arg-type]
     return 0
 
 
@@ -125,9 +139,7 @@ def _columns(text: str | None) -> Any:
 
 
 def _capacity(arguments: argparse.Namespace) -> int:
-    from llmsizer.facts.assumptions import load_assumptions
-    from llmsizer.facts.catalog import default_catalog
-    from llmsizer.traffic.availability import Site, growth, held_rate, loss, outages, replicas_needed
+    from llmsizer.traffic.availability import Site, growth, held_rate, replicas_needed
     from llmsizer.traffic.service import stream_within
 
     until, today = _until(arguments), datetime.date.today()
@@ -140,26 +152,21 @@ def _capacity(arguments: argparse.Namespace) -> int:
         replicas=fleet.replicas,
         replicas_per_host=fleet.replicas_per_host,
         gpus_per_replica=fleet.deployment.parallelism.gpus,
+        zones=arguments.zones,
         routing_fleet=asked.routed,
         replications=arguments.replications,
         seed=arguments.seed,
     )
-    assumed = load_assumptions(asked.scenario.assumptions, today, default_catalog().root)
-    failures, repair = assumed["gpu_failures_per_year"], assumed["gpu_repair_hours"]
     each, whole = held_rate(site, 1, fleet.closed), held_rate(site, fleet.replicas)
+    needed = replicas_needed(site, peak, each.requests_per_second)
     answer: dict[str, Any] = {
         "peak_requests_per_second": peak,
         "one_replica_holds": each,
         "closed_form_one_replica_holds": fleet.closed_rate_each,
         "fleet_holds": whole,
         "headroom": whole.requests_per_second / peak - 1,
-        "replicas_needed": replicas_needed(site, peak, each.requests_per_second),
-        "losses": [
-            loss(site, "one replica down", 1, peak),
-            loss(site, "one host down", fleet.replicas_per_host, peak),
-        ],
-        "outages": outages(site, peak, failures.estimate, repair.estimate),
-        "assumptions": {"gpu_failures_per_year": failures, "gpu_repair_hours": repair},
+        "replicas_needed": needed,
+        **failure_answers(arguments, asked, site, peak, needed),
     }
     if until is not None:
         answer["growth"] = growth(
@@ -169,6 +176,7 @@ def _capacity(arguments: argparse.Namespace) -> int:
         print_json(_document(asked, answer))
     else:
         print_capacity(asked, answer, site)
+        print_failures(answer)
     return 0
 
 

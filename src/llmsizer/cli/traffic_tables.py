@@ -10,12 +10,13 @@ from llmsizer.units import format_seconds
 if TYPE_CHECKING:
     from llmsizer.cli.asked import Asked
     from llmsizer.facts.figure import Figure
-    from llmsizer.traffic.availability import Growth, HeldRate, Loss, Outages, Site
+    from llmsizer.traffic.availability import Growth, HeldRate, Site
     from llmsizer.traffic.capacity import LoadPoint
+    from llmsizer.traffic.energy import Energy
     from llmsizer.traffic.service import Service, Simulated
 
 
-def _shown(number: Simulated) -> str:
+def shown_seconds(number: Simulated) -> str:
     """``0.43 s [0.41–0.45]``, or why not."""
     if number.value is None:
         return "–"
@@ -27,7 +28,7 @@ def _short(seconds: float) -> str:
     return format_seconds(seconds).replace(" ", "")
 
 
-def _plain(number: Simulated, digits: int = 3) -> str:
+def plain_number(number: Simulated, digits: int = 3) -> str:
     if number.value is None:
         return f"none ({number.reason})"
 
@@ -45,7 +46,7 @@ def _verdict_line(service: Service) -> str:
     return f"[bold]{service.verdict}[/], {met}"
 
 
-def print_service(asked: Asked, service: Service, closed: LoadPoint | str) -> None:
+def print_service(asked: Asked, service: Service, closed: LoadPoint | str, energy: Energy) -> None:
     out = console()
     if asked.fleet.deployment.model.reading:
         out.print(asked.fleet.deployment.model.reading, style="italic", highlight=False)
@@ -61,21 +62,43 @@ def print_service(asked: Asked, service: Service, closed: LoadPoint | str) -> No
     out.print(
         f"goodput (TTFT ≤ {format_seconds(slo.ttft_p95_seconds)}, TPOT ≤ {format_seconds(slo.tpot_p95_seconds)}"
         f"{'' if asked.goal.e2e_p95_seconds is None else f', E2E ≤ {format_seconds(asked.goal.e2e_p95_seconds)}'}): "
-        f"{_plain(service.goodput_requests_per_second)} requests/s of {service.requests_per_second:.4g} offered",
+        f"{plain_number(service.goodput_requests_per_second)} requests/s of {service.requests_per_second:.4g} offered",
         highlight=False,
     )
     out.print(
-        f"each replica (simulated): steps {_plain(room.utilisation, 2)} of the time · "
-        f"batch {_plain(room.mean_batch)} of {room.max_sequences} · KV {_plain(room.mean_kv_tokens)} tokens, at most "
-        f"{room.peak_kv_tokens:,} of {room.kv_capacity_tokens:,} · at most {room.peak_waiting:,} waiting in all · "
-        f"{room.preemptions:,} preemptions",
+        f"each replica (simulated): steps {plain_number(room.utilisation, 2)} of the time · "
+        f"batch {plain_number(room.mean_batch)} of {room.max_sequences} · KV {plain_number(room.mean_kv_tokens)} "
+        f"tokens, at most {room.peak_kv_tokens:,} of {room.kv_capacity_tokens:,} · at most {room.peak_waiting:,} "
+        f"waiting in all · {room.preemptions:,} preemptions",
+        highlight=False,
+    )
+    _print_energy(energy)
+
+
+def _print_energy(energy: Energy) -> None:
+    out = console()
+    if energy.watts.value is None:
+        out.print(f"energy: unknown ({energy.watts.reason})", highlight=False)
+        return
+    joules, hours = energy.joules_per_output_token, energy.watt_hours_per_1000_output_tokens
+    each = (
+        f"none ({joules.reason})"
+        if joules.value is None
+        else (f"{joules.text(suffix=' J')} an output token, {hours.text(suffix=' Wh')} per 1,000")
+    )
+    assert energy.idle_share.value is not None
+    out.print(
+        f"energy of {energy.gpus} GPUs: {energy.watts.text(suffix=' W')} on average · {each} · "
+        f"{energy.idle_share.value:.0%} drawn while waiting · {energy.watts.reason}; "
+        "host, network and cooling come on top",
         highlight=False,
     )
 
 
 def _print_latencies(asked: Asked, service: Service) -> None:
     rows = [
-        (row.metric, *(_shown(n) for n in (row.mean, row.p50, row.p90, row.p95, row.p99))) for row in service.latencies
+        (row.metric, *(shown_seconds(n) for n in (row.mean, row.p50, row.p90, row.p95, row.p99)))
+        for row in service.latencies
     ]
     one = service.replications == 1
     runs = f"{service.replications} × {service.simulated_hours:.3g} h, {service.requests:,} requests counted; "
@@ -99,7 +122,7 @@ def _print_closed_form(service: Service, closed: LoadPoint | str) -> None:
         said = figure.estimate.reason if figure.value is None else format_seconds(figure.value)
         if figure.low is not None and figure.high is not None:
             said += f" [{_short(figure.low)}–{_short(figure.high)}]"
-        return what, said, _shown(simulated), off
+        return what, said, shown_seconds(simulated), off
 
     ttft, tpot = service.row("TTFT"), service.row("TPOT")
     rows = [
@@ -135,8 +158,6 @@ def print_capacity(asked: Asked, answer: dict[str, Any], site: Site) -> None:
     print_table("Capacity within the SLO", ("", "simulated", "closed form", "gives out first"), rows, note=note)
     if "growth" in answer:
         _print_growth(answer["growth"], site)
-    _print_losses(answer["losses"])
-    _print_outages(answer["outages"], answer["assumptions"])
 
 
 def _print_growth(grown: Growth, site: Site) -> None:
@@ -148,34 +169,3 @@ def _print_growth(grown: Growth, site: Site) -> None:
         f"the fleet of {site.replicas} {lasts}",
         highlight=False,
     )
-
-
-def _print_losses(losses: list[Loss]) -> None:
-    rows = []
-    for lost in losses:
-        service = lost.service
-        if service is None:
-            rows.append((lost.what, 0, "no", "nothing is left to serve", "–", "–"))
-            continue
-        holds = "yes" if lost.holds_slo else f"no ({service.missed})"
-        tails = (_shown(service.row("TTFT").p95), _shown(service.row("TPOT").p95))
-        rows.append((lost.what, lost.replicas_left, holds, service.verdict, *tails))
-    headers = ("in the peak hour", "replicas left", "SLO holds", "verdict", "TTFT p95", "TPOT p95")
-    note = "a rolling upgrade, one replica at a time, is one replica down"
-    print_table("With a part of the fleet gone (simulated)", headers, rows, note=note)
-
-
-def _print_outages(found: Outages, assumed: dict[str, Figure]) -> None:
-    out = console()
-    down = found.hosts_that_may_be_down
-    may = "the SLO is missed with all hosts up" if down < 0 else f"{down} of {found.hosts} hosts may be down at once"
-    out.print(
-        f"{may}; more are, for {found.hours_a_year_beyond.text(suffix=' h')} a year if every hour were the peak hour "
-        f"({found.gpus_per_host} GPUs a host, failing independently)",
-        highlight=False,
-    )
-    for name, figure in assumed.items():
-        out.print(
-            f"· {name} = {figure.estimate.text()} {figure.unit}: {figure.source}, {figure.as_of}",
-            highlight=False,
-        )

@@ -7,7 +7,6 @@ worse, and near saturation a little less room is a lot more waiting.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal
@@ -16,6 +15,7 @@ from llmsizer.errors import InputError
 from llmsizer.facts.figure import over_corners
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Workload
+from llmsizer.traffic.failures import Domains, Failures, Zone, first_true, hours_beyond, spared_for
 from llmsizer.traffic.meanfield import Replica as ClosedReplica
 from llmsizer.traffic.service import Goal, Service, at_speed, serve
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
@@ -67,12 +67,25 @@ class Outages:
     """How many hosts may be down at once with the SLO still held, and how often more are."""
 
     hosts: int
+    zones: tuple[Zone, ...]
     replicas_per_host: int
     gpus_per_host: int
     hosts_that_may_be_down: int
     hours_a_year_beyond: Estimate  # as if every hour were the peak hour: an upper bound
-    gpu_failures_per_year: Estimate
-    repair_hours: Estimate
+    share_of_the_year_held: Estimate  # the rest of the year: a lower bound
+    failures: Failures
+    spared: dict[
+        str, int | None
+    ]  # replicas that hold the peak with one domain of a kind gone (N+1); None: there is none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollingUpgrade:
+    """Every replica replaced, one at a time; ``during`` is the peak hour with one replica fewer."""
+
+    during: Loss
+    seconds: Estimate  # replicas · (the last requests to end + start of the new one)
+    seconds_to_drain: float | None  # E2E p99 (p95 where too few) of the peak hour with one fewer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +98,18 @@ class Site:
     replicas: int
     replicas_per_host: int
     gpus_per_replica: int
+    zones: int = 1
     routing_fleet: Fleet = field(default_factory=Fleet)  # only its routing counts
     replications: int = 3
     seed: int = 0
 
     @property
+    def domains(self) -> Domains:
+        return Domains(replicas=self.replicas, replicas_per_host=self.replicas_per_host, zones=self.zones)
+
+    @property
     def hosts(self) -> int:
-        return math.ceil(self.replicas / self.replicas_per_host)
+        return self.domains.hosts
 
     def fleet(self, replicas: int) -> Fleet:
         return replace(self.routing_fleet, replicas=replicas)
@@ -150,15 +168,7 @@ def replicas_needed(site: Site, requests_per_second: float, rate_each: float) ->
     low = high // 2
     while low > 0 and holds(low):
         low, high = low // 2, low
-    return _first(lambda count: holds(count), low, high)
-
-
-def _first(is_true: Callable[[int], bool], low: int, high: int) -> int:
-    """The least number above ``low`` at which something that stays true becomes true; it is true at ``high``."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_true(middle) else (middle, high)
-    return high
+    return first_true(holds, low, high)
 
 
 def loss(site: Site, what: str, replicas_lost: int, requests_per_second: float) -> Loss:
@@ -170,49 +180,55 @@ def loss(site: Site, what: str, replicas_lost: int, requests_per_second: float) 
     return Loss(what=what, replicas_left=left, holds_slo=service.meets_slo, service=service)
 
 
-def outages(
-    site: Site,
-    requests_per_second: float,
-    gpu_failures_per_year: Estimate,
-    repair_hours: Estimate,
-) -> Outages:
-    """Simulate the fleet with more and more hosts down, and count how often that many are."""
+def losses(site: Site, requests_per_second: float) -> list[Loss]:
+    """The peak hour without one replica, without the largest host and, where there are several, the largest zone."""
+    lost = {f"{what} down": count for what, count in site.domains.largest.items()}
+    if site.zones == 1:
+        del lost["one zone down"]
+    lost = {"one replica down" if what == "one GPU down" else what: count for what, count in lost.items()}
+    return [loss(site, what, count, requests_per_second) for what, count in lost.items()]
+
+
+def outages(site: Site, requests_per_second: float, failures: Failures, replicas_needed: int) -> Outages:
+    """Simulate the fleet with more and more hosts down, and count how often that many are.
+
+    ``replicas_needed``: the fewest that hold the rate, for what N+1 takes by GPU, host and zone.
+    """
 
     def fails(hosts_down: int) -> bool:
         return not loss(site, "", hosts_down * site.replicas_per_host, requests_per_second).holds_slo
 
-    may_be_down = _first(fails, -1, site.hosts) - 1 if site.hosts else 0
+    may_be_down = first_true(fails, -1, site.hosts) - 1
     gpus = site.replicas_per_host * site.gpus_per_replica
+    beyond = hours_beyond(site.domains, gpus, may_be_down, failures)
     return Outages(
         hosts=site.hosts,
+        zones=site.domains.map,
         replicas_per_host=site.replicas_per_host,
         gpus_per_host=gpus,
         hosts_that_may_be_down=may_be_down,
-        hours_a_year_beyond=hours_beyond(site.hosts, gpus, may_be_down, gpu_failures_per_year, repair_hours),
-        gpu_failures_per_year=gpu_failures_per_year,
-        repair_hours=repair_hours,
+        hours_a_year_beyond=beyond,
+        share_of_the_year_held=over_corners(lambda hours: 1 - hours / HOURS_PER_YEAR, beyond, reason=beyond.reason),
+        failures=failures,
+        spared={
+            kind: spared_for(replicas_needed, kind, site.replicas_per_host, site.zones)
+            for kind in ("one GPU", "one host", "one zone")
+        },
     )
 
 
-def hours_beyond(
-    hosts: int, gpus_per_host: int, may_be_down: int, gpu_failures_per_year: Estimate, repair_hours: Estimate
-) -> Estimate:
-    """Expected hours a year in which more hosts than that are down at once.
-
-    Hosts fail independently and one failed GPU takes its host out until it is repaired, so a host is down for
-    repair/(time to failure + repair) of the time, and the number that is down is binomial.
-    """
-
-    def hours(failures: float, repair: float) -> float:
-        if may_be_down < 0:
-            return HOURS_PER_YEAR
-        down = repair / (HOURS_PER_YEAR / (failures * gpus_per_host) + repair) if failures > 0 else 0.0
-        within = sum(math.comb(hosts, k) * down**k * (1 - down) ** (hosts - k) for k in range(may_be_down + 1))
-        return HOURS_PER_YEAR * max(0.0, 1 - within)
-
-    return over_corners(
-        hours, gpu_failures_per_year, repair_hours, reason="hosts that fail independently; no shared cause is counted"
-    )
+def rolling_upgrade(during: Loss, replicas: int, start_seconds: Estimate) -> RollingUpgrade:
+    """How long it takes to replace every replica, one after the other: each drains, and a new one starts."""
+    if during.service is None:
+        nothing = Estimate(value=None, basis="unknown", reason="the only replica is gone while it is replaced")
+        return RollingUpgrade(during=during, seconds=nothing, seconds_to_drain=None)
+    e2e = during.service.row("E2E")
+    drain = e2e.p99.value or e2e.p95.value
+    if drain is None:
+        nothing = Estimate(value=None, basis="unknown", reason=f"{during.service.verdict} with one replica fewer")
+        return RollingUpgrade(during=during, seconds=nothing, seconds_to_drain=None)
+    seconds = over_corners(lambda start: replicas * (drain + start), start_seconds, reason="one replica at a time")
+    return RollingUpgrade(during=during, seconds=seconds, seconds_to_drain=drain)
 
 
 def growth(
