@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmsizer.errors import MeasurementError, UnknownNameError
+from llmsizer.errors import LlmSizerError, MeasurementError
 from llmsizer.facts.records import DeviceRecord
 from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile.device import best_rate
@@ -187,5 +187,5 @@ def test_the_best_rate_is_that_of_the_fastest_run() -> None:
 def test_each_format_has_its_engine() -> None:
     assert default_engine(variant()) == "openvino"
     assert default_engine(variant().model_copy(update={"format": "compressed-tensors"})) == "transformers"
-    with pytest.raises(UnknownNameError, match="openvino"):
+    with pytest.raises(LlmSizerError, match="openvino"):
         load_engine("openvinno", variant())

@@ -1,4 +1,8 @@
-"""The parent's side of a worker: it sleeps until an answer, a death or the time limit."""
+"""The parent's side of a worker: it sleeps until an answer, a death or the time limit.
+
+A worker that the kernel, a signal, its own engine or the time limit ends becomes a failed row with the reason. Where
+the parent itself is killed, its children see their input end, and on Linux the kernel kills them with it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from pathlib import Path
 from typing import IO, Any
 
 from llmsizer.errors import MeasurementError
@@ -17,6 +23,7 @@ from llmsizer.facts.variant import Variant
 
 TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 5.0
+VMSTAT = Path("/proc/vmstat")
 
 
 class WorkerDied(Exception):
@@ -28,9 +35,10 @@ class Child:
 
     def __init__(self, variant: Variant, engine: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._timeout = timeout_seconds
+        self._oom_kills = _oom_kills()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the child)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "llmsizer.profile.worker"],
+            [sys.executable, "-m", "llmsizer.profile.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -38,7 +46,9 @@ class Child:
         )
         self._buffer = b""
         try:
+            start = time.monotonic()
             self.loaded = self.ask("load", engine=engine, variant=variant.model_dump(mode="json"))
+            self.loaded["ready_seconds"] = time.monotonic() - start
         except BaseException:
             self.close()
             raise
@@ -49,10 +59,16 @@ class Child:
         try:
             self._process.stdin.write(json.dumps({"do": action, **arguments}).encode() + b"\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             raise WorkerDied(self._how_it_ended()) from None
-        reply: dict[str, Any] = json.loads(self._line())
-        if not reply.pop("ok"):
+        line = self._line()
+        try:
+            reply: dict[str, Any] = json.loads(line)
+            succeeded = reply.pop("ok")
+        except (ValueError, KeyError, AttributeError):
+            self.close()
+            raise WorkerDied(f"answered {line[:60]!r}, which is no answer; killed") from None
+        if not succeeded:
             raise MeasurementError(str(reply["reason"]))
         return reply
 
@@ -74,10 +90,14 @@ class Child:
         return line
 
     def _how_it_ended(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "closed its answers and went on; killed"
+        self._end_group()
         if code < 0:
             name = signal.Signals(-code).name
-            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+            return f"killed by {name}" + (self._memory_hint() if name == "SIGKILL" else "")
         self._log.seek(0)
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         return f"exit code {code}" + (f": {lines[-1].strip()[:200]}" if lines else "")
@@ -88,6 +108,27 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        self._process.kill()
-        self._process.wait(STOP_SECONDS)
+        if self._process.returncode is None:
+            self._end_group()
+            self._process.wait(STOP_SECONDS)
         self._log.close()
+
+    def _end_group(self) -> None:
+        """The child and what its engine started by itself, which must not keep the device's memory."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _memory_hint(self) -> str:
+        now = _oom_kills()
+        if now is None or self._oom_kills is None:
+            return " (out of memory?)"
+        return " (out of memory)" if now > self._oom_kills else ""
+
+
+def _oom_kills() -> int | None:
+    """Processes that the kernel has ended for want of memory since it started; None where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in VMSTAT.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return None

@@ -6,6 +6,7 @@ contain TTFT. All requests of a batch start together and advance together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -36,7 +37,11 @@ class Point:
 
 
 class Backend(Protocol):
-    """One engine with one variant loaded, however it works inside."""
+    """One engine with one variant loaded, however it works inside.
+
+    It may also have ``outputs_finite() -> bool`` (whether the last step's logits were finite: asked once, after the
+    warm-up), ``memory_use() -> MemoryUse``, ``phases() -> Phases``, ``kernels: tuple[str, ...]``; see worker.told.
+    """
 
     vocabulary: int
     version: str
@@ -57,6 +62,12 @@ class Sample:
 
     ttft_seconds: float
     gaps_seconds: tuple[float, ...]
+    started_seconds: float = 0.0  # on the machine's monotonic clock
+
+    @property
+    def is_plausible(self) -> bool:
+        """Finite and not negative, as times are."""
+        return all(0.0 <= seconds < math.inf for seconds in (self.ttft_seconds, *self.gaps_seconds))
 
     @property
     def tpot_seconds(self) -> float | None:

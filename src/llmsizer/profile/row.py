@@ -8,15 +8,26 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmsizer.facts.record_parts import SamplesFile
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import versions_of
+from llmsizer.profile.intervals import mean_with_interval
 from llmsizer.profile.measure import Point, Sample
+from llmsizer.profile.row_parts import merged, parts_of, throughput_of
 from llmsizer.profile.statistics import Median, median_with_interval, percentile
 
 PACKAGES = ("openvino", "openvino-genai", "torch", "transformers", "numpy")
 UNSTEADY_SPREAD = 0.25  # of the interval's width over the median
 FOREIGN_CPU_SHARE = 0.10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """Go on after the asked repeats until intervals are narrow: half the 90 % interval over the mean, TTFT and TPOT."""
+
+    relative_width: float
+    most_repeats: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +39,8 @@ class Request:
     device: DeviceRecord
     repeats: int
     seed: int
+    stopping: Stopping | None = None
+    sweep_id: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,9 +50,21 @@ class Run:
     interleaved: bool
     loaded: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)  # told with the last measured run
     samples: list[Sample] = field(default_factory=list)
     foreign_cpu_seconds: float = 0.0
     core_seconds: float = 0.0
+
+    def is_narrow(self, stopping: Stopping) -> bool:
+        """Whether the means are known as well as was asked, or the bound of repeats is reached."""
+        if len(self.samples) >= stopping.most_repeats:
+            return True
+        tpots = [sample.tpot_seconds for sample in self.samples if sample.tpot_seconds is not None]
+        series = [[sample.ttft_seconds for sample in self.samples], *([tpots] if tpots else [])]
+        return all(
+            sum(values) == 0.0 or mean_with_interval(values).relative_width <= stopping.relative_width
+            for values in series
+        )
 
 
 def record_id(request: Request, point: Point) -> str:
@@ -56,16 +81,18 @@ def record_id(request: Request, point: Point) -> str:
         "repeats": request.repeats,
         "seed": request.seed,
     }
+    if request.stopping:
+        asked["stopping"] = [request.stopping.relative_width, request.stopping.most_repeats]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def measured_record(request: Request, point: Point, run: Run) -> ProfileRecord:
-    """The record of a point that went well."""
+def measured_record(request: Request, point: Point, run: Run, samples: SamplesFile | None = None) -> ProfileRecord:
+    """The record of a point that went well; ``samples``: where its raw samples were written."""
     ttft = median_with_interval([sample.ttft_seconds for sample in run.samples])
     tpots = [sample.tpot_seconds for sample in run.samples if sample.tpot_seconds is not None]
     tpot = median_with_interval(tpots) if tpots else None
     gaps = [gap for sample in run.samples for gap in sample.gaps_seconds]
-    rates = [point.batch * point.output_tokens / sample.total_seconds for sample in run.samples]
+    rate = _rate(point, run)
     values: dict[str, Any] = {
         **_asked(request, point),
         "engine_version": run.loaded.get("version", ""),
@@ -76,7 +103,7 @@ def measured_record(request: Request, point: Point, run: Run) -> ProfileRecord:
         "ttft_seconds_high": ttft.high,
         "itl_seconds_p95": percentile(gaps, 0.95),
         "interval_level": ttft.level,
-        "output_tokens_per_second": median_with_interval(rates).value,
+        "output_tokens_per_second": None if rate is None else rate.value,
         "prefill_tokens_per_second": point.batch * point.prompt_tokens / ttft.value if ttft.value > 0 else None,
         "load_seconds": run.loaded.get("load_seconds"),
         "process_peak_bytes": run.memory.get("resident_bytes"),
@@ -88,7 +115,31 @@ def measured_record(request: Request, point: Point, run: Run) -> ProfileRecord:
     }
     if tpot is not None:
         values |= {"tpot_seconds": tpot.value, "tpot_seconds_low": tpot.low, "tpot_seconds_high": tpot.high}
-    return ProfileRecord(**values, unknown=_unknown(values))
+    parts = parts_of(point, run.samples, _told(run))
+    if rate is not None:
+        values["throughput"] = throughput_of(rate)
+    values["flags"] += ("drifting",) if parts.get("steady", {}).get("trend") not in (None, "plateau") else ()
+    unknown = _unknown({**values, **parts}) | parts.pop("unknown", {})
+    return ProfileRecord.model_validate(merged(values, parts) | {"unknown": unknown, "samples": samples})
+
+
+def _rate(point: Point, run: Run) -> Median | None:
+    """Output tokens of the batch per second; None of runs that took no time at all."""
+    if any(sample.total_seconds <= 0.0 for sample in run.samples):
+        return None
+    return median_with_interval([point.batch * point.output_tokens / s.total_seconds for s in run.samples])
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """What the worker's answers say besides times."""
+    parts = merged(run.loaded.get("parts", {}), run.memory.get("parts", {}))
+    return {
+        **run.memory,
+        "parts": merged(parts, run.parts),
+        "first_call_seconds": run.memory.get("warm_seconds"),
+        "ready_seconds": run.loaded.get("ready_seconds"),
+        "foreign_cpu_share": run.foreign_cpu_seconds / run.core_seconds if run.core_seconds else None,
+    }
 
 
 def failed_record(request: Request, point: Point, reason: str) -> ProfileRecord:
@@ -113,6 +164,7 @@ def _asked(request: Request, point: Point) -> dict[str, Any]:
         "output_tokens": point.output_tokens,
         "weights_bytes_on_disk": float(variant.weights_bytes),
         "seed": request.seed,
+        "sweep_id": request.sweep_id,
         "versions": {**variant.versions, **versions_of(*PACKAGES)},
         "code_version": versions_of("llmsizer").get("llmsizer", ""),
         "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -140,4 +192,8 @@ def _unknown(values: dict[str, Any]) -> dict[str, str]:
         "allocator_peak_bytes": "the engine keeps no such count on this device",
     }
     unknown = {name: reason for name, reason in reasons.items() if values.get(name) is None}
-    return unknown | {"energy_joules": "no energy counter is read in this version"}
+    if values.get("output_tokens_per_second") is None:
+        unknown["output_tokens_per_second"] = "a run took no time on this clock"
+    if values.get("energy") is None:
+        unknown["energy_joules"] = "no energy counter was read on this device"
+    return unknown

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +23,9 @@ from llmsizer.profile.child import Child, WorkerDied
 from llmsizer.profile.device import describe_device, same_device
 from llmsizer.profile.engines import default_engine
 from llmsizer.profile.measure import Point, Sample
-from llmsizer.profile.row import Request, Run, failed_record, measured_record, record_id
-from llmsizer.profile.store import append_record, read_records
+from llmsizer.profile.row import Request, Run, Stopping, failed_record, measured_record, record_id
+from llmsizer.profile.row_parts import merged, request_samples
+from llmsizer.profile.store import append_once, append_record, read_records, write_samples
 from llmsizer.progress import Progress, silent
 
 DEFAULT_POINTS = (
@@ -58,6 +61,7 @@ def profile(
     repeats: int = DEFAULT_REPEATS,
     engine: str | None = None,
     seed: int = 0,
+    stopping: Stopping | None = None,
     device: DeviceRecord | None = None,
     start_child: StartChild = Child,
     progress: Progress = silent,
@@ -65,14 +69,24 @@ def profile(
     """Measure each variant at each point and append a record for each; finished points are read, not repeated.
 
     A crash, a refusal or a silence becomes a failed record and the other points go on; failed points are tried again by
-    the next call. Returns one record per variant and point, in the variants' order. Raises InputError.
+    the next call. ``stopping``: measure on after ``repeats`` until the intervals are narrow enough, all variants alike,
+    so that their runs stay pairs. Returns one record per variant and point, in the variants' order. Raises InputError.
     """
     if repeats < 1 or not variants or not points:
         raise InputError("nothing to measure; give at least one variant, one point and one repeat")
     stored, _ = read_records(records_path, ProfileRecord)
     device = device or same_device(record.device for record in stored) or describe_device()
+    sweep_id = uuid.uuid4().hex[:12]
     requests = [
-        Request(variant=v, engine=engine or default_engine(v), device=device, repeats=repeats, seed=seed)
+        Request(
+            variant=v,
+            engine=engine or default_engine(v),
+            device=device,
+            repeats=repeats,
+            seed=seed,
+            stopping=stopping,
+            sweep_id=sweep_id,
+        )
         for v in variants
     ]
     done = {record.record_id: record for record in stored if record.status == "ok"}
@@ -115,14 +129,24 @@ class _Work:
         runs = {id(seat): Run(interleaved=not alone) for seat in seats}
         for seat in seats:
             self._step(seat, point, partial(self._warm, seat, point, runs[id(seat)]))
-        for repeat in range(max(seat.request.repeats for seat in seats)):
+        for repeat in itertools.count():
+            if not self._goes_on(seats, runs, repeat):
+                break
             start = repeat % len(seats)
             for seat in (*seats[start:], *seats[:start]):
                 self._step(seat, point, partial(_measure, seat, point, repeat, runs[id(seat)]))
         for seat in seats:
             if seat.broken is None:
-                self._write(measured_record(seat.request, point, runs[id(seat)]))
+                self._finish(seat, point, runs[id(seat)])
             seat.broken = None
+
+    @staticmethod
+    def _goes_on(seats: list[_Seat], runs: dict[int, Run], repeat: int) -> bool:
+        """Every seat as often as the least sure of them needs: the i-th runs of all are pairs."""
+        alive = [seat for seat in seats if seat.broken is None]
+        if repeat < max(seat.request.repeats for seat in seats):
+            return bool(alive)
+        return any(s.request.stopping and not runs[id(s)].is_narrow(s.request.stopping) for s in alive)
 
     def _step(self, seat: _Seat, point: Point, action: Callable[[], None]) -> None:
         self._done += 1
@@ -144,6 +168,13 @@ class _Work:
         run.loaded = seat.child.loaded
         run.memory = seat.child.ask("warm", point=dataclasses.asdict(point), seed=seat.request.seed)
 
+    def _finish(self, seat: _Seat, point: Point, run: Run) -> None:
+        """Samples first: a row that is there has everything it speaks of."""
+        samples = write_samples(self._path, record_id(seat.request, point), request_samples(point, run.samples))
+        record = measured_record(seat.request, point, run, samples)
+        append_once(self._path, record)
+        self.records.append(record)
+
     def _write(self, record: ProfileRecord) -> None:
         append_record(self._path, record)
         self.records.append(record)
@@ -158,7 +189,14 @@ class _Work:
 def _measure(seat: _Seat, point: Point, repeat: int, run: Run) -> None:
     # run 0 was the warm-up; no two runs share a prompt
     answer = seat.child.ask("measure", point=dataclasses.asdict(point), seed=seat.request.seed, run=repeat + 1)
-    sample = Sample(ttft_seconds=answer["ttft_seconds"], gaps_seconds=tuple(answer["gaps_seconds"]))
+    sample = Sample(
+        ttft_seconds=answer["ttft_seconds"],
+        gaps_seconds=tuple(answer["gaps_seconds"]),
+        started_seconds=answer.get("started_seconds", 0.0),
+    )
+    if not sample.is_plausible:
+        raise MeasurementError("the engine's times are not finite; nothing was kept of the point")
+    run.parts = merged(run.parts, answer.get("parts", {}))
     run.samples.append(sample)
     run.foreign_cpu_seconds += answer["foreign_cpu_seconds"]
     run.core_seconds += sample.total_seconds * (os.cpu_count() or 1)

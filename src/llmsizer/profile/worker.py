@@ -1,18 +1,23 @@
 """The child that holds one variant in one engine: reads a JSON line, does it, answers with a JSON line.
 
-A process of its own keeps one variant's memory out of another's figure, and turns a crash into a row.
+A process of its own keeps one variant's memory out of another's figure, and turns a crash into a row. An answer may
+carry ``parts``: fields of the record by their names (``memory``, ``phases``, ``energy``, ``hardware``, ``kernels``,
+``verdict``, ``unknown``) that the row takes over.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from llmsizer.errors import MeasurementError
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.engines import load_engine
 from llmsizer.profile.measure import Backend, Point, prompts_of, take_sample
@@ -47,9 +52,17 @@ class Worker:
         """The whole shape once, untimed: kernels are chosen, buffers grow, and memory is watched meanwhile."""
         backend = self._loaded()
         shape = Point(**point)
+        start = time.perf_counter()
         with PeakMemory() as memory:
             take_sample(backend, _prompts(backend, shape, seed, run=0), shape.output_tokens, time.perf_counter)
+        seconds = time.perf_counter() - start
+        if getattr(backend, "outputs_finite", lambda: True)() is False:
+            raise MeasurementError(
+                "the engine's output is not finite (NaN or infinite logits); its speed means nothing"
+            )
         return {
+            "warm_seconds": seconds,
+            "parts": told(backend),
             "resident_bytes": memory.peak.resident_bytes,
             "anonymous_bytes": memory.peak.anonymous_bytes,
             "allocator_bytes": backend.peak_memory_bytes(),
@@ -60,9 +73,11 @@ class Worker:
         shape = Point(**point)
         prompts = _prompts(backend, shape, seed, run=run)
         own, others = time.process_time(), busy_seconds()
+        started = time.perf_counter()
         sample = take_sample(backend, prompts, shape.output_tokens, time.perf_counter)
         own, others = time.process_time() - own, busy_seconds() - others
         return {
+            "started_seconds": started,
             "ttft_seconds": sample.ttft_seconds,
             "gaps_seconds": sample.gaps_seconds,
             "foreign_cpu_seconds": max(0.0, others - own),
@@ -71,6 +86,19 @@ class Worker:
     def _loaded(self) -> Backend:
         assert self._backend is not None, "load comes first"
         return self._backend
+
+
+def told(backend: Backend) -> Message:
+    """What an engine tells of itself beyond its steps, where it has these methods: parts of the record."""
+    parts: Message = {}
+    for name, method in (("memory", "memory_use"), ("phases", "phases"), ("hardware", "hardware_state")):
+        if hasattr(backend, method):
+            part = getattr(backend, method)()
+            if part is not None:
+                parts[name] = part.model_dump(mode="json", exclude_none=True)
+    if getattr(backend, "kernels", ()):
+        parts["kernels"] = list(getattr(backend, "kernels"))  # noqa: B009 (the protocol does not ask for it)
+    return parts
 
 
 def _prompts(backend: Backend, point: Point, seed: int, *, run: int) -> Any:
@@ -103,7 +131,21 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         answers.flush()
 
 
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, however that one dies; Linux only.
+
+    Elsewhere the end of standard input ends it, but only once the engine's step is over.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+
+
 def main() -> None:
+    end_with(int(sys.argv[1]))
     # Engines print to standard output as they like; the protocol keeps the real one to itself.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
