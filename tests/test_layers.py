@@ -19,7 +19,7 @@ ABOVE: dict[str, set[str]] = {
     "traffic": {"facts", "physics"},
     "money": {"facts", "physics", "traffic"},
     "decide": {"facts", "physics", "traffic", "money"},
-    "profile": {"facts", "physics"},
+    "profile": {"facts", "physics", "traffic"},  # load is sent with the arrivals, lengths and traces of traffic
     "quantize": {"facts", "physics"},
     "reference_model": {"facts"},
     "deliver": {"facts", "physics", "traffic", "money", "decide"},
@@ -42,11 +42,17 @@ HEAVY = {
     "llmcompressor",
     "datasets",
     "gguf",
+    "xllamacpp",
+    "vllm",
+    "pynvml",
+    "amdsmi",
     "scipy",
     "pandas",
+    "httptools",
+    "uvloop",
 }
-NETWORK = {"urllib", "http", "socket", "requests", "httpx", "aiohttp", "huggingface_hub"}
-NETWORK_ALLOWED = {"facts/hub.py"}
+NETWORK = {"urllib", "http", "socket", "requests", "httpx", "aiohttp", "huggingface_hub", "httptools"}
+NETWORK_ALLOWED = {"facts/hub.py", "profile/load/wire.py", "profile/engines/served.py"}
 
 
 def modules() -> list[Path]:

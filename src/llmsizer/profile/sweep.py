@@ -21,7 +21,7 @@ from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.child import Child, WorkerDied
 from llmsizer.profile.device import describe_device, same_device
-from llmsizer.profile.engines import default_engine
+from llmsizer.profile.engines import chosen_engine
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row import Request, Run, Stopping, failed_record, measured_record, record_id
 from llmsizer.profile.row_parts import merged, request_samples
@@ -80,7 +80,7 @@ def profile(
     requests = [
         Request(
             variant=v,
-            engine=engine or default_engine(v),
+            engine=chosen_engine(v, engine),
             device=device,
             repeats=repeats,
             seed=seed,

@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Any
 
-from llmsizer.errors import UnknownNameError
+from llmsizer.errors import InputError
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.measure import Backend
 
-ENGINES: dict[str, str] = {
-    "openvino": "llmsizer.profile.engines.openvino:OpenVino",
-    "transformers": "llmsizer.profile.engines.transformers:Transformers",
-}
-READS: dict[str, tuple[str, ...]] = {
-    "openvino": ("openvino-ir", "gguf"),
-    "transformers": ("huggingface", "compressed-tensors"),
+HOME = "llmsizer.profile.engines"
+CHECKPOINTS = ("huggingface", "compressed-tensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where an engine is, which formats it reads, and the extra that brings what it needs."""
+
+    target: str
+    reads: tuple[str, ...]
+    extra: str
+
+
+# In the order of preference for a format.
+ENGINES: dict[str, Engine] = {
+    "openvino": Engine(f"{HOME}.openvino:OpenVino", ("openvino-ir", "gguf"), "profile"),
+    "transformers": Engine(f"{HOME}.transformers:Transformers", CHECKPOINTS, "profile"),
+    "transformers-static": Engine(f"{HOME}.transformers:static", CHECKPOINTS, "profile"),
+    "transformers-compiled": Engine(f"{HOME}.transformers:compiled", CHECKPOINTS, "profile"),
+    "transformers-cb": Engine(f"{HOME}.transformers_batching:TransformersBatching", CHECKPOINTS, "profile"),
+    "llama.cpp": Engine(f"{HOME}.llama_cpp:LlamaCpp", ("gguf",), "llama-cpp"),
+    "vllm": Engine(f"{HOME}.vllm:Vllm", CHECKPOINTS, "vllm"),
+    "vllm-offline": Engine(f"{HOME}.vllm:VllmOffline", CHECKPOINTS, "vllm"),
 }
 
 
 def default_engine(variant: Variant) -> str:
     """The engine that runs a variant's format here."""
-    return next(engine for engine, formats in READS.items() if variant.format in formats)
+    return next(name for name, engine in ENGINES.items() if variant.format in engine.reads)
+
+
+def chosen_engine(variant: Variant, name: str | None) -> str:
+    """The engine asked for, or the default. Raises InputError where it is unknown or cannot read the variant."""
+    if name is None:
+        return default_engine(variant)
+    if ":" in name:
+        return name
+    engine = known_engine(name)
+    if variant.format not in engine.reads:
+        able = ", ".join(other for other, o in ENGINES.items() if variant.format in o.reads)
+        raise InputError(
+            f"engine {name!r} reads {' and '.join(engine.reads)}, but variant {variant.name!r} at {variant.path} is "
+            f"{variant.format}; engines that read it: {able}"
+        )
+    return name
+
+
+def known_engine(name: str) -> Engine:
+    """The engine of that name. Raises InputError, which names those there are and the extras that bring them."""
+    if name not in ENGINES:
+        known = ", ".join(f"{known} [{engine.extra}]" for known, engine in ENGINES.items())
+        raise InputError(
+            f"no engine named {name!r}; known, with the extra to install (pip install 'llmsizer[EXTRA]'): {known}"
+        )
+    return ENGINES[name]
 
 
 def load_engine(name: str, variant: Variant) -> Backend:
     """Load a variant into an engine, named as above or as ``package.module:Class``."""
-    if name not in ENGINES and ":" not in name:
-        raise UnknownNameError("engine", name, ENGINES)
-    module, _, attribute = ENGINES.get(name, name).partition(":")
+    module, _, attribute = (name if ":" in name else known_engine(name).target).partition(":")
     make: Any = getattr(importlib.import_module(module), attribute)
     backend: Backend = make(variant)
     return backend

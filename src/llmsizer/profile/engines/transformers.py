@@ -1,65 +1,193 @@
-"""transformers in this process: eager, greedy, the whole batch in step; CPU, or the first GPU where there is one."""
+"""transformers in this process: greedy, the whole batch in step; CPU, or the first GPU where there is one.
+
+Modes: ``dynamic`` (a cache that grows, eager: the default on a CPU), ``static`` (a cache of exactly the point's
+length), ``compiled`` (the same, its decode step compiled and captured as a CUDA graph: the default on a GPU, where
+eager decode of small and medium models waits for launches). A folder without weights gets random ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
+from llmsizer.errors import MeasurementError
+from llmsizer.facts.record_parts import MemoryUse
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional, quiet_transformers
+from llmsizer.profile.engines.weight_only import Scheme, pack
 from llmsizer.profile.measure import Tokens
+
+WHAT = "the transformers engine"
+Mode = Literal["dynamic", "static", "compiled"]
+SCHEMES: dict[str, Scheme] = {"int8-wo": "int8-wo", "int8": "int8-w8a8", "int4": "int4-wo"}
 
 
 class Transformers:
-    """A model with its dynamic KV cache. On a GPU each step waits for the device, so that its clock is the device's."""
+    """A model and its cache. On a GPU each step waits for the device, so that its clock is the device's."""
 
-    def __init__(self, variant: Variant) -> None:
-        torch = optional("torch", what="the transformers engine", extra="quantize")
-        transformers = quiet_transformers(what="the transformers engine")
+    def __init__(self, variant: Variant, *, mode: Mode | None = None, compile_backend: str = "inductor") -> None:
+        torch = optional("torch", what=WHAT, extra="quantize")
         self._torch = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = _arithmetic(torch, self._device)
-        load: Any = transformers.AutoModelForCausalLM.from_pretrained
-        self._model: Any = load(variant.path, dtype=dtype, local_files_only=True).to(self._device).eval()
-        self.version = str(transformers.__version__)
+        self._used_before = used_bytes(torch)
+        self._mode: Mode = mode or ("compiled" if self._device == "cuda" else "dynamic")
+        self._compile_backend = compile_backend
+        dtype = arithmetic(torch, self._device, variant.precision)
+        self._model: Any = load_model(variant, dtype, self._device)
+        self.version = str(quiet_transformers(what=WHAT).__version__)
         self.vocabulary = int(self._model.config.vocab_size)
         self.options = {
             "arithmetic": str(dtype).removeprefix("torch."),
             "kv_cache": str(dtype).removeprefix("torch."),
-            "mode": "eager",
+            "mode": self._mode,
             "attention": str(self._model.config._attn_implementation),
             "device": self._device,
             "torch": str(torch.__version__),
             "threads": str(torch.get_num_threads()),
+            "weights": "random" if not has_weights(variant.path) else "from the checkpoint",
         }
-        if variant.format == "compressed-tensors":
-            self.options["weights"] = "unpacked to 16 bit at load: right for quality, not for speed or memory"
+        if scheme := scheme_of(variant):
+            pack(self._model, scheme)
+            self.options["kernels"] = f"torch {scheme}, repacked at load"
+        self._shape: tuple[int, int] | None = None
+        self._cache: Any = None
+        self._decode: Any = self._model
+        self._peaks: dict[str, float] = {}
+        self._note_peak("load")
 
     def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
         torch = self._torch
         tokens = torch.from_numpy(prompts).to(self._device)
-        cache: Any = None
-        for _ in range(output_tokens):
+        cache = self._fresh_cache(prompts.shape[0], prompts.shape[1] + output_tokens)
+        for step in range(output_tokens):
             # Not around the yield: a generator would leak the mode into its caller.
-            with torch.inference_mode():
-                output = self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            with torch.no_grad():
+                output = self._forward(tokens, cache, first=step == 0)
                 cache = output.past_key_values
-                tokens = output.logits[:, -1].argmax(dim=-1, keepdim=True)
+                tokens = output.logits[:, -1].argmax(dim=-1, keepdim=True).clone()
             if self._device == "cuda":
                 torch.cuda.synchronize()
+            if step in (0, output_tokens - 1):
+                self._note_peak("decode" if step else "prefill")
             yield
 
     def peak_memory_bytes(self) -> float | None:
-        if self._device != "cuda":
+        return max(self._peaks.values(), default=None)
+
+    def memory_use(self) -> MemoryUse:
+        """Weights exactly; peaks by phase where the device has an allocator that counts."""
+        torch, used = self._torch, used_bytes(self._torch)
+        on_gpu = self._device == "cuda"
+        return MemoryUse(
+            weights_bytes=weight_bytes(self._model),
+            peak_allocated_bytes=dict(self._peaks),
+            peak_reserved_bytes={"run": float(torch.cuda.max_memory_reserved())} if on_gpu else {},
+            device_used_delta_bytes=used - self._used_before if used and self._used_before is not None else None,
+            graph_pool_bytes=graph_pool_bytes(torch.cuda.memory_snapshot()) if on_gpu else None,
+        )
+
+    def _forward(self, tokens: Any, cache: Any, *, first: bool) -> Any:
+        ask: Any = partial(self._model if first else self._decode, use_cache=True, logits_to_keep=1)
+        if self._decode is self._model or first:
+            return ask(tokens, past_key_values=cache)
+        if self._device == "cuda":
+            self._torch.compiler.cudagraph_mark_step_begin()
+        try:
+            return ask(tokens, past_key_values=cache)
+        except self._torch._dynamo.exc.TorchDynamoException as error:
+            self.options["mode"] = f"static (compile failed: {str(error).splitlines()[0][:80]})"
+            self._mode, self._decode = "static", self._model
+            return self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+    def _fresh_cache(self, batch: int, length: int) -> Any:
+        """Empty, and for a static mode of exactly this point; a new shape pays for it in the warm-up."""
+        if self._mode == "dynamic":
             return None
-        peak = float(self._torch.cuda.max_memory_allocated())
-        self._torch.cuda.reset_peak_memory_stats()
-        return peak
+        if self._shape != (batch, length):
+            transformers = quiet_transformers(what=WHAT)
+            self._torch._dynamo.reset()
+            self._cache = transformers.StaticCache(config=self._model.config, max_cache_len=length)
+            self._shape = (batch, length)
+            self.options["max_cache_len"] = str(length)
+            if self._mode == "compiled":
+                settings = {"mode": "reduce-overhead"} if self._compile_backend == "inductor" else {}
+                self._decode = self._torch.compile(
+                    self._model, backend=self._compile_backend, dynamic=False, **settings
+                )
+        self._cache.reset()
+        return self._cache
+
+    def _note_peak(self, phase: str) -> None:
+        """The allocator's peak since the last look, kept for the phase that just ended."""
+        if self._device == "cuda":
+            cuda = self._torch.cuda
+            self._peaks[phase] = max(self._peaks.get(phase, 0.0), float(cuda.max_memory_allocated()))
+            cuda.reset_peak_memory_stats()
 
 
-def _arithmetic(torch: Any, device: str) -> Any:
-    """FP16 on a GPU; on a CPU bfloat16 where it has units for it, else FP32, which is what such a CPU is fastest in."""
+def static(variant: Variant) -> Transformers:
+    return Transformers(variant, mode="static")
+
+
+def compiled(variant: Variant) -> Transformers:
+    return Transformers(variant, mode="compiled")
+
+
+def load_model(variant: Variant, dtype: Any, device: str) -> Any:
+    """The checkpoint's weights, or random ones made on the device where the folder has none.
+
+    Raises MeasurementError where the configuration is of no causal language model.
+    """
+    torch = optional("torch", what=WHAT, extra="quantize")
+    transformers = quiet_transformers(what=WHAT)
+    auto = transformers.AutoModelForCausalLM
+    if has_weights(variant.path):
+        loaded: Any = auto.from_pretrained(variant.path, dtype=dtype, local_files_only=True)
+        return loaded.to(device).eval()
+    settings = dict(variant.config)
+    try:
+        config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+        with torch.device(device):
+            return auto.from_config(config, dtype=dtype).eval()
+    except (KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise MeasurementError(f"{variant.path}: its config is of no language model known here ({reason})") from None
+
+
+def has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def scheme_of(variant: Variant) -> Scheme | None:
+    """How the layers are packed: transformers itself would widen such a checkpoint to 16 bit and stay there."""
+    quantized = variant.format == "compressed-tensors" or not has_weights(variant.path)
+    return SCHEMES.get(variant.precision) if quantized else None
+
+
+def arithmetic(torch: Any, device: str, precision: str) -> Any:
+    """FP16 on a GPU, BF16 for its INT4 kernel; on a CPU bfloat16 where it has units for it, else FP32, its fastest."""
     if device == "cuda":
-        return torch.float16
+        return torch.bfloat16 if precision in ("int4", "bf16") else torch.float16
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def weight_bytes(model: Any) -> float:
+    """Bytes of parameters and buffers, tied ones once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return float(sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values()))
+
+
+def used_bytes(torch: Any) -> float | None:
+    """In use on the device by everyone, which works in containers where the driver hides processes."""
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return float(total - free)
+
+
+def graph_pool_bytes(segments: list[dict[str, Any]]) -> float:
+    """Reserved by CUDA graphs: segments of the allocator's private pools."""
+    return float(sum(s["total_size"] for s in segments if tuple(s.get("segment_pool_id", (0, 0))) != (0, 0)))

@@ -1,0 +1,42 @@
+"""``llama-server`` out of the xllamacpp wheel: a process that serves one GGUF file until it is ended.
+
+Takes the few flags of llama-server that ``llama_cpp`` gives, so that both are started by one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from llmsizer.installed import optional
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="xllamacpp_server")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    for name in ("--port", "--parallel", "--ctx-size", "--threads"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--n-gpu-layers", type=int, default=-1)
+    asked = parser.parse_args(arguments)
+    xllamacpp = optional("xllamacpp", what="the llama.cpp engine", extra="llama-cpp")
+    params = xllamacpp.CommonParams()
+    params.model.path = asked.model
+    params.hostnames = [asked.host]
+    params.port, params.n_parallel, params.n_ctx = asked.port, asked.parallel, asked.ctx_size
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = asked.threads
+    params.n_gpu_layers = asked.n_gpu_layers
+    params.verbosity = 4  # as "--verbosity 4": the sizes of the buffers
+    params.cache_ram_mib = 0  # prompts kept from earlier requests would serve later ones
+    sys.stdout.write(f"system_info: {xllamacpp.get_system_info()}\n")
+    sys.stdout.flush()
+    server = xllamacpp.Server(params)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    del server
+    return 0
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before any thread that could catch it
+    sys.exit(main(sys.argv[1:]))
