@@ -39,7 +39,7 @@ class DeviceRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
-    kind: Literal["cpu", "gpu"]
+    kind: Literal["cpu", "gpu", "unknown"]
     cores: int | None = None
     memory_bytes: float | None = None
     copy_bytes_per_second: float | None = None

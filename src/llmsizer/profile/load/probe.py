@@ -1,0 +1,154 @@
+"""A few single requests before any load: is it there, does it stream, which model, what does it accept and count?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from llmsizer.errors import InputError, MeasurementError, NetworkError, UnknownNameError
+from llmsizer.profile.load.answer import Answer, read_answer
+from llmsizer.profile.load.asking import Api, Asking
+from llmsizer.profile.load.failures import (
+    BUSY,
+    NOT_FOUND,
+    REFUSED,
+    REJECTED,
+    SERVER_ERROR,
+    STALLED,
+    TLS,
+    UNAUTHORISED,
+    Failure,
+    of_status,
+)
+from llmsizer.profile.load.prompts import COMMON_WORDS, Prompts, exact_prompts, measured_prompts
+from llmsizer.profile.load.wire import Client
+
+PROBE_WORDS = (16, 144)
+PROBE_OUTPUT_TOKENS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What a server is and how it wants to be asked."""
+
+    asking: Asking
+    ttft_seconds: float  # of single requests: where a search begins, not a result
+    tpot_seconds: float
+    software: str = ""  # as its HTTP header calls it
+    tokens_counted: bool = True  # by the server
+    context_tokens: int | None = None
+
+    def e2e_seconds(self, output_tokens: float) -> float:
+        return self.ttft_seconds + self.tpot_seconds * max(0.0, output_tokens - 1)
+
+
+async def probe(client: Client, *, model: str | None, api: Api | None, tokenizer: Any = None, seed: int = 0) -> Server:
+    """Ask a server what it is. Raises NetworkError, UnknownNameError, MeasurementError or InputError in one line."""
+    name, context = await _model(client, model)
+    plain = Prompts(words=COMMON_WORDS, seed=seed)
+    # Chat adds a template of unknown length and may think aloud: completions say more exactly what was asked.
+    apis: tuple[Api, ...] = (api,) if api else ("completions", "chat")
+    asking, first = await _accepted(client, [Asking(model=name, api=a, prompts=plain) for a in apis], seed)
+    answers = [first, *[await _ask(client, asking, words, seed, repeat) for repeat, words in enumerate(PROBE_WORDS)]]
+    counted = [answer.prompt_tokens for _, answer, _ in answers[1:]]
+    prompts = replace(plain, seed=seed)
+    told = [count for count in counted if count]
+    if len(told) == 2:
+        prompts = measured_prompts(PROBE_WORDS, told, seed=seed)
+    if tokenizer is not None:
+        prompts = _exact(tokenizer, prompts if told else None, seed)
+    sent_ns, last, software = answers[-1]
+    tokens = last.output_tokens or len(last.chunk_ns)
+    first_ns, end_ns = last.chunk_ns[0], last.chunk_ns[-1]
+    return Server(
+        asking=replace(asking, prompts=prompts),
+        ttft_seconds=max(1e-6, (first_ns - sent_ns) / 1e9),
+        tpot_seconds=max(1e-6, (end_ns - first_ns) / 1e9 / max(1, tokens - 1)),
+        software=software,
+        tokens_counted=last.output_tokens is not None,
+        context_tokens=context,
+    )
+
+
+def _exact(tokenizer: Any, counted: Prompts | None, seed: int) -> Prompts:
+    """What the server adds to a prompt is what it counts beyond the tokenizer: begin of text, chat template."""
+    exact = exact_prompts(tokenizer, seed=seed)
+    if counted is None:
+        return exact
+    if abs(counted.tokens_per_word - 1.0) > 0.02:
+        raise InputError(
+            f"the server counts {counted.tokens_per_word:.2f} tokens a word where --tokenizer counts about 1; "
+            "give the tokenizer of the served model"
+        )
+    return replace(exact, overhead_tokens=float(round(counted.overhead_tokens)))
+
+
+async def _model(client: Client, model: str | None) -> tuple[str, int | None]:
+    """The served model's name and, where the server tells it, its longest context."""
+    exchange = await client.request("GET", "/v1/models")
+    url = client.endpoint.url
+    if exchange.failure is not None or exchange.status >= 400:
+        failure = exchange.failure or of_status(exchange.status, exchange.body)
+        if failure.kind == NOT_FOUND and model:
+            return model, None  # a server without a list takes the name on trust
+        raise _error(failure, url, "/v1/models")
+    try:
+        entries = {str(e["id"]): e for e in json.loads(exchange.body)["data"]}
+    except (ValueError, TypeError, KeyError):
+        raise MeasurementError(f"{url}/v1/models is no list of models; is that an OpenAI-compatible server?") from None
+    if model is None:
+        if len(entries) != 1:
+            raise InputError(f"{url} serves {len(entries)} models; choose one with --model: {', '.join(entries)}")
+        model = next(iter(entries))
+    elif entries and model not in entries:
+        raise UnknownNameError("model served there", model, entries)
+    longest = entries.get(model, {}).get("max_model_len")
+    return model, longest if isinstance(longest, int) else None
+
+
+_Probed = tuple[int, Answer, str]
+
+
+async def _accepted(client: Client, askings: list[Asking], seed: int) -> tuple[Asking, _Probed]:
+    """The first way of asking that the server takes: options that not all servers know are dropped one by one."""
+    failure = Failure(REJECTED, "")
+    for asking in askings:
+        for variant in (
+            asking,
+            replace(asking, force_output=False),
+            replace(asking, force_output=False, usage=False),
+        ):
+            probed = await _ask(client, variant, PROBE_WORDS[0], seed, -1, must=False)
+            found = probed[1].failure
+            if found is None:
+                return variant, probed
+            failure = found
+            if failure.kind not in (REJECTED, SERVER_ERROR):
+                break
+        if failure.kind != NOT_FOUND:
+            break
+    raise _error(failure, client.endpoint.url, askings[0].path)
+
+
+async def _ask(client: Client, asking: Asking, words: int, seed: int, repeat: int, *, must: bool = True) -> _Probed:
+    text = asking.prompts.addition(words, "probe", seed, repeat)
+    exchange = await client.request("POST", asking.path, asking.body([text], PROBE_OUTPUT_TOKENS))
+    answer = read_answer(exchange)
+    if must and answer.failure is not None:
+        raise _error(answer.failure, client.endpoint.url, asking.path)
+    software = exchange.headers.get(b"server", b"").decode(errors="replace")[:40]
+    return exchange.sent_ns, answer, software
+
+
+def _error(failure: Failure, url: str, path: str) -> NetworkError | MeasurementError:
+    """One line: what was seen, and what would work."""
+    if failure.kind in (REFUSED, TLS):
+        return NetworkError(failure.detail)
+    advice = {
+        UNAUTHORISED: "name the variable that holds the key with --api-key-env",
+        NOT_FOUND: "check the URL, --model and --api",
+        BUSY: "try again when it is free",
+        STALLED: "is it still loading? a longer --stall-timeout waits longer",
+    }.get(failure.kind, "see the server's log")
+    return MeasurementError(f"{url}{path}: {failure.text()}; {advice}")
