@@ -47,6 +47,7 @@ class EngineSpec(BaseModel):
     batching: tuple[Batching, ...] = Field(min_length=1)
     block_tokens: int = Field(default=16, ge=1)
     whole_prompt_tokens: int = Field(default=0, ge=0)  # contexts up to this are read in one piece, not in chunks
+    started_context_tokens: int = Field(default=0, ge=0)  # cache allocated at start where nothing else is asked
     hybrid_cache: bool = True  # whether layers with a window keep only their window
     driver_bytes: float = Field(ge=0)  # what the driver shows but does not give out, where the GPU's file does not say
     context_bytes: float = Field(ge=0)  # CUDA context and libraries, outside the engine's budget

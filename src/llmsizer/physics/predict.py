@@ -70,11 +70,9 @@ def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration
     for name, (metric, factor) in _METRIC_OF.items():
         for end, part in (("", found.value), ("_low", found.low), ("_high", found.high)):
             columns[f"pred_{name}{end}"] = [f"{v:.6g}" for v in part[metric] * factor]
-    rule = found.times.memory_bytes * cases["tensor"] * cases["pipeline"] * cases["data"]
-    account = np.array([np.nan if reading.vram_bytes is None else reading.vram_bytes for reading in readings])
-    memory = np.where(np.isnan(account), rule, account) / GIB
+    memory = [reading.vram.value_bytes for reading in readings]
     for end, factor in (("", 1.0), ("_low", 1 - MEMORY_BAND), ("_high", 1 + MEMORY_BAND)):
-        columns[f"pred_vram_gb{end}"] = [f"{v:.6g}" for v in memory * factor]
+        columns[f"pred_vram_gb{end}"] = ["" if v is None else f"{v / GIB * factor:.6g}" for v in memory]
     columns["basis"] = [_basis(found, i, reading) for i, reading in enumerate(readings)]
     columns["abstained"] = [""] * len(readings)
     return [{key: column[i] for key, column in columns.items()} for i in range(len(readings))]
@@ -82,6 +80,8 @@ def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration
 
 def _basis(found: Corrected, i: int, reading: Reading) -> str:
     notes = [*reading.notes, *(["saturated"] if found.times.saturated[i] else [])]
+    if reading.vram.value_bytes is None:
+        notes.append(f"vram unknown: {reading.vram.reason}")
     return "; ".join([f"calibrated ({found.distance[i]})", *notes])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.aliases import Names
@@ -18,7 +18,7 @@ from llmsizer.physics.formats import (
     peak_flops,
     weight_format,
 )
-from llmsizer.physics.row_memory import vram_in_use_bytes
+from llmsizer.physics.row_memory import RowMemory, vram_bytes
 
 Row = Mapping[str, str]
 INPUT_COLUMNS = (
@@ -40,7 +40,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     model_known: bool = True
     engine_known: bool = True
-    vram_bytes: float | None = None  # of all GPUs, where the memory account applies
+    vram: RowMemory = field(default_factory=lambda: RowMemory(None))
 
 
 # What a cell may hold; beyond it the row abstains rather than predict for something that cannot be.
@@ -135,7 +135,7 @@ def read_row(row: Row, names: Names) -> Reading:
         notes=_notes(row, model.is_known, engine),
         model_known=model.is_known,
         engine_known=bool(stated),
-        vram_bytes=vram_in_use_bytes(case, model.spec, gpu),
+        vram=vram_bytes(case, model.spec, gpu),
     )
 
 
