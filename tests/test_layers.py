@@ -21,12 +21,15 @@ ABOVE: dict[str, set[str]] = {
     "decide": {"facts", "physics", "traffic", "money"},
     "profile": {"facts", "physics", "traffic"},  # load is sent with the arrivals, lengths and traces of traffic
     "quantize": {"facts", "physics"},
+    "store": {"facts", "profile"},
     "reference_model": {"facts"},
     "deliver": {"facts", "physics", "traffic", "money", "decide"},
     "cluster": set(),  # runs anything, knows nothing of it
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything
 HEAVY = {
+    "psycopg",
+    "pyarrow",
     "torch",
     "transformers",
     "streamlit",

@@ -1,0 +1,181 @@
+"""One store: items go in once, whoever sends them, and come out as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+
+from llmsizer.errors import InputError
+from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.profile.store import read_line
+from llmsizer.store.content import KINDS, TYPES, Document, Item, Kind, columns_of, content_id, document_of
+from llmsizer.store.location import EXAMPLE, Location, hidden
+from llmsizer.store.tables import NEWEST, STEPS, TABLES, schema_version
+
+BUSY_SECONDS = 30.0  # how long a writer waits for another
+CONNECT_SECONDS = 5
+BATCH = 500
+MIGRATION_LOCK = 0x6C6C6D73  # of PostgreSQL's advisory locks: "llms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """How many items were new, and how many the store held already."""
+
+    new: int
+    known: int
+
+
+class Store:
+    """An open store; use it in a ``with`` block. Several processes may read and write at once."""
+
+    def __init__(self, location: Location, *, create: bool = True) -> None:
+        self.location = location
+        if location.path is not None:
+            if not create and not location.path.is_file():
+                raise InputError(f"no store at {location}; make one with: llmsizer records import FILE")
+            try:
+                location.path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"{location}: no store can be made here ({error.strerror})") from None
+        self.problems: list[str] = []  # what was skipped while reading, a line each
+        self._engine = _engine(location)
+        self._writer = self._engine.execution_options(writes=True)
+        with self._said():
+            self._migrate()
+
+    def add(self, kind: Kind, items: Iterable[Item]) -> Added:
+        """Keep items that are not there yet, by their content; all of them or, on an error, none."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        rows = {
+            content_id(item): {**columns_of(kind, item), "document": document_of(item), "added_at": now}
+            for item in items
+        }
+        values = [{"content_id": name, **row} for name, row in sorted(rows.items())]  # sorted: no two writers deadlock
+        insert = postgresql.insert if self.location.is_postgres else sqlite.insert
+        statement = insert(TABLES[kind]).on_conflict_do_nothing(index_elements=["content_id"])
+        new = 0
+        with self._said(), self._writer.begin() as connection:
+            for start in range(0, len(values), BATCH):
+                chunk = values[start : start + BATCH]
+                result = connection.execute(statement.values(chunk).returning(TABLES[kind].c.content_id))
+                new += len(result.all())
+        return Added(new=new, known=len(values) - new)
+
+    def items(self, kind: Kind, where: Mapping[str, object] | None = None) -> list[tuple[str, Item]]:
+        """Content id and item of everything that matches, oldest first. Unknown columns are an error of ours."""
+        table = TABLES[kind]
+        query = sql.select(table.c.content_id, table.c.document)
+        for name, value in (where or {}).items():
+            query = query.where(table.c[name] == value)
+        moment = "created_at" if kind in ("scenarios", "plans") else "measured_at"
+        with self._said(), self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(table.c[moment], table.c.content_id)).all()
+        found: list[tuple[str, Item]] = []
+        for name, document in rows:
+            item = read_line(str(document), TYPES[kind])
+            if isinstance(item, str):
+                self.problems.append(f"{self.location}: {kind} {str(name)[:12]} skipped, {item}")
+            else:
+                found.append((str(name), item))
+        return found
+
+    def profiles(self, **where: object) -> list[ProfileRecord]:
+        """Profile records with these values, e.g. ``profiles(model="m", batch=1)``."""
+        return [cast(ProfileRecord, item) for _, item in self.items("records", where)]
+
+    def quality(self, **where: object) -> list[QualityRecord]:
+        return [cast(QualityRecord, item) for _, item in self.items("quality", where)]
+
+    def documents(self, kind: Kind, **where: object) -> list[Document]:
+        """Scenarios or plans."""
+        return [cast(Document, item) for _, item in self.items(kind, where)]
+
+    def counts(self) -> dict[Kind, int]:
+        """How many of each kind."""
+        with self._said(), self._engine.connect() as connection:
+            return {
+                kind: int(connection.execute(sql.select(sql.func.count()).select_from(TABLES[kind])).scalar_one())
+                for kind in KINDS
+            }
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _migrate(self) -> None:
+        """Bring the tables up to date, one process at a time; nothing happens where they are."""
+        with self._engine.connect() as connection:
+            if sql.inspect(connection).has_table(schema_version.name) and self._version(connection) == NEWEST:
+                return
+        with self._writer.begin() as connection:
+            if self.location.is_postgres:
+                connection.execute(sql.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            schema_version.create(connection, checkfirst=True)
+            version = self._version(connection)
+            if version is None and sql.inspect(connection).has_table("records"):
+                raise InputError(f"{self.location}: holds tables that are not llmsizer's; give another database")
+            if version is not None and version > NEWEST:
+                raise InputError(
+                    f"{self.location}: a newer llmsizer made this store (version {version}, this one knows {NEWEST}); "
+                    "upgrade llmsizer"
+                )
+            for step in STEPS[version or 0 :]:
+                step(connection)
+            if version is None:
+                connection.execute(schema_version.insert().values(version=NEWEST))
+            elif version < NEWEST:
+                connection.execute(schema_version.update().values(version=NEWEST))
+
+    @staticmethod
+    def _version(connection: sql.Connection) -> int | None:
+        return connection.execute(sql.select(schema_version.c.version)).scalar()
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """A database's errors in one line, without the password that their text may hold."""
+        try:
+            yield
+        except sql.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            reason = hidden(next((line.strip() for line in str(cause).splitlines() if line.strip()), "no reason given"))
+            password = sql.make_url(self.location.url).password
+            if password:
+                reason = reason.replace(str(password), "***")
+            raise InputError(f"{self.location}: the store cannot be used ({reason[:200]}); {EXAMPLE}") from None
+
+
+def _engine(location: Location) -> sql.Engine:
+    try:
+        if location.is_postgres:
+            return sql.create_engine(location.url, connect_args={"connect_timeout": CONNECT_SECONDS})
+        engine = sql.create_engine(location.url, connect_args={"timeout": BUSY_SECONDS})
+    except (sql.exc.ArgumentError, ValueError):
+        raise InputError(f"{location}: no address of a database; {EXAMPLE}") from None
+    sql.event.listen(engine, "connect", _prepare_sqlite)
+    sql.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's "begin" below begins, not sqlite3 at the first write
+    connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+    connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+
+
+def _begin(connection: sql.Connection) -> None:
+    """A writer takes its lock at once: two that both read first and then write would refuse one another."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
