@@ -137,9 +137,11 @@ class TermSteps:
 def term_steps(
     deployment: Deployment, efficiencies: Efficiencies, link: Link | None = None, expert_ranks: int = 1
 ) -> TermSteps:
-    """Step seconds of a deployment. Raises InputError for pipeline parallelism, which these terms leave out."""
+    """Step seconds of a deployment. Raises InputError for what these terms leave out: pipelines, speculation."""
     if deployment.parallelism.pipeline > 1:
         raise InputError("a step in named terms covers tensor parallelism only; use pp = 1")
+    if deployment.speculates is not None:
+        raise InputError("a step in named terms covers no speculation; leave it out")
     attention = deployment.model.layer_groups[0].attention
     shared = attention.query_heads / attention.kv_heads if attention.kind in {"full", "sliding", "chunked"} else 1.0
     return TermSteps(case_of(deployment), efficiencies, link or link_of(deployment), shared, expert_ranks)
