@@ -11,7 +11,7 @@ pytest.importorskip("numba")
 
 from llmsizer.errors import InputError
 from llmsizer.facts.provenance import Estimate
-from llmsizer.facts.workload import Slo, Workload
+from llmsizer.facts.workload import Growth, Slo, Workload
 from llmsizer.traffic.arrivals import Arrivals
 from llmsizer.traffic.availability import (
     Site,
@@ -214,7 +214,7 @@ def test_hours_beyond_carry_the_interval_of_their_assumptions() -> None:
 def test_growth_compounds_and_says_when_the_fleet_is_outgrown(each: float) -> None:
     workload = Workload(requests_per_second=each / 2, prompt_tokens=100, output_tokens=11, peak_to_average=2)
     until = TODAY + datetime.timedelta(days=731)  # two years
-    grown = growth(SITE, workload, each, 4 * each, 1.0, TODAY, until)
+    grown = growth(SITE, workload, each, 4 * each, Growth(per_year=1.0, start=TODAY, until=until))
     assert grown.peak_requests_per_second == pytest.approx(4 * each, rel=0.01)
     assert grown.replicas in (4, 5)
     assert grown.exhausted_on is not None
@@ -224,12 +224,9 @@ def test_growth_compounds_and_says_when_the_fleet_is_outgrown(each: float) -> No
 def test_growth_that_never_outgrows_the_fleet_has_no_day(each: float) -> None:
     workload = Workload(requests_per_second=each / 4, prompt_tokens=100, output_tokens=11)
     until = TODAY + datetime.timedelta(days=400)
-    assert growth(SITE, workload, each, 4 * each, 0.0, TODAY, until).exhausted_on is None
-    assert growth(SITE, workload, each, each / 8, 0.0, TODAY, until).exhausted_on == TODAY
-    with pytest.raises(InputError, match="not after today"):
-        growth(SITE, workload, each, each, 0.5, TODAY, TODAY)
-    with pytest.raises(InputError, match="give more than -1"):
-        growth(SITE, workload, each, each, -1.0, TODAY, until)
+    still = Growth(per_year=0.0, start=TODAY, until=until)
+    assert growth(SITE, workload, each, 4 * each, still).exhausted_on is None
+    assert growth(SITE, workload, each, each / 8, still).exhausted_on == TODAY
 
 
 def test_the_first_true_number_is_found_between_its_bounds() -> None:

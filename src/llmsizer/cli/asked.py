@@ -27,8 +27,8 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tp", type=whole_number("tp", most=4096), help="tensor parallel degree, with both of them")
     parser.add_argument("--replicas", type=whole_number("replicas", most=10_000), help="all, spares included")
     parser.add_argument("--routing", default="least-loaded", choices=ROUTINGS)
-    parser.add_argument("--burstiness", type=number("burstiness", most=20), default=1.0, metavar="CV",
-                        help="of the gaps: 0 constant, 1 Poisson (default), above 1 bursty")  # fmt: skip
+    parser.add_argument("--burstiness", type=number("burstiness", most=20), metavar="CV",
+                        help="of gaps: 0 constant, 1 Poisson, above 1 bursty (default: the workload's)")  # fmt: skip
     parser.add_argument("--e2e-p95", type=number("e2e-p95", least=1e-3), metavar="SECONDS", help="also asked for")
     parser.add_argument("--replications", type=whole_number("replications", most=1000), default=5)
     parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
@@ -62,7 +62,13 @@ class Asked:
             today=datetime.date.today(),
             calibration=self.evidence.calibration,
         )
-        self.replica: Replica = replica_of(self.fleet.deployment, calibration=self.evidence.calibration)
+        workload = self.fleet.workload
+        self.replica: Replica = replica_of(
+            self.fleet.deployment,
+            calibration=self.evidence.calibration,
+            # In conversations more than the prefix is in the cache, and it is not shared.
+            shared_prefix_tokens=workload.shared_prefix_tokens if workload.turns == 1 else 0,
+        )
         self.goal: Goal = Goal(slo=self.scenario.slo, e2e_p95_seconds=arguments.e2e_p95)
         self.routed = Fleet(replicas=self.fleet.replicas, routing=ROUTINGS[arguments.routing])  # type: ignore[arg-type]
 

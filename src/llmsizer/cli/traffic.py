@@ -6,15 +6,20 @@ import argparse
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from llmsizer.cli.apart import add_apart_options, apart, print_apart, split_of
 from llmsizer.cli.arguments import Commands, comma_list, existing_path, number
 from llmsizer.cli.asked import Asked, add_question
 from llmsizer.cli.failing import add_failure_options, failure_answers, print_failures
+from llmsizer.cli.hourly import hourly_answers, print_hourly
 from llmsizer.cli.output import print_json
+from llmsizer.cli.traffic_charts import add_plot_option, plot_capacity, plot_service
 from llmsizer.cli.traffic_tables import print_capacity, print_service
 from llmsizer.errors import InputError
 
 if TYPE_CHECKING:
+    from llmsizer.facts.workload import Growth
     from llmsizer.traffic.capacity import LoadPoint
     from llmsizer.traffic.requests import Requests
 
@@ -29,13 +34,16 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         "--rate", type=number("rate", least=1e-9, most=1e6), help="requests/s (default: the peak hour)"
     )
     simulate.add_argument("--hours", type=number("hours", least=1e-3, most=1e5), help="of each run")
+    simulate.add_argument("--week", action="store_true", help="the whole week by its hours instead of the peak hour")
     add_apart_options(simulate)
+    add_plot_option(simulate)
     simulate.set_defaults(run=_simulate)
     capacity = commands.add_parser("capacity", help="what one replica holds within the SLO, growth, a host down")
     add_question(capacity)
     capacity.add_argument("--growth", type=number("growth", least=-0.99, most=100), help="a year: 0.5 is +50 %%")
     capacity.add_argument("--until", metavar="DATE", help="with --growth: the day to grow to, such as 2028-01-01")
     add_failure_options(capacity)
+    add_plot_option(capacity)
     capacity.set_defaults(run=_capacity)
 
 
@@ -60,10 +68,16 @@ def _simulate(arguments: argparse.Namespace) -> int:
         closed_point = _closed_form_of_trace(arguments.trace.name, requests, asked)
     else:
         workload = asked.fleet.workload
-        rate = arguments.rate or workload.peak_requests_per_second
+        usual = workload.requests_per_second if arguments.week else workload.peak_requests_per_second
+        rate = arguments.rate or usual
         closed_point = load_at(asked.fleet.closed, rate / asked.fleet.replicas)
-        stream = stream_within(workload, asked.replica, gap_cv=arguments.burstiness).at_rate(rate)
-        sampled = {"hours": arguments.hours, "replications": arguments.replications, "seed": arguments.seed}
+        stream = stream_within(workload, asked.replica, gap_cv=arguments.burstiness, by_hour=arguments.week)
+        stream = stream.at_rate(rate)
+        sampled = {
+            "hours": _week_hours(arguments) if arguments.week else arguments.hours,
+            "replications": arguments.replications,
+            "seed": arguments.seed,
+        }
         runs = observe(asked.replica, stream, asked.routed, asked.goal, **sampled)
     service = service_of(runs, asked.replica, asked.routed, asked.goal, rate)
     energy = energy_of(runs.runs, asked.fleet.replicas, asked.fleet.deployment.parallelism.gpus, power)
@@ -71,6 +85,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     answer |= {"energy": energy, "assumptions": {name: assumed[name] for name in SHARES}}
     if split and stream:
         answer["disaggregated"] = apart(arguments, asked, stream, split, power)
+    if arguments.plot:
+        plot_service(arguments, asked, runs, service, rate)
     if arguments.json:
         print_json(_document(asked, answer))
         return 0
@@ -78,6 +94,16 @@ def _simulate(arguments: argparse.Namespace) -> int:
     if "disaggregated" in answer:
         print_apart(answer["disaggregated"], service, energy)  # type: ignore[arg-type]
     return 0
+
+
+def _week_hours(arguments: argparse.Namespace) -> float:
+    """So long that a whole week is left when the warm-up is cut off."""
+    from llmsizer.facts.hours import HOURS_PER_WEEK
+    from llmsizer.traffic.service import WARM_UP_SHARE
+
+    if arguments.hours:
+        raise InputError("--week has 168 hours of its own: leave out --hours")
+    return HOURS_PER_WEEK / (1 - WARM_UP_SHARE)
 
 
 def _document(asked: Asked, answer: dict[str, object]) -> dict[str, object]:
@@ -100,8 +126,8 @@ def _document(asked: Asked, answer: dict[str, object]) -> dict[str, object]:
 def _trace(arguments: argparse.Namespace, asked: Asked) -> Requests:
     from llmsizer.traffic.traces import read_trace
 
-    if arguments.rate or arguments.hours:
-        raise InputError("a trace brings its own times: leave out --rate and --hours")
+    if arguments.rate or arguments.hours or arguments.week:
+        raise InputError("a trace brings its own times: leave out --rate, --hours and --week")
     return read_trace(
         arguments.trace,
         columns=_columns(arguments.columns),
@@ -142,8 +168,9 @@ def _capacity(arguments: argparse.Namespace) -> int:
     from llmsizer.traffic.availability import Site, growth, held_rate, replicas_needed
     from llmsizer.traffic.service import stream_within
 
-    until, today = _until(arguments), datetime.date.today()
+    stated = _growth(arguments)
     asked = Asked(arguments)
+    plan = stated or asked.fleet.workload.growth
     fleet, peak = asked.fleet, asked.fleet.workload.peak_requests_per_second
     site = Site(
         replica=asked.replica,
@@ -166,27 +193,36 @@ def _capacity(arguments: argparse.Namespace) -> int:
         "fleet_holds": whole,
         "headroom": whole.requests_per_second / peak - 1,
         "replicas_needed": needed,
+        **hourly_answers(asked, site, each, plan),
         **failure_answers(arguments, asked, site, peak, needed),
     }
-    if until is not None:
-        answer["growth"] = growth(
-            site, fleet.workload, each.requests_per_second, whole.requests_per_second, arguments.growth, today, until
-        )
+    if plan is not None:
+        answer["growth"] = growth(site, fleet.workload, each.requests_per_second, whole.requests_per_second, plan)
+    if arguments.plot:
+        plot_capacity(arguments, asked, site, answer)
     if arguments.json:
         print_json(_document(asked, answer))
     else:
         print_capacity(asked, answer, site)
+        print_hourly(answer)
         print_failures(answer)
     return 0
 
 
-def _until(arguments: argparse.Namespace) -> datetime.date | None:
-    """The day to grow to; None where no growth is asked about."""
+def _growth(arguments: argparse.Namespace) -> Growth | None:
+    """The growth that the options ask about, from today; None where they ask about none."""
+    from llmsizer.facts.workload import Growth
+
     if (arguments.growth is None) != (arguments.until is None):
         raise InputError("growth needs both --growth and --until, such as --growth 0.5 --until 2028-01-01")
     if arguments.until is None:
         return None
     try:
-        return datetime.date.fromisoformat(arguments.until)
+        until = datetime.date.fromisoformat(arguments.until)
     except ValueError:
         raise InputError(f"--until {arguments.until!r} is not a date; write for example 2028-01-01") from None
+    try:
+        return Growth(per_year=arguments.growth, start=datetime.date.today(), until=until)
+    except ValidationError as error:
+        what = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"--growth, --until: {what}") from None

@@ -47,33 +47,36 @@ def peak_to_average(weights: Sequence[float]) -> float:
 
 
 def with_peak(weights: Sequence[float], peak: float) -> tuple[float, ...]:
-    """The same shape with another ratio of its peak hour to its average. Raises ValueError where there is none.
+    """The same shape with another ratio of its peak hour to its average, of mean 1. Raises ValueError.
 
-    Flatter: mixed with an even week. Steeper: raised to a power. Either way busier hours stay the busier ones.
+    Raised to a power, so that busier hours stay the busier ones and quiet ones quiet. Hours without any demand stay
+    empty, unless the peak is flatter than the others alone can be: then what lacks is spread over all hours.
     """
-    natural = peak_to_average(weights)
-    mean = math.fsum(weights) / len(weights)
-    relative = [weight / mean for weight in weights]
-    if peak <= natural:
-        share = 0.0 if natural == 1 else (peak - 1) / (natural - 1)
-        return tuple(1 + share * (weight - 1) for weight in relative)
-    most = len(relative) / sum(weight == max(relative) for weight in relative)
-    if peak >= most:
+    top = max(weights)
+    scaled = [weight / top for weight in weights]
+    most = len(scaled) / sum(weight == 1 for weight in scaled)
+    least = len(scaled) / sum(weight > 0 for weight in scaled)
+    if peak <= least:
+        share = (peak - 1) / (least - 1) if least > 1 else 0.0
+        return tuple(1 + share * (least * (weight > 0) - 1) for weight in scaled)
+    if peak > most or (peak == most and most > least and peak_to_average(scaled) < peak):
         raise ValueError(
             f"peak_to_average = {peak:g} is beyond this shape of hours, whose peak can reach {most:.3g} times the "
             "average; give 168 weights of your own"
         )
-    top = max(relative)
-    scaled = [weight / top for weight in relative]
-    low, high = 1.0, 2.0
-    while peak_to_average([w**high for w in scaled]) < peak:
+    low, high = 0.0, 1.0
+    while high < 1e4 and peak_to_average(_powered(scaled, high)) < peak:
         low, high = high, 2 * high
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if peak_to_average([w**middle for w in scaled]) < peak else (low, middle)
-    steep = [weight**high for weight in scaled]
-    mean = math.fsum(steep) / len(steep)
-    return tuple(weight / mean for weight in steep)
+        low, high = (middle, high) if peak_to_average(_powered(scaled, middle)) < peak else (low, middle)
+    found = _powered(scaled, high)
+    mean = math.fsum(found) / len(found)
+    return tuple(weight / mean for weight in found)
+
+
+def _powered(scaled: Sequence[float], power: float) -> list[float]:
+    return [weight**power if weight > 0 else 0.0 for weight in scaled]
 
 
 def weights_of(name: str, peak: float | None, root: Path | None = None) -> tuple[float, ...]:

@@ -14,7 +14,8 @@ from typing import Literal
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import over_corners
 from llmsizer.facts.provenance import Estimate
-from llmsizer.facts.workload import Workload
+from llmsizer.facts.workload import DAYS_PER_YEAR, Workload
+from llmsizer.facts.workload import Growth as GrowthPlan
 from llmsizer.traffic.failures import Domains, Failures, Zone, first_true, hours_beyond, spared_for
 from llmsizer.traffic.meanfield import Replica as ClosedReplica
 from llmsizer.traffic.service import Goal, Service, at_speed, serve
@@ -24,7 +25,6 @@ from llmsizer.traffic.sizing import replicas_for
 from llmsizer.traffic.stream import Stream
 from llmsizer.units import HOURS_PER_YEAR
 
-DAYS_PER_YEAR = 365.25
 _MOST_REPLICAS = 1_000  # that are simulated together: more is a question for planning in parts
 _FARTHEST_YEARS = 30.0  # growth beyond that says nothing
 
@@ -102,6 +102,9 @@ class Site:
     routing_fleet: Fleet = field(default_factory=Fleet)  # only its routing counts
     replications: int = 3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.domains.hosts  # refuses what cannot be before anything is simulated
 
     @property
     def domains(self) -> Domains:
@@ -231,31 +234,19 @@ def rolling_upgrade(during: Loss, replicas: int, start_seconds: Estimate) -> Rol
     return RollingUpgrade(during=during, seconds=seconds, seconds_to_drain=drain)
 
 
-def growth(
-    site: Site,
-    workload: Workload,
-    rate_each: float,
-    fleet_rate: float,
-    growth_per_year: float,
-    today: date,
-    until: date,
-) -> Growth:
-    """The peak hour at a date, compounding, and the day on which today's fleet no longer holds it."""
-    if until <= today:
-        raise InputError(f"until = {until} is not after today, {today}; give a later date")
-    if not -1 < growth_per_year <= 100:
-        raise InputError(f"growth = {growth_per_year}; give more than -1 and at most 100 (0.5 is +50 % a year)")
+def growth(site: Site, workload: Workload, rate_each: float, fleet_rate: float, plan: GrowthPlan) -> Growth:
+    """The peak hour at the end of a growth, compounding, and the day on which the fleet no longer holds it."""
     peak = workload.peak_requests_per_second
-    later = peak * (1 + growth_per_year) ** ((until - today).days / DAYS_PER_YEAR)
+    later = peak * plan.factor(plan.until)
     years = math.inf
     if fleet_rate < peak:
         years = 0.0
-    elif growth_per_year > 0:
-        years = math.log(fleet_rate / peak) / math.log1p(growth_per_year)
-    exhausted = None if years > _FARTHEST_YEARS else today + timedelta(days=int(years * DAYS_PER_YEAR))
+    elif plan.yearly > 0:
+        years = math.log(fleet_rate / peak) / math.log1p(plan.yearly)
+    exhausted = None if years > _FARTHEST_YEARS else plan.start + timedelta(days=int(years * DAYS_PER_YEAR))
     return Growth(
-        growth_per_year=growth_per_year,
-        until=until,
+        growth_per_year=plan.yearly,
+        until=plan.until,
         peak_requests_per_second=later,
         replicas=replicas_needed(site, later, rate_each),
         exhausted_on=exhausted,

@@ -1,6 +1,6 @@
 """Continuous batching in closed form: the batch a replica settles at, and the latency that goes with it.
 
-A mean-field picture of one replica under Poisson or burstier arrivals. Let ``t(b)`` be the time of a decode step at batch ``b``,
+A mean-field picture of one replica, arrivals Poisson or burstier. Let ``t(b)`` be the time of a step at batch ``b``,
 ``s`` the prefill of one prompt, ``n`` the output tokens, ``m`` the places in the batch. By Little's law ``u`` requests
 arrive while one stays; it meets ``v = min(u, m − 1)`` of them inside, and the prefill of each comes between its steps:
 

@@ -36,7 +36,7 @@ DEFINITIONS = {
 }
 _USUAL_REQUESTS = 20_000  # of one replication: p99 then rests on 200
 _LEAST_HOURS, _MOST_HOURS = 0.25, 168.0
-_WARM_UP_SHARE = 0.1
+WARM_UP_SHARE = 0.1
 _TAIL = 4  # times the usual context is allowed for the longest requests
 
 
@@ -192,7 +192,7 @@ def observe(
         replica,
         stream,
         duration_seconds=duration,
-        warmup_seconds=_WARM_UP_SHARE * duration,
+        warmup_seconds=WARM_UP_SHARE * duration,
         replications=replications,
         seed=seed,
         workers=os.cpu_count() or 1,
@@ -218,7 +218,7 @@ def simulated_once(
     """One run with exactly this seed: the unit of a sweep. Raises LlmSizerError."""
     rate = stream.arrivals.requests_per_second
     duration = (hours if hours is not None else hours_for(rate)) * SECONDS_PER_HOUR
-    warmup = _WARM_UP_SHARE * duration
+    warmup = WARM_UP_SHARE * duration
     run = simulate(
         replica,
         stream,
