@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmsizer.cli import load
 from llmsizer.cli.arguments import Commands, add_json, comma_list, existing_path, whole_number
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError
@@ -54,8 +55,11 @@ def _add_quantize(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
-    parser = commands.add_parser("profile", help="latency, throughput and memory of variants on this machine")
-    parser.add_argument("variants", nargs="+", type=existing_path, help="folders that `llmsizer quantize` wrote")
+    parser = commands.add_parser("profile", help="latency, throughput and memory: of variants here, or of a server")
+    parser.add_argument(
+        "variants", nargs="+", type=load.variant_or_url, metavar="VARIANT|URL",
+        help="folders that `llmsizer quantize` wrote, or one http://host:port of an OpenAI-compatible server",
+    )  # fmt: skip
     parser.add_argument(
         "--records", type=Path, default=Path("records.jsonl"), help="file to append to; resumes from it"
     )
@@ -63,6 +67,7 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--repeats", type=whole_number("repeats", most=1000), default=None)
     parser.add_argument("--engine", default=None, help="openvino or transformers (default: what reads the format)")
     add_json(parser)
+    load.add_options(parser)
     parser.set_defaults(run=_profile)
 
 
@@ -185,6 +190,8 @@ def print_variants(variants: list[Variant]) -> None:
 
 
 def _profile(arguments: argparse.Namespace) -> int:
+    if any(load.is_url(variant) for variant in arguments.variants):
+        return load.run(arguments)
     from llmsizer import profile
     from llmsizer.quantize import read_variant
 

@@ -6,13 +6,13 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import InputError
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.profile.device import describe_device
+from llmsizer.profile.device import describe_device, same_device
 from llmsizer.profile.load import workers
 from llmsizer.profile.load.asking import Api, Asks
 from llmsizer.profile.load.figures import Figures, figures
@@ -34,6 +34,7 @@ DEFAULT_TOTAL_SECONDS = 900.0
 MOST_ERRORS_SHARE = 0.01  # above it limits are not kept, whatever the answered requests say
 MOST_USERS = 4096
 DEFAULT_SHAPE = Shape()
+UNSEEN = Served()
 
 RunPoint = Callable[..., Ran]
 
@@ -74,7 +75,10 @@ class ServerProfile:
 
 
 class Session:
-    """One server and one file of records. Raises NetworkError and others at once where the server cannot be used."""
+    """One server and one file of records. Raises NetworkError and others at once where the server cannot be used.
+
+    ``served``: what whoever started the server knows of it; without a device it is this one where the URL is local.
+    """
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class Session:
         model: str | None,
         settings: Settings,
         records_path: Path,
-        served: Served | None = None,
+        served: Served = UNSEEN,
         api: Api | None = None,
         tokenizer: Path | None = None,
         run_point: RunPoint = workers.run,
@@ -100,7 +104,7 @@ class Session:
         _check_context(self.profile.server, settings.shape)
         stored, _ = read_records(records_path, ProfileRecord)
         self._stored = {} if settings.fresh else {r.record_id: r for r in stored if r.status == "ok"}
-        self._served = served or Served(device=_device(target, stored))
+        self._served = served if served.device else replace(served, device=_device(target, stored))
 
     async def _probe(self, model: str | None, api: Api | None, tokenizer: Any) -> Server:
         client = Client(self._target.endpoint, stall_seconds=self._target.stall_seconds)
@@ -270,8 +274,6 @@ def keeps(record: ProfileRecord, limits: Sequence[Limit]) -> bool:
 
 def _device(target: Target, stored: Sequence[ProfileRecord]) -> DeviceRecord:
     """This machine where the server is on it, else unknown: nobody can see through a network."""
-    from llmsizer.profile.device import same_device
-
     if target.endpoint.is_loopback:
         return same_device(record.device for record in stored) or describe_device()
     return DeviceRecord(name=f"unknown (behind {target.endpoint.host})", kind="unknown")

@@ -28,7 +28,7 @@ PACKAGES = ("httptools", "uvloop", "numpy")
 class Served:
     """What is known of the server's inside, which no API tells. Whoever started it knows more and says it here."""
 
-    device: DeviceRecord
+    device: DeviceRecord | None = None  # None: not known yet
     variant: str = "as served"
     precision: str = "unknown"
     method: str = ""
