@@ -34,7 +34,7 @@ def _of_cached_prompts(workload: Workload, best: Sized | None) -> str:
     )
     room = ""
     if best is not None:
-        context = workload.prompt_tokens + workload.output_tokens // 2
+        context = workload.prompt_tokens + workload.generated_tokens // 2
         capacity = best.fit.kv_capacity_tokens
         alone, shared = capacity // context, int((capacity - saved) // max(context - saved, 1))
         room = f"; were all hits one common beginning, a replica would hold {shared:,} requests instead of {alone:,}"
@@ -44,7 +44,7 @@ def _of_cached_prompts(workload: Workload, best: Sized | None) -> str:
 def _of_speculation(workload: Workload, best: Sized, calibration: StoredCalibration | None) -> str:
     if best.deployment.speculates is None:
         return ""
-    context = workload.prompt_tokens + workload.output_tokens / 2
+    context = workload.prompt_tokens + workload.generated_tokens / 2
     try:
         return speculation_effect(best.deployment, context_tokens=context, calibration=calibration).sentence
     except NoEvidenceError as error:

@@ -106,7 +106,7 @@ def _served(
                 f"{deployment.label}: the closed form says that even an idle replica misses the SLO; "
                 "say how many to simulate with --replicas"
             )
-        replicas = replicas_for(workload.peak_requests_per_second, rate) + scenario.spare_replicas
+        replicas = replicas_for(workload.sizing_requests_per_second, rate) + scenario.spare_replicas
     return ServedFleet(
         label=f"{replicas} × {deployment.label}",
         deployment=deployment,

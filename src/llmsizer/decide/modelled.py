@@ -33,7 +33,7 @@ class ModelledPhysics:
             budget = estimate_memory(deployment)
         except InputError as error:
             raise NoEvidenceError(str(error)) from None
-        mean_context = workload.prompt_tokens + workload.output_tokens // 2
+        mean_context = workload.prompt_tokens + workload.generated_tokens // 2
         # Windowed layers hold less than their share of a token: count what really fits at once.
         tokens = max(budget.kv_capacity_tokens, budget.max_concurrency(mean_context) * mean_context)
         return Memory(
