@@ -8,7 +8,7 @@ from llmsizer.decide.answer import ApiPlan
 from llmsizer.decide.study import Study
 from llmsizer.facts.offer import ApiOffer
 from llmsizer.facts.workload import Workload
-from llmsizer.money.api import api_cost, context_is_enough
+from llmsizer.money.api import api_cost, api_usd, context_is_enough
 
 LOCATION = "where this API processes data is not in the price list: ask before sending data that has to stay in the EU"
 SIBLING = "another reading of the same name: a different model, served under the name that was asked for"
@@ -54,7 +54,7 @@ def api_choices(found: Study) -> list[ApiChoice]:
         is_same, is_sibling = offer.serves == model.name, offer.serves in found.question.siblings
         if not (is_same or is_sibling or offer.provider in others) or not _usable(offer, workload):
             continue
-        usd = api_cost(offer, workload, found.book.today).usd_per_month.value
+        usd = api_usd(offer, workload, found.book)
         if usd is not None:
             choice = ApiChoice(offer=offer, same_model=is_same, is_sibling=is_sibling, usd_per_month=usd)
             (named if is_same or is_sibling else others[offer.provider]).append(choice)
@@ -86,7 +86,7 @@ def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
                 provider=choice.offer.provider,
                 model=choice.offer.serves or choice.offer.model,
                 same_model=choice.same_model,
-                cost=api_cost(choice.offer, found.question.workload, found.book.today),
+                cost=api_cost(choice.offer, found.question.workload, found.book),
                 notes=tuple(notes),
             )
         )

@@ -3,132 +3,112 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from llmsizer.decide.answer import Plan, Rejection
+from llmsizer.decide.bills import Bills, Demand, activity
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.question import Question
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Cost, Path, spanning
-from llmsizer.money.owning import Servers, Volume, own_cost, people, servers_for
+from llmsizer.money.owning import Activity, Volume, own_cost, servers_for
 from llmsizer.money.prices import PriceBook, is_whole_machine
-from llmsizer.money.renting import assumes_larger, billed_gpus, instances_for, is_marketplace, rent_cost
+from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, with_interruptions
 from llmsizer.traffic.sizing import load_at, replicas_for
-from llmsizer.units import HOURS_PER_MONTH
 
 JURISDICTION = "the operator's jurisdiction is not in the price lists: an EU region of any provider counts as EU here"
 PATHS: tuple[Path, ...] = ("own", "rent")
-# The total of a bill does not depend on the tokens it is spread over.
-_NO_VOLUME = Volume(input_tokens_per_month=1.0, output_tokens_per_month=1.0, input_share=0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pricer:
-    """Bills of fleets: quickly as a sum for a search over volumes, in full for what is shown."""
+    """Bills of fleets: quickly as a sum for a search over volumes (``bills``), in full for what is shown."""
 
     question: Question
     book: PriceBook
-    _servers_usd: dict[tuple[str, int], float | None] = field(default_factory=dict)
-    _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
-    _people: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def bills(self) -> Bills:
+        return Bills(
+            scenario=self.question.scenario,
+            book=self.book,
+            output_tokens_per_request=self.question.workload.generated_tokens,
+        )
 
     @property
     def spare(self) -> int:
         return self.question.scenario.spare_replicas
 
-    def count(self, sized: Sized, peak_requests_per_second: float) -> int:
-        """Replicas for the peak hour, spares included."""
-        return replicas_for(peak_requests_per_second, sized.held.rate) + self.spare
+    def count(self, sized: Sized, workload: Workload) -> int:
+        """Replicas for what the fleet has to hold, spares included."""
+        return replicas_for(workload.sizing_requests_per_second, sized.held.rate) + self.spare
 
-    def usd(self, sized: Sized, path: Path, peak_requests_per_second: float) -> float | None:
+    def usd(self, sized: Sized, path: Path, workload: Workload) -> float | None:
         """Dollars a month of a path; None where the scenario or a missing price rules it out."""
-        count = self.count(sized, peak_requests_per_second)
-        return self._own_usd(sized, count) if path == "own" else self._rent_usd(sized, count)
-
-    def _own_usd(self, sized: Sized, count: int) -> float | None:
-        servers = self._servers(sized, count)
-        if servers is None:
-            return None
-        key = (sized.deployment.gpu.id, servers.gpus_each)
-        if key not in self._servers_usd:
-            # Every part of the bill but people is proportional to the servers: one of them says what many cost.
-            one = replace(servers, count=1)
-            bill = own_cost(sized.deployment, one, self.question.scenario.horizon_months, _NO_VOLUME, self.book)
-            whole = bill.usd_per_month.value
-            self._servers_usd[key] = None if whole is None else whole - self._people_usd("people_fte_own")
-        each = self._servers_usd[key]
-        return None if each is None else servers.count * each + self._people_usd("people_fte_own")
-
-    def _rent_usd(self, sized: Sized, count: int) -> float | None:
-        offer = self.cheapest_offer(sized, count)
-        if offer is None:
-            return None
-        hourly = offer.usd_per_gpu_hour * billed_gpus(offer, sized.gpus, count)
-        return hourly * HOURS_PER_MONTH + self._people_usd("people_fte_rent")
-
-    def _people_usd(self, fte: str) -> float:
-        if fte not in self._people:
-            self._people[fte] = people(self.book, fte).usd_per_month.value or 0.0
-        return self._people[fte]
-
-    def _servers(self, sized: Sized, count: int) -> Servers | None:
-        allowed = self.question.scenario.constraints.own
-        return servers_for(sized.deployment.gpu, sized.gpus, count) if allowed else None
-
-    def cheapest_offer(self, sized: Sized, count: int) -> Offer | None:
-        """Of the offers the scenario allows."""
-        gpu = sized.deployment.gpu.id
-        if gpu not in self._offers:
-            self._offers[gpu] = tuple(offer for offer in self.book.offers.get(gpu, ()) if self._allowed(offer))
-        return min(
-            self._offers[gpu],
-            key=lambda offer: offer.usd_per_gpu_hour * billed_gpus(offer, sized.gpus, count),
-            default=None,
-        )
-
-    def _allowed(self, offer: Offer) -> bool:
-        constraints = self.question.scenario.constraints
-        zones = constraints.allowed_zones
-        if not constraints.rent or (zones and offer.zone not in zones) or offer.gpu_only:
-            return False
-        return constraints.interruptible or not (offer.is_interruptible or is_marketplace(offer))
+        usd = self.bills.usd(sized, path, Demand.of(workload))
+        return None if usd is None else float(usd[0])
 
     def plan(self, sized: Sized, path: Path, workload: Workload) -> Plan:
         """The fleet of a path that has a price, with its bill in full."""
-        count = self.count(sized, workload.peak_requests_per_second)
-        volume = Volume(
+        count = self.count(sized, workload)
+        counts = (count, *self._interval(sized, workload))
+        bill_of = self._owned if path == "own" else self._rented
+        offer = None if path == "own" else self.bills.cheapest_offer(sized, count)
+        bills = {n: bill_of(sized, n, workload, offer) for n in dict.fromkeys(counts)}
+        bill = bills[count] if len(bills) == 1 else spanning(*(bills[n] for n in counts))
+        return self._plan(sized, workload, count, bill, offer)
+
+    def _volume(self, sized: Sized, workload: Workload) -> Volume:
+        return Volume(
             input_tokens_per_month=workload.input_tokens_per_month,
             output_tokens_per_month=workload.output_tokens_per_month,
             input_share=sized.capacity.prefill_time_share,
         )
-        fewest, most = self._interval(sized, workload.peak_requests_per_second)
-        if path == "own":
 
-            def owned(replicas: int) -> Cost:
-                servers = self._servers(sized, replicas)
-                assert servers is not None
-                return own_cost(sized.deployment, servers, self.question.scenario.horizon_months, volume, self.book)
+    def _activity(self, sized: Sized, replicas: int, workload: Workload) -> Activity:
+        serving = np.array([float(replicas - self.spare)])
+        found = activity(sized, np.array([workload.requests_per_second]), serving)
+        return Activity(busy_gpus=float(np.ravel(found.busy_gpus)[0]), busy_depth=float(np.ravel(found.busy_depth)[0]))
 
-            servers = self._servers(sized, count)
-            assert servers is not None
-            bill = owned(count) if fewest == most else spanning(owned(count), owned(fewest), owned(most))
-            return self._plan(sized, workload, count, bill, units=servers.count, offer=None)
-        offer = self.cheapest_offer(sized, count)
-        assert offer is not None
-        bill, *ends = (rent_cost(offer, sized.gpus, n, volume, self.book) for n in (count, fewest, most))
-        units = instances_for(offer, sized.gpus, count)
-        return self._plan(sized, workload, count, spanning(bill, *ends), units=units, offer=offer)
+    def _owned(self, sized: Sized, replicas: int, workload: Workload, _: Offer | None) -> Cost:
+        servers = servers_for(sized.deployment.gpu, sized.gpus, replicas)
+        assert servers is not None, "a replica that no server holds has no price to own"
+        return own_cost(
+            sized.deployment.gpu,
+            servers,
+            self.question.scenario.horizon_months,
+            self._volume(sized, workload),
+            self.book,
+            activity=self._activity(sized, replicas, workload),
+        )
 
-    def _interval(self, sized: Sized, peak_requests_per_second: float) -> tuple[int, int]:
+    def _rented(self, sized: Sized, replicas: int, workload: Workload, offer: Offer | None) -> Cost:
+        assert offer is not None, "a path without an offer has no price"
+        rented = self._rental(sized, replicas, offer)
+        return rent_cost(
+            rented,
+            sized.deployment.gpu,
+            self._volume(sized, workload),
+            self.book,
+            activity=self._activity(sized, replicas, workload),
+        )
+
+    def _rental(self, sized: Sized, replicas: int, offer: Offer) -> Rented:
+        up = int(with_interruptions(offer, float(replicas), self.book))
+        return Rented(offer=offer, gpus_per_replica=sized.gpus, replicas=up)
+
+    def _interval(self, sized: Sized, workload: Workload) -> tuple[int, int]:
         """Fewest and most replicas, spares included, within the interval of the step times.
 
         Where the slow end misses the SLO no number of replicas helps: the plan is marked, not its bill.
         """
-        held = sized.held
+        held, demand = sized.held, workload.sizing_requests_per_second
         slow = held.rate_low if held.rate_low > 0 else held.rate
-        fewest = replicas_for(peak_requests_per_second, held.rate_high) + self.spare
-        return fewest, replicas_for(peak_requests_per_second, slow) + self.spare
+        return replicas_for(demand, held.rate_high) + self.spare, replicas_for(demand, slow) + self.spare
 
     def no_price(self, sized: Sized) -> Rejection:
         """Why a replica that works has no bill."""
@@ -149,10 +129,13 @@ class Pricer:
             nearest_fix=" or ".join(fixes),
         )
 
-    def _plan(
-        self, sized: Sized, workload: Workload, count: int, bill: Cost, *, units: int, offer: Offer | None
-    ) -> Plan:
+    def _plan(self, sized: Sized, workload: Workload, count: int, bill: Cost, offer: Offer | None) -> Plan:
         replicas = count - self.spare
+        if offer is None:
+            servers = servers_for(sized.deployment.gpu, sized.gpus, count)
+            units = 0 if servers is None else servers.count
+        else:
+            units = self._rental(sized, count, offer).instances
         return Plan(
             path=bill.path,
             deployment=sized.deployment,
@@ -172,7 +155,7 @@ class Pricer:
 
     def _notes(self, sized: Sized, workload: Workload, replicas: int, offer: Offer | None) -> Iterator[str]:
         gpu, width = sized.deployment.gpu, sized.gpus
-        fewest, most = self._interval(sized, workload.peak_requests_per_second)
+        fewest, most = self._interval(sized, workload)
         if not sized.is_robust:
             yield "misses the SLO if steps are as slow as their interval allows"
         elif fewest != most:
@@ -190,6 +173,9 @@ class Pricer:
             yield "consumer card: check its driver licence and cooling before it goes into a data centre"
         if offer is not None and assumes_larger(offer, width):
             yield f"the list prices {offer.gpus_per_instance} GPU an instance; {width} at that price each are assumed"
+        if offer is not None and offer.is_interruptible:
+            count = replicas + self.spare
+            yield f"interruptible: {self._rental(sized, count, offer).replicas} rented for {count} up on average"
         if offer is not None and is_marketplace(offer):
             yield "a marketplace's lowest host; what one gets is commonly two to three times as dear"
         if offer is not None and self.question.scenario.constraints.eu_only:

@@ -78,11 +78,11 @@ def compare(
 
 def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
-    peak = found.question.workload.peak_requests_per_second
+    workload = found.question.workload
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
     rejections = list(found.rejections)
     for sized in found.sized:
-        bills = {path: usd for path in PATHS if (usd := found.pricer.usd(sized, path, peak)) is not None}
+        bills = {path: usd for path in PATHS if (usd := found.pricer.usd(sized, path, workload)) is not None}
         if not bills:
             rejections.append(found.pricer.no_price(sized))
         for path, usd in bills.items():
@@ -91,7 +91,7 @@ def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
             if key not in cheapest or rank < cheapest[key][0]:
                 cheapest[key] = (rank, sized)
     ranked = sorted(cheapest.items(), key=lambda item: item[1][0])
-    plans = [found.pricer.plan(sized, key[2], found.question.workload) for key, (_, sized) in ranked]
+    plans = [found.pricer.plan(sized, key[2], workload) for key, (_, sized) in ranked]
     within, beyond = _within_budget(plans, found.question.scenario)
     return tuple(within), (*_once(rejections), *beyond)
 

@@ -14,7 +14,9 @@ from llmsizer.facts.profile_files import find_profiles, make_provenance, read_to
 from llmsizer.facts.provenance import Estimate
 
 Override = float | tuple[float, float, float]
+Bounds = Mapping[str, float]
 _PROVENANCE = ("source", "as_of", "confidence", "basis", "note")
+_BOUNDS = {"least": "from {} up", "above": "above {}", "most": "at most {}", "below": "below {}"}
 
 
 def load_assumptions(
@@ -22,9 +24,11 @@ def load_assumptions(
 ) -> dict[str, Figure]:
     """Every assumption by name, the scenario's values in place of the files'. Raises CatalogError, ScenarioError."""
     figures: dict[str, Figure] = {}
+    bounds: dict[str, Bounds] = {}
     for path in toml_files(find_profiles(root) / "assumptions"):
         for number, entry in enumerate(read_toml(path).get("assumption", ()), start=1):
             name, figure = _figure(entry, f"{path}: assumption {number}", today)
+            bounds[name] = {key: entry[key] for key in _BOUNDS if key in entry}
             if name in figures:
                 raise CatalogError(f"{path}: {name} is assumed twice; keep one")
             figures[name] = figure
@@ -33,7 +37,7 @@ def load_assumptions(
             raise ScenarioError(
                 f"assumptions.{name}: no such assumption; {suggest(nearest_names(name, figures), sorted(figures))}"
             )
-        figures[name] = _overridden(name, value, figures[name].unit, today)
+        figures[name] = _overridden(name, value, figures[name].unit, today, bounds[name])
     return figures
 
 
@@ -50,15 +54,18 @@ def _figure(entry: Mapping[str, Any], where: str, today: datetime.date) -> tuple
     numbers = [entry.get(key) for key in ("low", "mid", "high")]
     _check_range(numbers, CatalogError, f"{where}: {name}")
     low, mid, high = (float(n) for n in numbers if n is not None)
+    bounds = {key: entry[key] for key in _BOUNDS if key in entry}
+    _check_bounds((low, mid, high), bounds, CatalogError, f"{where}: {name}")
     origin = make_provenance({key: entry[key] for key in _PROVENANCE if key in entry}, f"{where}: {name}")
     estimate = Estimate(value=mid, low=low, high=high, basis=origin.basis, reason=origin.note)
     stale = origin.is_stale(today)
     return name, Figure(estimate=estimate, unit=str(unit), source=origin.source, as_of=origin.as_of, stale=stale)
 
 
-def _overridden(name: str, value: Override, unit: str, today: datetime.date) -> Figure:
+def _overridden(name: str, value: Override, unit: str, today: datetime.date, bounds: Bounds) -> Figure:
     numbers = value if isinstance(value, tuple) else (value, value, value)
     _check_range(numbers, ScenarioError, f"assumptions.{name}")
+    _check_bounds(numbers, bounds, ScenarioError, f"assumptions.{name}")
     low, mid, high = numbers
     estimate = Estimate(value=mid, low=low, high=high, basis="assumed", reason="set in the scenario")
     return Figure(estimate=estimate, unit=unit, source="scenario", as_of=today.isoformat())
@@ -70,3 +77,19 @@ def _check_range(numbers: Sequence[object], error: type[CatalogError] | type[Sce
     if len(plain) != 3 or not 0 <= plain[0] <= plain[1] <= plain[2]:
         shown = ", ".join(str(n)[:20] for n in numbers)
         raise error(f"{where}: low, mid, high = {shown}; give three numbers from 0 up, in that order")
+
+
+def _check_bounds(
+    numbers: Sequence[float], bounds: Bounds, error: type[CatalogError] | type[ScenarioError], where: str
+) -> None:
+    """What the file says an assumption has to stay within: a share below 1, a ratio from 1 up."""
+    for number in numbers:
+        for key, bound in bounds.items():
+            holds = {
+                "least": number >= bound,
+                "above": number > bound,
+                "most": number <= bound,
+                "below": number < bound,
+            }
+            if not holds[key]:
+                raise error(f"{where} = {number:g}: out of range; give a number {_BOUNDS[key].format(bound)}")

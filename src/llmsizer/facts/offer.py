@@ -59,6 +59,16 @@ class ApiOffer(BaseModel):
     cached_input_usd_per_mtok: float | None = Field(default=None, ge=0)
     cache_write_usd_per_mtok: float | None = Field(default=None, ge=0)
     output_usd_per_mtok: float | None = Field(default=None, ge=0)
+    reasoning_usd_per_mtok: float | None = Field(default=None, ge=0)  # None: billed as output
+    batch_input_usd_per_mtok: float | None = Field(default=None, ge=0)
+    batch_output_usd_per_mtok: float | None = Field(default=None, ge=0)
+    long_above_tokens: int | None = Field(default=None, ge=1)  # requests with longer prompts pay the prices below
+    long_input_usd_per_mtok: float | None = Field(default=None, ge=0)
+    long_cached_input_usd_per_mtok: float | None = Field(default=None, ge=0)
+    long_cache_write_usd_per_mtok: float | None = Field(default=None, ge=0)
+    long_output_usd_per_mtok: float | None = Field(default=None, ge=0)
+    tokens_per_minute_limit: float | None = Field(default=None, gt=0)
+    requests_per_minute_limit: float | None = Field(default=None, gt=0)
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     open_weights: bool | None = None

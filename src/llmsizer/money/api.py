@@ -1,66 +1,189 @@
-"""What an API costs a month: fresh input, cached input, output."""
+"""What an API costs a month: fresh input, cache writes and reads, output, reasoning; tier, batch, retries, limits."""
 
 from __future__ import annotations
 
-import datetime
+import math
+from collections.abc import Iterator
 
 from llmsizer.facts.figure import Figure, unknown
 from llmsizer.facts.offer import ApiOffer
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Workload
-from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart, stale_flags
+from llmsizer.money.cost import Cost, CostPart, stale_flags, through
+from llmsizer.money.drivers import ApiDrivers
+from llmsizer.money.formulas import monthly_parts
+from llmsizer.money.prices import PriceBook
+from llmsizer.money.ranges import bill_parts, mid
 from llmsizer.units import MEGA
 
 LEAVES_OUT = (
-    "reasoning tokens, retries, batch discounts, context tiers, rate limits and negotiated prices of APIs",
+    "tool, search and image fees of APIs, and prices negotiated by volume unless the scenario gives a discount",
     "people who look after an API (taken as none)",
 )
+USUAL_TIER_TOKENS = 128_000  # the shortest prompt from which some price lists have a dearer tier
+_Z95 = 1.645
+_TIERED = ("input", "cached_input", "cache_write", "output")
 
 
-def api_cost(offer: ApiOffer, workload: Workload, today: datetime.date) -> Cost:
-    """The monthly bill at list price. A price of 0 or none is unknown; cached input without one counts as fresh."""
-    cached = workload.input_tokens_per_month * workload.cached_prompt_fraction
-    fresh = workload.input_tokens_per_month - cached
-    cached_price, cached_how = offer.cached_input_usd_per_mtok, "cached input"
-    if cached_price is None:
-        # No discount was printed; the full price is what such a provider bills.
-        cached_price, cached_how = offer.input_usd_per_mtok, "cached input at the full price: no discount is printed"
-    lines = [
-        ("input", offer.input_usd_per_mtok, fresh, "fresh input"),
-        ("cached input", cached_price, cached, cached_how),
-        ("output", offer.output_usd_per_mtok, workload.output_tokens_per_month, "output"),
-    ]
-    parts = [_part(offer, name, price, tokens, how, today) for name, price, tokens, how in lines if tokens > 0]
-    known = {part.name: part.usd_per_month.value or 0.0 for part in parts}
-    spent = sum(known.values())
-    return Cost(
+def api_cost(offer: ApiOffer, workload: Workload, book: PriceBook) -> Cost:
+    """The monthly bill at list price.
+
+    A price of 0 or none is unknown. Cached input without a price of its own counts as fresh, as do writes to the
+    cache; reasoning without one counts as output: so it is billed where nothing else is printed.
+    """
+    figures = _figures(offer, book)
+    drivers = _drivers(offer, workload, book, figures)
+    parts = bill_parts(drivers, figures, _how(offer, drivers), vat_rate=book.options.vat_rate)
+    bill = Cost(
         path="api",
         label=f"{offer.provider}: {offer.name or offer.model}",
-        parts=tuple(parts),
+        parts=parts,
         input_tokens_per_month=workload.input_tokens_per_month,
         output_tokens_per_month=workload.output_tokens_per_month,
-        input_share=(spent - known.get("output", 0.0)) / spent if spent else 0.0,
-        flags=stale_flags(parts),
+        input_share=_input_share(parts),
+        flags=(*stale_flags(parts), *_warnings(offer, workload, book)),
     )
+    return through(book.options.lens, bill)
 
 
-def _part(
-    offer: ApiOffer, name: str, usd_per_mtok: float | None, tokens: float, how: str, today: datetime.date
-) -> CostPart:
+def api_usd(offer: ApiOffer, workload: Workload, book: PriceBook) -> float | None:
+    """The bill's total alone; None where a price it needs is missing."""
+    drivers = _drivers(offer, workload, book, _figures(offer, book))
+    usd = sum(float(part) for part in monthly_parts(drivers).values())
+    return None if math.isnan(usd) else usd
+
+
+def _figures(offer: ApiOffer, book: PriceBook) -> dict[str, Figure]:
+    """Prices and shares by driver, unknown ones with their reason."""
+    figures = {
+        "retry_share": book.assumed["api_retry_share"],
+        "cache_reads_per_write": book.assumed["cache_reads_per_write"],
+    }
+    usd = {name: getattr(offer, f"{name}_usd_per_mtok") for name in (*_TIERED, "reasoning")}
+    usd["cached_input"] = usd["input"] if usd["cached_input"] is None else usd["cached_input"]
+    usd["reasoning"] = usd["output"] if usd["reasoning"] is None else usd["reasoning"]
+    for name, price in usd.items():
+        figures[f"{name}_usd_per_mtok"] = _price(offer, book, name.replace("_", " "), price)
+    longer = {name: getattr(offer, f"long_{name}_usd_per_mtok") for name in _TIERED}
+    longer["cached_input"] = longer["input"] if longer["cached_input"] is None else longer["cached_input"]
+    for name, price in longer.items():
+        figures[f"long_{name}_usd_per_mtok"] = _price(offer, book, f"long-context {name.replace('_', ' ')}", price)
+    for name in ("input", "output"):
+        figures[f"batch_{name}_factor"] = _batch_factor(offer, book, name)
+    return figures
+
+
+def _price(offer: ApiOffer, book: PriceBook, what: str, usd_per_mtok: float | None) -> Figure:
     if not usd_per_mtok:
-        what = "lists it at 0, which no one sells at" if usd_per_mtok == 0 else "prints none"
-        return CostPart(
-            name=name, usd_per_month=unknown(f"no {name} price: {offer.provider} {what}", USD_PER_MONTH), how=how
-        )
+        lack = "lists it at 0, which no one sells at" if usd_per_mtok == 0 else "prints none"
+        return unknown(f"no {what} price: {offer.provider} {lack}", "USD/1M tokens")
+    return _listed(offer, book, usd_per_mtok, "USD/1M tokens")
+
+
+def _listed(offer: ApiOffer, book: PriceBook, value: float, unit: str) -> Figure:
     origin = offer.provenance
-    figure = Figure(
-        estimate=Estimate(value=tokens / MEGA * usd_per_mtok, basis=origin.basis),
-        unit=USD_PER_MONTH,
-        source=origin.source,
-        as_of=origin.as_of,
-        stale=origin.is_stale(today),
+    estimate = Estimate(value=value, basis=origin.basis)
+    stale = origin.is_stale(book.today)
+    return Figure(estimate=estimate, unit=unit, source=origin.source, as_of=origin.as_of, stale=stale)
+
+
+def _batch_factor(offer: ApiOffer, book: PriceBook, name: str) -> Figure:
+    """What is left of the price for work that may wait: as printed, else as the scenario says; never guessed."""
+    printed = getattr(offer, f"batch_{name}_usd_per_mtok")
+    usual = getattr(offer, f"{name}_usd_per_mtok")
+    if printed and usual:
+        return _listed(offer, book, printed / usual, "of the price")
+    if book.options.batch_discount is not None:
+        estimate = Estimate(value=1 - book.options.batch_discount, basis="assumed")
+        return Figure(estimate=estimate, unit="of the price", source="scenario", as_of=book.today.isoformat())
+    return unknown(
+        f"no batch {name} price: {offer.provider} prints none here; give money.batch_discount", "of the price"
     )
-    return CostPart(name=name, usd_per_month=figure, how=f"{how}: {tokens / MEGA:,.4g} M × ${usd_per_mtok:g}/M")
+
+
+def _drivers(offer: ApiOffer, workload: Workload, book: PriceBook, figures: dict[str, Figure]) -> ApiDrivers:
+    return ApiDrivers(
+        input_tokens_per_month=workload.input_tokens_per_month,
+        cached_fraction=workload.cached_prompt_fraction,
+        is_write_billed=offer.cache_write_usd_per_mtok is not None,
+        output_tokens_per_month=workload.output_tokens_per_month - workload.reasoning_tokens_per_month,
+        reasoning_tokens_per_month=workload.reasoning_tokens_per_month,
+        long_share=long_share(offer, workload),
+        batch_share=book.options.batch_share,
+        discount=book.options.api_discount,
+        vat_rate=book.options.vat_rate,
+        **{name: mid(figure) for name, figure in figures.items()},
+    )
+
+
+def long_share(offer: ApiOffer, workload: Workload) -> float:
+    """Of the prompt tokens, those in requests beyond the price list's context tier; lengths are lognormal."""
+    limit = offer.long_above_tokens
+    if limit is None:
+        return 0.0
+    mean, tail = workload.prompt_tokens, workload.prompt_tokens_p95
+    if tail is None or tail <= mean:
+        return float(mean > limit)
+    sigma = _Z95 - math.sqrt(max(0.0, _Z95**2 - 2 * math.log(tail / mean)))
+    center = math.log(mean) - sigma**2 / 2
+    return 0.5 * (1 + math.erf((sigma - (math.log(limit) - center) / sigma) / math.sqrt(2)))
+
+
+def _input_share(parts: tuple[CostPart, ...]) -> float:
+    usd = {part.name: part.usd_per_month.value or 0.0 for part in parts if part.name != "VAT"}
+    out = usd.get("output", 0.0) + usd.get("reasoning", 0.0)
+    whole = sum(usd.values())
+    return (whole - out) / whole if whole else 0.0
+
+
+def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
+    def times(tokens: float, usd: float | None, what: str) -> str:
+        return f"{what}: {tokens / MEGA:,.4g} M × ${usd or 0:g}/M"
+
+    read = float(d.input_tokens_per_month) * float(d.cached_fraction)
+    undiscounted = offer.cached_input_usd_per_mtok is None
+    read_usd = offer.input_usd_per_mtok if undiscounted else offer.cached_input_usd_per_mtok
+    cached = "cached input at the full price: no discount is printed" if undiscounted else "cached input"
+    reasoning = "reasoning" if offer.reasoning_usd_per_mtok is not None else "reasoning, billed as output"
+    written = min(read / float(d.cache_reads_per_write), float(d.input_tokens_per_month) - read)
+    written = written if d.is_write_billed else 0.0
+    fresh = float(d.input_tokens_per_month) - read - written
+    texts = {
+        "input": times(fresh, offer.input_usd_per_mtok, "fresh input"),
+        "cache write": times(written, offer.cache_write_usd_per_mtok, "written to the cache"),
+        "cached input": times(read, read_usd, cached),
+        "output": times(float(d.output_tokens_per_month), offer.output_usd_per_mtok, "output"),
+        "reasoning": times(float(d.reasoning_tokens_per_month), offer.output_usd_per_mtok, reasoning),
+    }
+    shares = [
+        (d.retry_share, "of requests sent twice"),
+        (d.batch_share, "as batch"),
+        (d.long_share, "at the long-context price"),
+        (d.discount, "off by contract"),
+    ]
+    more = "".join(f"; {float(share):.3g} {words}" for share, words in shares if float(share) > 0)
+    return {name: text + more for name, text in texts.items()}
+
+
+def _warnings(offer: ApiOffer, workload: Workload, book: PriceBook) -> Iterator[str]:
+    """Rate limits that the peak hour breaks, and a long context whose tier the list may lack."""
+    requests = workload.peak_requests_per_second * 60 * (1 + mid(book.assumed["api_retry_share"]))
+    tokens = requests * (workload.tokens_per_request)
+    for needed, limit, unit in (
+        (tokens, offer.tokens_per_minute_limit or book.options.api_tokens_per_minute, "tokens"),
+        (requests, offer.requests_per_minute_limit or book.options.api_requests_per_minute, "requests"),
+    ):
+        if limit is not None and needed > limit:
+            yield f"the peak hour needs {needed:,.0f} {unit} a minute; the rate limit is {limit:,.0f}"
+    longest = workload.prompt_tokens_p95 or workload.prompt_tokens
+    if longest > USUAL_TIER_TOKENS and offer.long_above_tokens is None:
+        yield f"prompts reach {longest:,} tokens: a dearer long-context tier may apply that this list does not hold"
+
+
+def required_rates(workload: Workload, retry_share: float) -> tuple[float, float]:
+    """Requests and tokens a minute in the peak hour, retries included."""
+    requests = workload.peak_requests_per_second * 60 * (1 + retry_share)
+    return requests, requests * (workload.tokens_per_request)
 
 
 def context_is_enough(offer: ApiOffer, workload: Workload) -> bool:

@@ -10,11 +10,18 @@ from typing_extensions import TypedDict
 
 from llmsizer.facts.figure import Figure, FigureDoc, total
 from llmsizer.facts.provenance import STALE_AFTER_DAYS, Estimate
+from llmsizer.money.energy import Energy, EnergyDoc
 from llmsizer.units import MEGA
 
 Path = Literal["own", "rent", "api"]
+Lens = Literal["full", "marginal"]
 USD_PER_MONTH = "USD/month"
 USD_PER_MTOK = "USD/1M tokens"
+ALLOCATION: dict[Path, str] = {
+    "own": "input and output share the bill by the engine time they take",
+    "rent": "input and output share the bill by the engine time they take",
+    "api": "input is charged with its own lines of the bill, output with its own; VAT in proportion",
+}
 
 
 class PartDoc(TypedDict):
@@ -23,6 +30,7 @@ class PartDoc(TypedDict):
     name: str
     usd_per_month: FigureDoc
     how: str
+    sunk: bool
 
 
 class CostDoc(TypedDict):
@@ -38,6 +46,11 @@ class CostDoc(TypedDict):
     input_tokens_per_month: float
     output_tokens_per_month: float
     flags: list[str]
+    lens: Lens
+    left_out_as_sunk: list[PartDoc]
+    is_complete: bool
+    energy: EnergyDoc | None
+    allocation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +60,25 @@ class CostPart:
     name: str
     usd_per_month: Figure
     how: str = ""
+    sunk: bool = False  # paid, or owed, whether this workload runs or not
+    taxed: bool = True  # whether VAT is charged on it
 
     def to_dict(self) -> PartDoc:
-        return {"name": self.name, "usd_per_month": self.usd_per_month.to_dict(), "how": self.how}
+        return {
+            "name": self.name,
+            "usd_per_month": self.usd_per_month.to_dict(),
+            "how": self.how,
+            "sunk": self.sunk,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOff:
+    """Dollars that change hands once, ``month`` months from the order; negative where they come back."""
+
+    month: float
+    usd: float
+    what: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +96,11 @@ class Cost:
     output_tokens_per_month: float
     input_share: float
     flags: tuple[str, ...] = ()  # stale prices, incomplete prices, what the reader must know
+    lens: Lens = "full"
+    left_out_as_sunk: tuple[CostPart, ...] = ()  # by the marginal lens
+    energy: Energy | None = None
+    one_offs: tuple[OneOff, ...] = ()  # purchases and sales; the parts that spread them over the months are not cash
+    service_from_month: float = 0.0  # when what was ordered begins to serve
 
     @property
     def usd_per_month(self) -> Figure:
@@ -120,7 +154,29 @@ class Cost:
             "input_tokens_per_month": self.input_tokens_per_month,
             "output_tokens_per_month": self.output_tokens_per_month,
             "flags": list(self.flags),
+            "lens": self.lens,
+            "left_out_as_sunk": [part.to_dict() for part in self.left_out_as_sunk],
+            "is_complete": self.is_complete,
+            "energy": None if self.energy is None else self.energy.to_dict(),
+            "allocation": ALLOCATION[self.path],
         }
+
+
+def through(lens: Lens, bill: Cost) -> Cost:
+    """The bill as a lens shows it: in full, or without what is paid whether the workload runs or not."""
+    if lens == "full":
+        return bill
+    kept = tuple(part for part in bill.parts if not part.sunk)
+    sunk = tuple(part for part in bill.parts if part.sunk)
+    names = ", ".join(part.name for part in sunk) or "nothing"
+    return replace(
+        bill,
+        parts=kept,
+        left_out_as_sunk=sunk,
+        lens=lens,
+        one_offs=(),
+        flags=(*bill.flags, f"marginal lens: {names} taken as paid already"),
+    )
 
 
 def spanning(bill: Cost, fewest: Cost, most: Cost) -> Cost:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmsizer.facts.deployment import Deployment
-from llmsizer.facts.figure import Figure, over_corners, unknown
-from llmsizer.facts.gpu import GpuSpec
-from llmsizer.facts.provenance import Estimate
-from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart, stale_flags
-from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
-from llmsizer.units import HOURS_PER_MONTH, KILO
+import numpy as np
 
-_MONTHS_PER_YEAR = 12
-_RESIDUAL_MONTHS = 36  # the age at which the residual value is stated
+from llmsizer.facts.figure import Figure, unknown
+from llmsizer.facts.gpu import GpuSpec
+from llmsizer.money.cost import Cost, OneOff, stale_flags, through
+from llmsizer.money.drivers import Number, OwnDrivers
+from llmsizer.money.energy import Energy, energy_of, fleet_watts
+from llmsizer.money.formulas import generations, residual_fraction
+from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
+from llmsizer.money.ranges import bill_parts, counted, mid
+
+_ASSUMED = (
+    "network_capex_share", "spare_parts_share", "price_decline_per_year", "residual_after_36_months",
+    "depreciation_years", "capital_charge_per_year", "maintenance_per_year", "idle_power_share",
+    "one_sequence_power_share", "full_batch_power_share", "host_watts", "network_power_share", "pue",
+    "colocation_usd_per_kw_month", "storage_usd_per_unit_month", "software_usd_per_gpu_year", "people_fte_own",
+    "fte_usd_per_year", "lease_rate_per_year",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,18 @@ class Volume:
     output_tokens_per_month: float
     input_share: float
 
+    @property
+    def tokens_per_month(self) -> float:
+        return self.input_tokens_per_month + self.output_tokens_per_month
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """How busy GPUs are over a month: the mean number that step, and how full their batches are while they do."""
+
+    busy_gpus: Number
+    busy_depth: Number = 0.0  # ln(batch) / ln(256)
+
 
 def servers_for(gpu: GpuSpec, gpus_per_replica: int, replicas: int) -> Servers | None:
     """The servers to buy; None where a replica is larger than a server. Cards are bought singly, boards whole."""
@@ -49,120 +70,126 @@ def servers_for(gpu: GpuSpec, gpus_per_replica: int, replicas: int) -> Servers |
     return Servers(count=count, gpus_each=gpus_per_replica * math.ceil(replicas / count))
 
 
-def own_cost(deployment: Deployment, servers: Servers, horizon_months: int, volume: Volume, book: PriceBook) -> Cost:
-    """The monthly bill of owning these servers for the horizon; a part without a price leaves the total unknown."""
-    gpu = deployment.gpu
-    server = server_price(book, gpu, servers.gpus_each)
-    parts = (
-        *_hardware(server, servers, horizon_months, book),
-        *_power(gpu, servers, book),
-        people(book, "people_fte_own"),
+def own_drivers(
+    gpu: GpuSpec,
+    server_usd: Figure,
+    horizon_months: int,
+    activity: Activity,
+    book: PriceBook,
+    *,
+    servers: Number,
+    gpus: Number,
+) -> tuple[OwnDrivers, dict[str, Figure]]:
+    """What the bill of these servers depends on: the record to compute with, and the range and source of each driver.
+
+    ``gpus`` counts those in all servers. Counts and activity may be arrays.
+    """
+    options = book.options
+    figures = {name: book.assumed[name] for name in _ASSUMED}
+    figures["server_usd"] = server_usd
+    figures["usd_per_kwh"] = book.usd_per_kwh
+    figures["gpu_watts"] = (
+        unknown(f"the power draw of {gpu.name} is not in the catalogue", "W")
+        if gpu.tdp_watts is None
+        else counted(gpu.tdp_watts, "W")
     )
-    return Cost(
+    if is_whole_machine(gpu):
+        figures["host_watts"] = counted(0.0, "W")  # the device's draw is the computer's
+    if options.gpu_watts_measured is not None and gpu.tdp_watts:
+        share = counted(options.gpu_watts_measured / gpu.tdp_watts, "of TDP")
+        figures |= {"one_sequence_power_share": share, "full_batch_power_share": share}
+    if options.lease_usd_per_server_month is not None:
+        figures["lease_usd_per_server_month"] = counted(options.lease_usd_per_server_month, "USD/server/month")
+    drivers = OwnDrivers(
+        servers=servers,
+        gpus=gpus,
+        busy_gpus=np.minimum(activity.busy_gpus, gpus),
+        busy_depth=activity.busy_depth,
+        horizon_months=float(horizon_months),
+        is_leased=options.acquisition == "lease",
+        vat_rate=options.vat_rate,
+        **{name: mid(figure) for name, figure in figures.items()},
+    )
+    return drivers, figures
+
+
+def own_cost(
+    gpu: GpuSpec,
+    servers: Servers,
+    horizon_months: int,
+    volume: Volume,
+    book: PriceBook,
+    *,
+    activity: Activity | None = None,
+) -> Cost:
+    """The monthly bill of owning these servers for the horizon; a part without a price leaves the total unknown.
+
+    Without an activity every GPU steps all the time, one sequence each.
+    """
+    activity = activity or Activity(busy_gpus=float(servers.gpus))
+    price = server_price(book, gpu, servers.gpus_each)
+    drivers, figures = own_drivers(
+        gpu, price, horizon_months, activity, book, servers=float(servers.count), gpus=float(servers.gpus)
+    )
+    lead_months = mid(book.assumed["hardware_lead_months"])
+    parts = bill_parts(drivers, figures, _how(servers, drivers), vat_rate=book.options.vat_rate)
+    verb = "lease" if drivers.is_leased else "own"
+    bill = Cost(
         path="own",
-        label=f"own {servers.count} × server with {servers.gpus_each}× {gpu.name}",
+        label=f"{verb} {servers.count} × server with {servers.gpus_each}× {gpu.name}",
         parts=parts,
         input_tokens_per_month=volume.input_tokens_per_month,
         output_tokens_per_month=volume.output_tokens_per_month,
         input_share=volume.input_share,
         flags=stale_flags(parts),
+        energy=_energy(drivers, figures, volume.tokens_per_month, book),
+        one_offs=() if drivers.is_leased else tuple(_one_offs(drivers, lead_months)),
+        service_from_month=lead_months,
     )
+    return through(book.options.lens, bill)
 
 
-def residual_fraction(after_36_months: float, months: float) -> float:
-    """Of the price, when sold: the same yearly decline before and after the age at which it is stated."""
-    return float(after_36_months ** (months / _RESIDUAL_MONTHS))
+def _one_offs(drivers: OwnDrivers, lead_months: float) -> list[OneOff]:
+    """Purchases, paid with the order, and sales after the months of service, counted from the first order."""
+    if math.isnan(float(drivers.server_usd)):
+        return []
+    each = float(drivers.servers * (1 + drivers.network_capex_share + drivers.spare_parts_share))
+    events = []
+    for bought, months, price in generations(drivers):
+        left = float(residual_fraction(drivers.residual_after_36_months, months))
+        events.append(OneOff(month=float(bought), usd=each * float(price), what="servers, network, spare parts bought"))
+        sold = -each * float(price) * left
+        events.append(OneOff(month=float(bought + months) + lead_months, usd=sold, what="sold for what is left"))
+    return events
 
 
-def _hardware(server: Figure, servers: Servers, horizon_months: int, book: PriceBook) -> tuple[CostPart, ...]:
-    count, net = servers.count, book.estimate("network_capex_share")
-    residual, years = book.estimate("residual_after_36_months"), book.estimate("depreciation_years")
-
-    def months(kept_years: float) -> float:
-        return min(horizon_months, kept_years * _MONTHS_PER_YEAR)
-
-    def depreciation(price: float, network: float, left: float, kept_years: float) -> float:
-        kept = months(kept_years)
-        return count * price * (1 + network) * (1 - residual_fraction(left, kept)) / kept
-
-    def capital(price: float, network: float, left: float, kept_years: float, rate: float) -> float:
-        worth = (1 + residual_fraction(left, months(kept_years))) / 2
-        return count * price * (1 + network) * worth * rate / _MONTHS_PER_YEAR
-
-    def repair(price: float, rate: float) -> float:
-        return count * price * rate / _MONTHS_PER_YEAR
-
-    rate = book.estimate("capital_charge_per_year")
-    kept = months(years.value or 0.0)
-    return (
-        _part(
-            "hardware",
-            over_corners(depreciation, server.estimate, net, residual, years),
-            server,
-            f"{count} server{'s' if count > 1 else ''} with network, kept {kept:.0f} months and sold for what is left",
-        ),
-        _part(
-            "capital",
-            over_corners(capital, server.estimate, net, residual, years, rate),
-            server,
-            "interest on the mean of price and residual value",
-        ),
-        _part(
-            "maintenance",
-            over_corners(repair, server.estimate, book.estimate("maintenance_per_year")),
-            server,
-            "contract or repairs, as a share of the price per year",
-        ),
+def _energy(drivers: OwnDrivers, figures: Mapping[str, Figure], tokens_per_month: float, book: PriceBook) -> Energy:
+    watts = fleet_watts(
+        figures,
+        figures["gpu_watts"].estimate,
+        figures["host_watts"].estimate,
+        gpus=float(drivers.gpus),
+        hosts=float(drivers.servers),
+        busy_gpus=float(drivers.busy_gpus),
+        busy_depth=float(drivers.busy_depth),
     )
+    return energy_of(watts, book.assumed["pue"], book.grams_per_kwh, tokens_per_month, book.area)
 
 
-def _power(gpu: GpuSpec, servers: Servers, book: PriceBook) -> tuple[CostPart, ...]:
-    if gpu.tdp_watts is None:
-        reason = f"the power draw of {gpu.name} is not in the catalogue"
-        gap = unknown(reason, USD_PER_MONTH)
-        return (CostPart(name="electricity", usd_per_month=gap), CostPart(name="colocation", usd_per_month=gap))
-    gpu_watts, count = gpu.tdp_watts * servers.gpus, servers.count
-    host = Estimate(value=0.0, basis="datasheet") if is_whole_machine(gpu) else book.estimate("host_watts")
-
-    def electricity(used: float, host_watts: float, network: float, pue: float, usd_per_kwh: float) -> float:
-        watts = (gpu_watts * used + count * host_watts) * (1 + network) * pue
-        return watts / KILO * HOURS_PER_MONTH * usd_per_kwh
-
-    def space(host_watts: float, network: float, usd_per_kw_month: float) -> float:
-        return (gpu_watts + count * host_watts) * (1 + network) / KILO * usd_per_kw_month
-
-    network = book.estimate("network_power_share")
-    energy = over_corners(
-        electricity,
-        book.estimate("sustained_power_fraction"),
-        host,
-        network,
-        book.estimate("pue"),
-        book.usd_per_kwh.estimate,
-    )
-    colocation = book.assumed["colocation_usd_per_kw_month"]
-    rent = over_corners(space, host, network, colocation.estimate)
-    return (
-        _part(
-            "electricity",
-            energy,
-            book.usd_per_kwh,
-            f"{servers.gpus} GPUs of {gpu.tdp_watts:.0f} W, all hours",
-        ),
-        _part("colocation", rent, colocation, "space and cooling by reserved power"),
-    )
-
-
-def people(book: PriceBook, fte: str) -> CostPart:
-    """Pay of those who keep it running; it does not shrink with the fleet."""
-    cost = over_corners(
-        lambda heads, usd: heads * usd / _MONTHS_PER_YEAR, book.estimate(fte), book.estimate("fte_usd_per_year")
-    )
-    return _part("people", cost, book.assumed[fte], "full-time people × pay")
-
-
-def _part(name: str, estimate: Estimate, dated_by: Figure, how: str) -> CostPart:
-    figure = Figure(
-        estimate=estimate, unit=USD_PER_MONTH, source=dated_by.source, as_of=dated_by.as_of, stale=dated_by.stale
-    )
-    return CostPart(name=name, usd_per_month=figure, how=how)
+def _how(servers: Servers, drivers: OwnDrivers) -> dict[str, str]:
+    kept = min(float(drivers.horizon_months), float(drivers.depreciation_years) * 12)
+    many = "s" if servers.count > 1 else ""
+    busy = float(drivers.busy_gpus)
+    return {
+        "hardware": f"{servers.count} server{many}, kept {kept:.0f} months and sold for what is left",
+        "network": "switches, cables and their like, as a share of the servers",
+        "spare parts": "parts on the shelf, as a share of the servers",
+        "capital": "interest on the mean of price and residual value",
+        "lease": f"{servers.count} server{many} with network, {kept:.0f} months",
+        "maintenance": "contract or repairs, as a share of the price per year",
+        "electricity": f"{servers.gpus} GPUs of {float(drivers.gpu_watts):.0f} W, {busy:.3g} at work on average",
+        "colocation": "space and cooling by reserved power",
+        "storage": "disks and backup by the server",
+        "software licences": "by the GPU and year",
+        "people": "full-time people × pay",
+    }

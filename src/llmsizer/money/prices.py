@@ -12,15 +12,20 @@ from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.figure import Figure, over_corners, unknown, weakest_basis
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.money_options import MoneyOptions
 from llmsizer.facts.offer import ApiOffer, EnergyFact, Offer, PurchasePrice
 from llmsizer.facts.provenance import Estimate, Provenance, parse_date
 from llmsizer.facts.scenario import Scenario
+from llmsizer.money.currency import US_DOLLARS, Currency, currency_of
 
 # Boards that are sold whole: a server with fewer of them does not exist.
 _WHOLE_BOARDS = ("SXM", "OAM", "NVL")
 _WHOLE_MACHINES = {"desktop-soc"}  # the price of the device is the price of the computer
 _SERVER_ITEMS = {"h100-sxm-80": ("server-8xh100-sxm", 8)}  # GPUs whose whole server has a price of its own
 _GPUS_IN_UNIT = {"8-GPU baseboard": 8}
+
+
+_USUAL, _NO_GRID = MoneyOptions(), unknown("no area was named", "gCO2e/kWh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,10 @@ class PriceBook:
     purchase: Mapping[str, tuple[PurchasePrice, ...]]
     offers: Mapping[str, tuple[Offer, ...]]
     apis: tuple[ApiOffer, ...]
+    options: MoneyOptions = _USUAL
+    currency: Currency = US_DOLLARS
+    grams_per_kwh: Figure = _NO_GRID
+    area: str = ""
 
     def estimate(self, name: str) -> Estimate:
         return self.assumed[name].estimate
@@ -55,7 +64,29 @@ def price_book(catalog: Catalog, scenario: Scenario, today: datetime.date) -> Pr
         purchase={item: tuple(prices) for item, prices in purchase.items()},
         offers={gpu: tuple(found) for gpu, found in offers.items()},
         apis=catalog.apis(),
+        options=scenario.money,
+        currency=currency_of(scenario.currency, assumed, scenario.money.rates),
+        grams_per_kwh=_carbon(catalog.energy(), scenario.electricity_area, today),
+        area=scenario.electricity_area,
     )
+
+
+def _carbon(facts: Sequence[EnergyFact], area: str, today: datetime.date) -> Figure:
+    """Grams of CO₂ a kilowatt-hour of the area's grid: generation, life cycle beside it as the other end."""
+    here = [f for f in facts if f.area == area and f.metric.startswith("grid_carbon_intensity") and f.mid is not None]
+    if not here:
+        known = sorted({f.area for f in facts if f.metric.startswith("grid_carbon_intensity")})
+        return unknown(f"no carbon intensity of {area} in the catalogue; known: {', '.join(known[:60])}", "gCO2e/kWh")
+    usual = [fact for fact in here if fact.metric == "grid_carbon_intensity"] or here
+    values = [fact.mid for fact in here if fact.mid is not None]
+    estimate = Estimate(
+        value=statistics.median(fact.mid for fact in usual if fact.mid is not None),
+        low=min(values),
+        high=max(values),
+        basis=weakest_basis([fact.provenance.basis for fact in here]),
+        reason="; ".join(dict.fromkeys(f"{fact.segment} {fact.period}".strip() for fact in here)),
+    )
+    return _dated(estimate, "gCO2e/kWh", [fact.provenance for fact in usual], today)
 
 
 def _electricity(facts: Sequence[EnergyFact], area: str, assumed: Mapping[str, Figure], today: datetime.date) -> Figure:

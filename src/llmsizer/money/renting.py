@@ -1,20 +1,49 @@
-"""What rented GPUs cost a month: whole instances around the clock, and the people who run the model on them."""
+"""What rented GPUs cost a month: whole instances for the hours they are billed, storage, egress, people."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
 
 from llmsizer.facts.figure import Figure, unknown
+from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.provenance import Estimate
-from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart, stale_flags
-from llmsizer.money.owning import Volume, people
+from llmsizer.money.cost import Cost, stale_flags, through
+from llmsizer.money.drivers import UNKNOWN, Number, RentDrivers
+from llmsizer.money.energy import Energy, energy_of, fleet_watts
+from llmsizer.money.owning import Activity, Volume
 from llmsizer.money.prices import PriceBook
+from llmsizer.money.ranges import bill_parts, mid
 from llmsizer.units import HOURS_PER_MONTH
 
 # Marketplaces print the cheapest live host; their own notes say that what one gets is dearer.
 _MARKET_WORDS = ("marketplace", "decentralized", "fluctuates")
 _MARKET_HIGH = 3.0  # "actual provisioning price commonly 2–3× higher", as the price list itself notes
+_ASSUMED = ("egress_bytes_per_token", "egress_usd_per_gb", "storage_usd_per_unit_month", "people_fte_rent",
+            "fte_usd_per_year")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rented:
+    """So many replicas on an offer, and the share of the month that its instances are billed (1: always on)."""
+
+    offer: Offer
+    gpus_per_replica: int
+    replicas: int
+    billed_share: float = 1.0
+    hours_note: str = ""
+
+    @property
+    def instances(self) -> int:
+        return instances_for(self.offer, self.gpus_per_replica, self.replicas)
+
+    @property
+    def gpus_each(self) -> int:
+        return max(self.offer.gpus_per_instance, self.gpus_per_replica)
 
 
 def is_marketplace(offer: Offer) -> bool:
@@ -39,37 +68,118 @@ def billed_gpus(offer: Offer, gpus_per_replica: int, replicas: int) -> int:
     return instances_for(offer, gpus_per_replica, replicas) * max(offer.gpus_per_instance, gpus_per_replica)
 
 
-def rent_cost(offer: Offer, gpus_per_replica: int, replicas: int, volume: Volume, book: PriceBook) -> Cost:
-    """The monthly bill of an offer, always on."""
-    gpus = billed_gpus(offer, gpus_per_replica, replicas)
+def with_interruptions(offer: Offer, replicas: Number, book: PriceBook) -> Number:
+    """Replicas to rent so that so many are up on average: interruptible ones are lost for a share of the time."""
+    if not offer.is_interruptible:
+        return replicas
+    lost = mid(book.assumed["spot_lost_share"])
+    return cast(Number, np.ceil(replicas / (1 - lost) - 1e-9))
+
+
+def rent_drivers(
+    book: PriceBook,
+    *,
+    instances: Number,
+    usd_per_instance_hour: Number,
+    output_tokens_per_month: Number,
+    hours: float = HOURS_PER_MONTH,
+) -> tuple[RentDrivers, dict[str, Figure]]:
+    """What the bill of an offer depends on; ``hours`` are those billed in a month. Counts and prices may be arrays."""
+    figures = {name: book.assumed[name] for name in _ASSUMED}
+    drivers = RentDrivers(
+        instances=instances,
+        instance_hours=instances * hours,
+        usd_per_instance_hour=usd_per_instance_hour,
+        output_tokens_per_month=output_tokens_per_month,
+        vat_rate=book.options.vat_rate,
+        **{name: mid(figure) for name, figure in figures.items()},
+    )
+    return drivers, figures
+
+
+def gpu_hour_price(offer: Offer, book: PriceBook) -> Figure:
+    """Dollars a GPU-hour: the cheapest printed, up to the provider's median; less the discount of a reserved term."""
     hourly = offer.usd_per_gpu_hour
     dearer = max(hourly, offer.median_usd_per_gpu_hour or hourly, hourly * _MARKET_HIGH if is_marketplace(offer) else 0)
+    origin = offer.provenance
     estimate = Estimate(
         value=hourly,
         low=hourly,
         high=dearer,
-        basis=offer.provenance.basis,
+        basis=origin.basis,
         reason="cheapest printed; up to the provider's median in this zone" if dearer > hourly else "",
     )
-    price = Figure(
-        estimate=estimate.scaled(gpus * HOURS_PER_MONTH),
-        unit=USD_PER_MONTH,
-        source=offer.provenance.source,
-        as_of=offer.provenance.as_of,
-        stale=offer.provenance.is_stale(book.today),
+    source, stale = origin.source, origin.is_stale(book.today)
+    if book.options.rent_term == "reserved-1y" and offer.term == "on-demand":
+        off = book.assumed["reserved_1y_discount"]
+        least, most = off.low or 0.0, off.high or 0.0
+        estimate = Estimate(
+            value=hourly * (1 - mid(off)),
+            low=hourly * (1 - most),
+            high=dearer * (1 - least),
+            basis="assumed",
+            reason="on-demand list price less an assumed discount for a year's term",
+        )
+        source, stale = f"{source}; discount: {off.source}", stale or off.stale
+    return Figure(estimate=estimate, unit="USD/GPU/h", source=source, as_of=origin.as_of, stale=stale)
+
+
+def rent_cost(
+    rented: Rented, gpu: GpuSpec | None, volume: Volume, book: PriceBook, *, activity: Activity | None = None
+) -> Cost:
+    """The monthly bill of an offer."""
+    offer, instances = rented.offer, rented.instances
+    price = gpu_hour_price(offer, book)
+    hourly = price.scaled(rented.gpus_each, "USD/instance/h")
+    drivers, figures = rent_drivers(
+        book,
+        instances=float(instances),
+        usd_per_instance_hour=mid(hourly),
+        output_tokens_per_month=volume.output_tokens_per_month,
+        hours=HOURS_PER_MONTH * rented.billed_share,
     )
-    how = f"{gpus} GPUs × ${hourly:.4g}/h × {HOURS_PER_MONTH:.0f} h"
-    parts = [CostPart(name="instances", usd_per_month=price, how=how)]
+    figures["usd_per_instance_hour"] = hourly
     if offer.gpu_only:
-        gap = unknown(f"{offer.provider} bills the virtual machine on top, and its price is not known", USD_PER_MONTH)
-        parts.append(CostPart(name="virtual machine", usd_per_month=gap))
-    parts.append(people(book, "people_fte_rent"))
-    return Cost(
+        reason = f"{offer.provider} bills the virtual machine on top, and its price is not known"
+        figures["machine_usd_per_instance_hour"] = unknown(reason, "USD/h")
+        drivers = replace(drivers, machine_usd_per_instance_hour=UNKNOWN)
+    gpus = instances * rented.gpus_each
+    billed = f"{HOURS_PER_MONTH * rented.billed_share:.4g} h{rented.hours_note and f' ({rented.hours_note})'}"
+    how = {
+        "instances": f"{gpus} GPUs × ${mid(price):.4g}/h × {billed}",
+        "storage": "disks for weights and logs by the instance",
+        "egress": "answers sent out of the cloud",
+        "people": "full-time people × pay",
+    }
+    parts = bill_parts(drivers, figures, how, vat_rate=book.options.vat_rate)
+    reserved = book.options.rent_term == "reserved-1y" and offer.term == "on-demand"
+    bill = Cost(
         path="rent",
-        label=f"rent {gpus}× {offer.gpu_as_listed} at {offer.provider} ({offer.zone}, {offer.term})",
-        parts=tuple(parts),
+        label=f"rent {gpus}× {offer.gpu_as_listed} at {offer.provider} "
+        f"({offer.zone}, {'reserved for a year' if reserved else offer.term})",
+        parts=parts,
         input_tokens_per_month=volume.input_tokens_per_month,
         output_tokens_per_month=volume.output_tokens_per_month,
         input_share=volume.input_share,
         flags=stale_flags(parts),
+        energy=_energy(gpu, rented, activity or Activity(busy_gpus=float(gpus)), volume, book),
     )
+    return through(book.options.lens, bill)
+
+
+def _energy(gpu: GpuSpec | None, rented: Rented, activity: Activity, volume: Volume, book: PriceBook) -> Energy | None:
+    """As on one's own premises, at the scenario's area: where a provider's machines stand is rarely printed."""
+    if gpu is None or gpu.tdp_watts is None:
+        return None
+    hosts = rented.instances * rented.billed_share
+    gpus = hosts * rented.gpus_each
+    watts = fleet_watts(
+        book.assumed,
+        Estimate(value=gpu.tdp_watts, basis="datasheet"),
+        book.estimate("host_watts"),
+        gpus=gpus,
+        hosts=hosts,
+        busy_gpus=min(gpus, float(activity.busy_gpus)),
+        busy_depth=float(activity.busy_depth),
+    )
+    return energy_of(watts, book.assumed["pue"], book.grams_per_kwh, volume.tokens_per_month, book.area)

@@ -1,0 +1,170 @@
+"""Bills of fleets over arrays of load: what a search over volumes, months or draws asks thousands of times.
+
+The same drivers and formulas as the bill that is shown: ``decide.pricing`` writes one out in full, and a test holds
+that both come to the same total.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsizer.decide.candidates import Sized
+from llmsizer.facts.figure import exact
+from llmsizer.facts.offer import Offer
+from llmsizer.facts.scenario import Scenario
+from llmsizer.facts.workload import Workload
+from llmsizer.money.cost import Path
+from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
+from llmsizer.money.formulas import monthly_parts
+from llmsizer.money.owning import Activity, own_drivers
+from llmsizer.money.prices import PriceBook, is_whole_board, server_price
+from llmsizer.money.ranges import mid
+from llmsizer.money.renting import gpu_hour_price, is_marketplace, rent_drivers, with_interruptions
+from llmsizer.units import SECONDS_PER_MONTH
+
+Vector = NDArray[np.float64]
+_FULL_BATCH = 256.0  # at which the power curve ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Requests a second, averaged over the month and as the fleet has to hold them. Arrays of one shape."""
+
+    average: Vector
+    held: Vector
+
+    @classmethod
+    def of(cls, workload: Workload, scale: Vector | float = 1.0) -> Demand:
+        """The workload's, times a factor; sized for the peak hour, growth and headroom."""
+        factor = np.atleast_1d(np.asarray(scale, dtype=np.float64))
+        return cls(average=workload.requests_per_second * factor, held=workload.sizing_requests_per_second * factor)
+
+
+def total_usd(drivers: OwnDrivers | RentDrivers | ApiDrivers, *, marginal: bool) -> Vector:
+    """The bill's total; NaN where a part of it is unknown."""
+    total: Vector = np.zeros(1)
+    for part in monthly_parts(drivers, marginal=marginal).values():
+        total = total + part
+    return total
+
+
+def replica_counts(held: Vector, rate_each: float) -> Vector:
+    """Whole replicas, each within its own capacity: ``traffic.sizing.replicas_for`` over an array."""
+    return cast(Vector, np.maximum(1.0, np.ceil(held / rate_each - 1e-9)))
+
+
+def activity(sized: Sized, average: Vector, serving: Vector) -> Activity:
+    """How busy the serving replicas are: the chance that a request is in flight, at the stay of an idle replica.
+
+    A loaded replica keeps its requests longer, which is on the busy side already where it matters.
+    """
+    curves = sized.replica.mid
+    stay = (sized.replica.output_tokens - 1) * float(curves.decode_seconds[0]) + curves.prefill_seconds
+    in_flight = average / serving * stay
+    busy = -np.expm1(-in_flight)
+    batch = np.maximum(1.0, in_flight / np.maximum(busy, 1e-300))
+    depth = np.minimum(1.0, np.log(batch) / np.log(_FULL_BATCH))
+    return Activity(busy_gpus=serving * sized.gpus * busy, busy_depth=depth)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bills:
+    """Totals of one scenario's fleets, prices looked up once."""
+
+    scenario: Scenario
+    book: PriceBook
+    output_tokens_per_request: int
+    _server_usd: dict[tuple[str, int], float] = field(default_factory=dict)
+    _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
+
+    @property
+    def marginal(self) -> bool:
+        return self.book.options.lens == "marginal"
+
+    def usd(self, sized: Sized, path: Path, demand: Demand) -> Vector | None:
+        """Dollars a month at each load; None where the scenario or a missing price rules the path out."""
+        usd = self._own_usd(sized, demand) if path == "own" else self._rent_usd(sized, demand)
+        return None if usd is None or bool(np.isnan(usd).any()) else usd
+
+    def _own_usd(self, sized: Sized, demand: Demand) -> Vector | None:
+        gpu = sized.deployment.gpu
+        if not self.scenario.constraints.own or sized.gpus > gpu.max_per_node:
+            return None
+        serving = replica_counts(demand.held, sized.held.rate)
+        replicas = serving + self.scenario.spare_replicas
+        servers = np.ceil(replicas / (gpu.max_per_node // sized.gpus))
+        if is_whole_board(gpu):
+            each = np.full_like(servers, gpu.max_per_node)
+        else:
+            each = sized.gpus * np.ceil(replicas / servers)
+        prices = {gpus: self._price(sized, int(gpus)) for gpus in np.unique(each)}
+        drivers, _ = own_drivers(
+            gpu,
+            exact(0.0, "USD/server", "assumed", "by the size of the server"),
+            self.scenario.horizon_months,
+            activity(sized, demand.average, serving),
+            self.book,
+            servers=servers,
+            gpus=servers * each,
+        )
+        drivers = replace(drivers, server_usd=np.array([prices[gpus] for gpus in each]))
+        return total_usd(drivers, marginal=self.marginal)
+
+    def _price(self, sized: Sized, gpus_each: int) -> float:
+        key = (sized.deployment.gpu.id, gpus_each)
+        if key not in self._server_usd:
+            self._server_usd[key] = mid(server_price(self.book, sized.deployment.gpu, gpus_each))
+        return self._server_usd[key]
+
+    def _rent_usd(self, sized: Sized, demand: Demand) -> Vector | None:
+        offers = self.offers(sized)
+        if not offers:
+            return None
+        replicas = replica_counts(demand.held, sized.held.rate) + self.scenario.spare_replicas
+        instances, hourly = self._rentals(offers, sized.gpus, replicas)
+        chosen, column = np.argmin(instances * hourly, axis=0), np.arange(len(replicas))
+        tokens = demand.average * self.output_tokens_per_request * SECONDS_PER_MONTH
+        drivers, _ = rent_drivers(
+            self.book,
+            instances=instances[chosen, column],
+            usd_per_instance_hour=hourly[chosen, column],
+            output_tokens_per_month=tokens,
+        )
+        return total_usd(drivers, marginal=self.marginal)
+
+    def _rentals(self, offers: tuple[Offer, ...], width: int, replicas: Vector) -> tuple[Vector, Vector]:
+        """Instances and their dollars an hour, by offer and load."""
+        instances, hourly = [], []
+        for offer in offers:
+            count = with_interruptions(offer, replicas, self.book)
+            instances.append(np.ceil(count / max(1, offer.gpus_per_instance // width)))
+            hourly.append(
+                np.full_like(replicas, mid(gpu_hour_price(offer, self.book)) * max(offer.gpus_per_instance, width))
+            )
+        return np.array(instances), np.array(hourly)
+
+    def cheapest_offer(self, sized: Sized, replicas: int) -> Offer | None:
+        """Of the offers the scenario allows."""
+        offers = self.offers(sized)
+        if not offers:
+            return None
+        instances, hourly = self._rentals(offers, sized.gpus, np.array([float(replicas)]))
+        return offers[int(np.argmin(instances * hourly, axis=0)[0])]
+
+    def offers(self, sized: Sized) -> tuple[Offer, ...]:
+        """What may be rented of a GPU."""
+        gpu = sized.deployment.gpu.id
+        if gpu not in self._offers:
+            self._offers[gpu] = tuple(offer for offer in self.book.offers.get(gpu, ()) if self._allowed(offer))
+        return self._offers[gpu]
+
+    def _allowed(self, offer: Offer) -> bool:
+        constraints = self.scenario.constraints
+        zones = constraints.allowed_zones
+        if not constraints.rent or (zones and offer.zone not in zones) or offer.gpu_only:
+            return False
+        return constraints.interruptible or not (offer.is_interruptible or is_marketplace(offer))

@@ -1,0 +1,68 @@
+"""Bills at the volume that was asked, their cash month by month, and when what was paid up front is earned back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llmsizer.decide.apis import ApiChoice
+from llmsizer.decide.curves import Machines, tokens_of
+from llmsizer.decide.study import Study
+from llmsizer.money.api import api_cost
+from llmsizer.money.cashflow import CashFlow, cash_flow
+from llmsizer.money.comparison import Payback
+from llmsizer.money.cost import Cost, Path
+from llmsizer.money.ranges import mid
+
+
+def bills_asked(found: Study, machines: Mapping[Path, Machines], choices: Sequence[ApiChoice]) -> tuple[Cost, ...]:
+    """The cheapest fleet of each path, then the first API of the same model and the first of another tier."""
+    workload = found.question.workload
+    bills = []
+    for path, each in machines.items():
+        best = each.cheapest(tokens_of(workload))
+        if best is not None:
+            bills.append(found.pricer.plan(best, path, workload).cost)
+    firsts = {choice.same_model: choice for choice in reversed(choices)}
+    bills += [api_cost(firsts[same].offer, workload, found.book) for same in (True, False) if same in firsts]
+    return tuple(bills)
+
+
+def cash_flows(found: Study, bills: Sequence[Cost]) -> tuple[CashFlow, ...]:
+    """One for each bill, over the scenario's horizon, discounted at the assumed cost of capital."""
+    months = found.question.scenario.horizon_months
+    rate = mid(found.book.assumed["capital_charge_per_year"])
+    vat = found.book.options.vat_rate
+    return tuple(cash_flow(bill, months, rate, vat_rate=vat) for bill in bills)
+
+
+def paybacks(bills: Sequence[Cost], flows: Sequence[CashFlow]) -> tuple[Payback, ...]:
+    """Owning against every other path, hardware sold only at the end of the horizon."""
+    pairs = list(zip(bills, flows, strict=True))
+    found = []
+    for mine, flow in ((b, f) for b, f in pairs if b.path == "own"):
+        found += [_payback(mine, flow, other, its) for other, its in pairs if other.path != "own"]
+    return tuple(found)
+
+
+def _payback(mine: Cost, flow: CashFlow, other: Cost, its: CashFlow) -> Payback:
+    def told(state: str, month: int | None, text: str) -> Payback:
+        return Payback(own=mine.label, against=other.label, state=state, month=month, text=text)  # type: ignore[arg-type]
+
+    if flow.usd_by_month is None or its.usd_by_month is None:
+        return told(
+            "not searched", None, f"{mine.label if flow.usd_by_month is None else other.label} has no full price"
+        )
+    start = int(np.ceil(flow.service_from_month))
+    months = len(flow.usd_by_month) - start - 1
+    own = np.cumsum(np.array(flow.usd_by_month))
+    # The other path begins to serve, and to cost, in the same month.
+    paid = np.concatenate([np.zeros(start), np.cumsum(np.array(its.usd_by_month[:months]))])
+    ahead = own[: len(paid)] > paid
+    if ahead[-1]:
+        text = f"Bought hardware does not pay for itself against {other.label} within {months} months of service."
+        return told("not reached", None, text)
+    month = int(np.flatnonzero(ahead)[-1]) + 1 if ahead.any() else 0
+    text = f"Against {other.label} bought hardware has paid for itself in month {month + 1} after the order."
+    return told("reached", month + 1, text)

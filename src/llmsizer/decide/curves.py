@@ -1,0 +1,113 @@
+"""Each path's cost over the volume as a function: the cheapest candidate at each, all volumes at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from llmsizer.decide.apis import ApiChoice
+from llmsizer.decide.bills import Demand, replica_counts
+from llmsizer.decide.candidates import Sized
+from llmsizer.decide.study import Study
+from llmsizer.facts.workload import Workload
+from llmsizer.money.api import api_usd
+from llmsizer.money.cost import Path
+from llmsizer.money.crossing import Curve, Vector
+from llmsizer.units import SECONDS_PER_MONTH
+
+_MOST_REQUESTS_PER_SECOND = 1e6  # of a workload
+
+
+def tokens_of(workload: Workload) -> float:
+    """Input and output of an average month."""
+    return workload.input_tokens_per_month + workload.output_tokens_per_month
+
+
+def at_volume(workload: Workload, tokens_per_month: float) -> Workload:
+    """The same requests, more or fewer of them. A trillion tokens of short requests may be more than one can hold."""
+    rate = tokens_per_month / workload.tokens_per_request / SECONDS_PER_MONTH
+    return workload.model_copy(update={"requests_per_second": min(_MOST_REQUESTS_PER_SECOND, rate)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """The candidates of one path, owned or rented."""
+
+    found: Study
+    path: Path
+
+    @cached_property
+    def candidates(self) -> tuple[Sized, ...]:
+        """The fastest format of each GPU and width: on the same machines the bill hardly depends on more."""
+        # As in the recommendation, candidates that may miss the SLO count only where there are no others.
+        robust = [sized for sized in self.found.sized if sized.is_robust]
+        fastest: dict[tuple[str, int], Sized] = {}
+        for sized in robust or self.found.sized:
+            key = (sized.deployment.gpu.id, sized.gpus)
+            if key not in fastest or sized.held.rate > fastest[key].held.rate:
+                fastest[key] = sized
+        one = Demand.of(self.found.question.workload)
+        return tuple(s for s in fastest.values() if self.found.pricer.bills.usd(s, self.path, one) is not None)
+
+    def demand(self, tokens: Vector, *, grown: bool = True) -> Demand:
+        """The load at each volume. ``grown``: sized for the end of the scenario's growth, as a plan is."""
+        workload = self.found.question.workload
+        demand = Demand.of(workload, np.minimum(tokens, self._most_tokens) / tokens_of(workload))
+        if grown or workload.growth is None:
+            return demand
+        return Demand(average=demand.average, held=demand.held / workload.growth.largest_factor)
+
+    @property
+    def _most_tokens(self) -> float:
+        return _MOST_REQUESTS_PER_SECOND * self.found.question.workload.tokens_per_request * SECONDS_PER_MONTH
+
+    def all_usd(self, tokens: Vector, *, grown: bool = True) -> Vector:
+        """Candidate × volume."""
+        demand, bills = self.demand(tokens, grown=grown), self.found.pricer.bills
+        rows = []
+        for sized in self.candidates:
+            usd = bills.usd(sized, self.path, demand)
+            rows.append(np.full(len(tokens), np.inf) if usd is None else np.broadcast_to(usd, tokens.shape))
+        return np.array(rows) if rows else np.full((1, len(tokens)), np.nan)
+
+    def usd(self, tokens: Vector) -> Vector:
+        lowest: Vector = self.all_usd(tokens).min(axis=0)
+        return lowest
+
+    def usd_by_month(self, tokens: Vector) -> Vector:
+        """As if the fleet were sized anew for each month's volume."""
+        lowest: Vector = self.all_usd(tokens, grown=False).min(axis=0)
+        return lowest
+
+    def cheapest_each(self, tokens: Vector) -> list[Sized | None]:
+        """The candidate to take at each volume; None where none has a price."""
+        if not self.candidates:
+            return [None] * len(tokens)
+        return [self.candidates[int(index)] for index in np.argmin(self.all_usd(tokens), axis=0)]
+
+    def cheapest(self, tokens: float) -> Sized | None:
+        """The candidate to take at one volume."""
+        return self.cheapest_each(np.array([tokens]))[0]
+
+    def utilisation(self, tokens: float) -> float | None:
+        """Mean load at a volume over what the serving replicas hold within the SLO; spares are not counted."""
+        sized = self.cheapest(tokens)
+        if sized is None:
+            return None
+        demand = self.demand(np.array([tokens]))
+        held = replica_counts(demand.held, sized.held.rate) * sized.held.rate
+        return float((demand.average / held)[0])
+
+
+def api_curve(found: Study, choice: ApiChoice) -> Curve:
+    """An API's bill is a line through nothing: every part of it counts tokens."""
+    workload = found.question.workload
+    usd = api_usd(choice.offer, workload, found.book)
+    each = np.nan if usd is None else usd / tokens_of(workload)
+
+    def curve(tokens: Vector) -> Vector:
+        return tokens * each
+
+    return curve
