@@ -48,8 +48,12 @@ class Store:
         self.problems: list[str] = []  # what was skipped while reading, a line each
         self._engine = _engine(location)
         self._writer = self._engine.execution_options(writes=True)
-        with self._said():
-            self._migrate()
+        try:
+            with self._said():
+                self._migrate()
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, kind: Kind, items: Iterable[Item]) -> Added:
         """Keep items that are not there yet, by their content; all of them or, on an error, none."""
