@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli.output import console, print_table
-from llmsizer.units import format_seconds
+from llmsizer.units import KILO, format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.cli.asked import Asked
@@ -88,7 +88,7 @@ def _print_energy(energy: Energy) -> None:
     )
     assert energy.idle_share.value is not None
     out.print(
-        f"energy of {energy.gpus} GPUs: {energy.watts.text(suffix=' W')} on average · {each} · "
+        f"energy of {energy.gpus} GPUs: {energy.watts.scaled(1 / KILO).text(suffix=' kW')} on average · {each} · "
         f"{energy.idle_share.value:.0%} drawn while waiting · {energy.watts.reason}; "
         "host, network and cooling come on top",
         highlight=False,

@@ -57,7 +57,8 @@ class Domains:
             raise InputError("a fleet needs 1 replica, 1 replica to a host and 1 zone or more")
         if self.zones > min(MOST_ZONES, self.hosts):
             raise InputError(
-                f"{self.zones} zones for {self.hosts} hosts; give at most one zone per host, and {MOST_ZONES} in all"
+                f"{self.zones} zones for {self.hosts} host{'s' * (self.hosts > 1)}; give at most one zone per host, "
+                f"and {MOST_ZONES} in all"
             )
 
     @property
