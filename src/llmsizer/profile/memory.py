@@ -1,8 +1,10 @@
-"""Memory of this process, sampled while a warm-up runs so that no timed run is disturbed."""
+"""Memory of this process, or of the server it started, sampled in a warm-up so that no timed run is disturbed."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,7 @@ from llmsizer.errors import MissingExtraError
 from llmsizer.installed import optional
 
 SAMPLE_SECONDS = 0.005
+LOOKS_PER_SEARCH = 40  # the processes of a server are looked up again after so many samples
 STATUS = Path("/proc/self/status")
 
 
@@ -43,11 +46,29 @@ def _from_psutil() -> Memory:
     return Memory(resident_bytes=float(psutil.Process().memory_info().rss), anonymous_bytes=None)
 
 
-class PeakMemory:
-    """The largest memory seen inside the ``with`` block."""
+def memory_of(process_ids: Sequence[int]) -> Memory:
+    """Sums over processes; one that has just ended counts nothing, and none that can be read leaves both unknown."""
+    seen: list[Memory] = []
+    for process in process_ids:
+        with contextlib.suppress(OSError):
+            seen.append(current_memory(Path(f"/proc/{process}/status").read_text()))
+    resident = [m.resident_bytes for m in seen if m.resident_bytes is not None]
+    anonymous = [m.anonymous_bytes for m in seen if m.anonymous_bytes is not None]
+    return Memory(
+        resident_bytes=sum(resident) if resident else None, anonymous_bytes=sum(anonymous) if anonymous else None
+    )
 
-    def __init__(self) -> None:
-        self.peak = current_memory()
+
+def _nobody_else() -> Sequence[int]:
+    return ()
+
+
+class PeakMemory:
+    """The largest memory seen inside the ``with`` block: of the processes that the engine names, else of this one."""
+
+    def __init__(self, process_ids: Callable[[], Sequence[int]] = _nobody_else) -> None:
+        self._search, self._process_ids, self._looks = process_ids, tuple(process_ids()), 0
+        self.peak = self._now()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -64,8 +85,14 @@ class PeakMemory:
         while not self._stop.wait(SAMPLE_SECONDS):
             self._look()
 
+    def _now(self) -> Memory:
+        return memory_of(self._process_ids) if self._process_ids else current_memory()
+
     def _look(self) -> None:
-        now = current_memory()
+        self._looks += 1
+        if self._looks % LOOKS_PER_SEARCH == 0:
+            self._process_ids = tuple(self._search())  # a server may have been started anew
+        now = self._now()
         self.peak = Memory(
             resident_bytes=larger(self.peak.resident_bytes, now.resident_bytes),
             anonymous_bytes=larger(self.peak.anonymous_bytes, now.anonymous_bytes),

@@ -16,6 +16,7 @@ from llmsizer.profile.intervals import mean_with_interval
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row_parts import merged, parts_of, throughput_of
 from llmsizer.profile.statistics import Median, median_with_interval, percentile
+from llmsizer.profile.verdict import judged
 
 PACKAGES = ("openvino", "openvino-genai", "torch", "transformers", "numpy")
 UNSTEADY_SPREAD = 0.25  # of the interval's width over the median
@@ -96,7 +97,7 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
     values: dict[str, Any] = {
         **_asked(request, point),
         "engine_version": run.loaded.get("version", ""),
-        "engine_options": run.loaded.get("options", {}),
+        "engine_options": {**run.loaded.get("options", {}), **run.memory.get("options", {})},
         "repeats": len(run.samples),
         "ttft_seconds": ttft.value,
         "ttft_seconds_low": ttft.low,
@@ -119,8 +120,9 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
     if rate is not None:
         values["throughput"] = throughput_of(rate)
     values["flags"] += ("drifting",) if parts.get("steady", {}).get("trend") not in (None, "plateau") else ()
+    values["flags"] += tuple(parts.pop("flags", ()))
     unknown = _unknown({**values, **parts}) | parts.pop("unknown", {})
-    return ProfileRecord.model_validate(merged(values, parts) | {"unknown": unknown, "samples": samples})
+    return judged(ProfileRecord.model_validate(merged(values, parts) | {"unknown": unknown, "samples": samples}))
 
 
 def _rate(point: Point, run: Run) -> Median | None:

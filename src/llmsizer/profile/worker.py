@@ -22,8 +22,14 @@ from llmsizer.facts.variant import Variant
 from llmsizer.profile.engines import load_engine
 from llmsizer.profile.measure import Backend, Point, prompts_of, take_sample
 from llmsizer.profile.memory import PeakMemory, current_memory
+from llmsizer.profile.row_parts import merged
+from llmsizer.profile.trackers.sensor import Sensor, find_sensor
+from llmsizer.profile.trackers.watch import idle_watts
+from llmsizer.profile.trackers.window import visible_device, watched_window
 
 Message = dict[str, Any]
+LEAST_USED_BYTES = 64e6  # a context alone takes more
+FIRST_WATCHED_RUN = 1_000_000  # no timed run has such a number, so none shares its prompts
 
 
 class Worker:
@@ -31,6 +37,9 @@ class Worker:
 
     def __init__(self) -> None:
         self._backend: Backend | None = None
+        self._sensor: Sensor | None = None
+        self._idle_watts: float | None = None
+        self._used_before: float | None = None
         self.actions: dict[str, Callable[..., Message]] = {
             "load": self.load,
             "warm": self.warm,
@@ -38,6 +47,9 @@ class Worker:
         }
 
     def load(self, engine: str, variant: Message) -> Message:
+        self._sensor = find_sensor(visible_device())
+        if self._sensor is not None:
+            self._idle_watts, self._used_before = idle_watts(self._sensor), self._sensor.used_bytes()
         start = time.perf_counter()
         self._backend = load_engine(engine, Variant.model_validate(variant))
         memory = current_memory()
@@ -53,7 +65,7 @@ class Worker:
         backend = self._loaded()
         shape = Point(**point)
         start = time.perf_counter()
-        with PeakMemory() as memory:
+        with PeakMemory(getattr(backend, "process_ids", tuple)) as memory:
             take_sample(backend, _prompts(backend, shape, seed, run=0), shape.output_tokens, time.perf_counter)
         seconds = time.perf_counter() - start
         if getattr(backend, "outputs_finite", lambda: True)() is False:
@@ -62,7 +74,8 @@ class Worker:
             )
         return {
             "warm_seconds": seconds,
-            "parts": told(backend),
+            "parts": merged(told(backend), self._watched(backend, shape, seed)),
+            "options": backend.options,  # a shape may have changed them
             "resident_bytes": memory.peak.resident_bytes,
             "anonymous_bytes": memory.peak.anonymous_bytes,
             "allocator_bytes": backend.peak_memory_bytes(),
@@ -82,6 +95,32 @@ class Worker:
             "gaps_seconds": sample.gaps_seconds,
             "foreign_cpu_seconds": max(0.0, others - own),
         }
+
+    def _watched(self, backend: Backend, shape: Point, seed: int) -> Message:
+        """Energy, clocks and memory as the device's driver shows them, over a window of its own; empty without one."""
+        sensor, before = self._sensor, self._used_before
+        used = sensor.used_bytes() if sensor is not None else None
+        if sensor is None or (used is not None and before is not None and used - before < LEAST_USED_BYTES):
+            return {}  # no accelerator, or an engine that does not use it
+        own = (os.getpid(), *getattr(backend, "process_ids", tuple)())
+
+        def run(number: int) -> None:
+            prompts = _prompts(backend, shape, seed, run=FIRST_WATCHED_RUN + number)
+            take_sample(backend, prompts, shape.output_tokens, time.perf_counter)
+
+        parts = watched_window(
+            sensor,
+            run,
+            output_tokens=shape.batch * shape.output_tokens,
+            all_tokens=shape.work_tokens,
+            idle_watts=self._idle_watts,
+            own_processes=own,
+        )
+        memory = {
+            "device_used_delta_bytes": None if used is None or before is None else used - before,
+            "device_process_bytes": sensor.process_bytes(own),
+        }
+        return {**parts, "memory": {name: value for name, value in memory.items() if value is not None}}
 
     def _loaded(self) -> Backend:
         assert self._backend is not None, "load comes first"
