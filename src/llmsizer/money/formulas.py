@@ -248,7 +248,7 @@ def _billed(d: ApiDrivers, tokens: Number, price: Number, long_price: Number, ba
     return np.where(np.asarray(tokens) > 0, usd, 0.0)
 
 
-_ALL_API = ("long_share", "batch_share", "retry_share", "discount")
+_ALL_API = ("long_share", "retry_share", "discount")
 _INPUT = ("input_tokens_per_month", "cached_fraction", *_ALL_API)
 API = (
     Line(
@@ -256,7 +256,8 @@ API = (
         usd=lambda d: _billed(
             d, _fresh_tokens(d), d.input_usd_per_mtok, d.long_input_usd_per_mtok, d.batch_input_factor
         ),
-        uses=(*_INPUT, "cache_reads_per_write", "input_usd_per_mtok", "long_input_usd_per_mtok", "batch_input_factor"),
+        uses=(*_INPUT, "cache_reads_per_write", "input_usd_per_mtok", "long_input_usd_per_mtok", "batch_share",
+              "batch_input_factor"),
         dated_by="input_usd_per_mtok",
     ),
     Line(
@@ -279,7 +280,7 @@ API = (
             d, d.output_tokens_per_month, d.output_usd_per_mtok, d.long_output_usd_per_mtok, d.batch_output_factor
         ),
         uses=(*_ALL_API, "output_tokens_per_month", "output_usd_per_mtok", "long_output_usd_per_mtok",
-              "batch_output_factor"),
+              "batch_share", "batch_output_factor"),
         dated_by="output_usd_per_mtok",
     ),
     Line(
@@ -288,7 +289,7 @@ API = (
             d, d.reasoning_tokens_per_month, d.reasoning_usd_per_mtok, d.long_output_usd_per_mtok, d.batch_output_factor
         ),
         uses=(*_ALL_API, "reasoning_tokens_per_month", "reasoning_usd_per_mtok", "long_output_usd_per_mtok",
-              "batch_output_factor"),
+              "batch_share", "batch_output_factor"),
         dated_by="reasoning_usd_per_mtok",
     ),
 )  # fmt: skip
