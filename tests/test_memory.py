@@ -249,3 +249,30 @@ def test_precisions_are_all_placed():
 
 def test_gib_is_binary():
     assert GIB == 1024**3
+
+
+def test_settings_of_the_engine_come_before_anything_that_costs():
+    # 64.6 + 4.1 GiB of weights: 92 % of 79.2 GiB less the activation peak of 1,024 sequences is not enough
+    change = smallest_change_to_fit(made("gpt-oss-120b", "h100", "mxfp4", max_context_tokens=131_072))
+    assert change is not None
+    assert change.text == "let vllm take 95% of the memory and run at most 64 sequences and 2,048 tokens a step"
+    assert change.budget.fits
+    assert change.deployment.memory_fraction == 0.95
+
+
+def test_what_would_hold_so_many_at_once():
+    asked = made("mistral-small-2409", "h100", max_context_tokens=32_768)
+    assert estimate_memory(asked).fits
+    changes = list(changes_to_fit(asked, CATALOG.gpus(), requests=8))
+    assert changes[0].text == "keep the KV cache in FP8"
+    assert all(change.budget.max_concurrency() >= 8 for change in changes)
+    shorter = next(change for change in changes if change.text.startswith("limit the context"))
+    longer = replace(asked, max_context_tokens=shorter.deployment.max_context_tokens + 16)
+    assert estimate_memory(longer).max_concurrency() == 7
+
+
+def test_the_longest_context_of_so_many_is_the_longest():
+    budget = estimate_memory(made("gpt-oss-20b", "h100", "mxfp4"))
+    longest = budget.longest_context_of(20)
+    assert budget.max_concurrency(longest) >= 20 > budget.max_concurrency(longest + 64)
+    assert budget.longest_context_of(10**9) == 0

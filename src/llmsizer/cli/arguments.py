@@ -44,8 +44,8 @@ def number(name: str, *, least: float = 0.0, most: float = math.inf) -> Callable
         except ValueError:
             raise InputError(f"{name} = {text!r} is not a number; give one such as {least or 1:g}") from None
         if not math.isfinite(value) or not least <= value <= most:
-            upper = "" if math.isinf(most) else f" to {most:,g}"
-            raise InputError(f"{name} = {text!r} is out of range; give {least:,g}{upper or ' or more'}")
+            upper = " or more" if math.isinf(most) else f" to {most:,.12g}"
+            raise InputError(f"{name} = {text!r} is out of range; give {least:,.12g}{upper}")
         return value
 
     return parse

@@ -98,29 +98,30 @@ def _run(arguments: argparse.Namespace) -> int:
     catalog = default_catalog()
     deployment = _deployment(arguments, catalog)
     budget = estimate_memory(deployment)
-    changes = () if budget.fits else _changes(deployment, catalog)
-    effect, unknown = _effect(budget)
     concurrency: int = arguments.concurrency
     shared: int = arguments.shared_prefix
+    held = budget.fits and budget.max_concurrency(shared_tokens=shared) >= concurrency
+    changes = () if held else _changes(deployment, catalog, concurrency if budget.fits else 1)
+    effect, unknown = _effect(budget)
     if arguments.json:
         print_json(_document(budget, concurrency, shared, changes, effect, unknown))
         return 0
     _print(budget, concurrency, shared)
     for change in changes[:3]:
-        console().print(f"  would fit: {change.text}, then {_held(change.budget)}", highlight=False)
+        verb = "hold them" if budget.fits else "fit"
+        console().print(f"  would {verb}: {change.text}, then {_held(change.budget)}", highlight=False)
     if effect or unknown:
         console().print(effect.sentence if effect else unknown, highlight=False)
     return 0
 
 
-def _changes(deployment: Deployment, catalog: Catalog) -> tuple[Change, ...]:
+def _changes(deployment: Deployment, catalog: Catalog, requests: int) -> tuple[Change, ...]:
     from llmsizer.physics.fit import changes_to_fit
 
     on_sale = {offer.gpu for offer in catalog.offers()} | {price.item for price in catalog.purchase_prices()}
     vendor = deployment.gpu.vendor  # another vendor is another stack, a card nobody sells helps nobody
-    return tuple(
-        changes_to_fit(deployment, [gpu for gpu in catalog.gpus() if gpu.id in on_sale and gpu.vendor == vendor])
-    )
+    larger = [gpu for gpu in catalog.gpus() if gpu.id in on_sale and gpu.vendor == vendor]
+    return tuple(changes_to_fit(deployment, larger, requests=requests))
 
 
 def _effect(budget: MemoryBudget) -> tuple[SpeculationEffect | None, str]:
@@ -232,9 +233,7 @@ def _print(budget: MemoryBudget, concurrency: int, shared: int) -> None:
     _print_sharing(budget, shared)
     most = budget.max_concurrency(shared_tokens=shared)
     if concurrency > most:
-        longest = budget.longest_context_of(concurrency, shared_tokens=shared)
-        instead = f"{concurrency:,} would be held at {longest:,} tokens each" if longest else "not even at one token"
-        out.print(f"[bold red]✗ not {concurrency:,} of them:[/] the cache holds {most:,}; {instead}", highlight=False)
+        out.print(f"[bold red]✗ not {concurrency:,} of them:[/] the cache holds {most:,}", highlight=False)
 
 
 def _print_sharing(budget: MemoryBudget, shared: int) -> None:

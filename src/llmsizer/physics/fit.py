@@ -13,6 +13,8 @@ from llmsizer.physics.memory import MemoryBudget, estimate_memory
 
 MOST_GPUS = 64
 SHORTEST_USEFUL_CONTEXT_TOKENS = 1024
+MOST_OF_A_GPU = 0.95  # what engines' own guides go up to
+SMALL_STEP_TOKENS, SMALL_BATCH = 2048, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +31,20 @@ def smallest_change_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = ())
     return next(changes_to_fit(deployment, gpus), None)
 
 
-def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = ()) -> Iterator[Change]:
+def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = (), *, requests: int = 1) -> Iterator[Change]:
     """Every kind of change that suffices by itself, each in its smallest form, in the order of what it costs the user.
 
-    The cache's precision, then the weights', then twice the GPUs (and again), then a larger GPU of those given, then a
-    shorter context.
+    The engine's settings, the cache's precision, then the weights', then twice the GPUs (and again), then a larger GPU
+    of those given, then a shorter context. ``requests``: so many at once are to be held.
     """
-    if estimate_memory(deployment).fits:
+
+    def holds(budget: MemoryBudget) -> bool:
+        return budget.fits and (requests <= 1 or budget.max_concurrency() >= requests)
+
+    if holds(estimate_memory(deployment)):
         return
     for kind in (
+        _engine_settings(deployment),
         _smaller_cache(deployment),
         _smaller_weights(deployment),
         _more_gpus(deployment),
@@ -48,10 +55,33 @@ def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = ()) -> Iter
                 budget = estimate_memory(changed)
             except InputError:  # the shape forbids that spread
                 continue
-            if budget.fits:
+            if holds(budget):
                 yield Change(text=text, deployment=changed, budget=budget)
                 break
-    yield from _shorter_context(deployment)
+    yield from _shorter_context(deployment, requests)
+
+
+def _engine_settings(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
+    """More of the GPU for an engine that reserves a fraction; fewer sequences and tokens a step; both.
+
+    The activation peak goes with the size of a step. Neither costs anything but speed at high load.
+    """
+    budget = estimate_memory(deployment)
+    tokens, sequences = min(budget.max_batched_tokens, SMALL_STEP_TOKENS), min(budget.max_sequences, SMALL_BATCH)
+    smaller = replace(deployment, max_sequences=sequences, max_batched_tokens=tokens)
+    step = f"run at most {sequences} sequences and {tokens:,} tokens a step"
+    is_smaller = (tokens, sequences) != (budget.max_batched_tokens, budget.max_sequences)
+    engine = budget.engine
+    grows = (
+        engine.rule == "fraction of total" and (deployment.memory_fraction or engine.memory_fraction) < MOST_OF_A_GPU
+    )
+    share = f"let {engine.engine} take {MOST_OF_A_GPU:.0%} of the memory"
+    if grows:
+        yield share, replace(deployment, memory_fraction=MOST_OF_A_GPU)
+    if is_smaller:
+        yield step, smaller
+    if grows and is_smaller:
+        yield f"{share} and {step}", replace(smaller, memory_fraction=MOST_OF_A_GPU)
 
 
 def _smaller_cache(deployment: Deployment) -> Iterator[tuple[str, Deployment]]:
@@ -89,8 +119,9 @@ def _larger_gpu(deployment: Deployment, gpus: Sequence[GpuSpec]) -> Iterator[tup
         yield f"use {gpu.name}", replace(deployment, gpu=gpu)
 
 
-def _shorter_context(deployment: Deployment) -> Iterator[Change]:
-    longest = estimate_memory(deployment).max_context_tokens
+def _shorter_context(deployment: Deployment, requests: int) -> Iterator[Change]:
+    budget = estimate_memory(deployment)
+    longest = budget.max_context_tokens if requests <= 1 else budget.longest_context_of(requests)
     if longest < min(SHORTEST_USEFUL_CONTEXT_TOKENS, deployment.max_context_tokens):
         return
     shorter = replace(deployment, max_context_tokens=longest)

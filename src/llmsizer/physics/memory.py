@@ -126,16 +126,12 @@ class MemoryBudget:
         context = context_tokens or self.deployment.max_context_tokens
         return self.layout.concurrency(self.kv_cache_bytes, context, shared_tokens=shared_tokens)
 
-    def longest_context_of(self, requests: int, *, shared_tokens: int = 0) -> int:
+    def longest_context_of(self, requests: int) -> int:
         """The longest context at which the cache holds so many requests while they decode; 0 where it never does."""
-
-        def enough(context: int) -> bool:
-            return self.max_concurrency(context, shared_tokens=shared_tokens) >= requests
-
         low, high = 0, self.deployment.model.max_context_tokens
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if enough(middle) else (low, middle - 1)
+            low, high = (middle, high) if self.max_concurrency(middle) >= requests else (low, middle - 1)
         return low
 
     def largest_batch(self, context_tokens: int | None = None) -> int:
