@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from llmsizer.facts.hours import peak_to_average, week_of
 from llmsizer.units import SECONDS_PER_MONTH
 
 DAYS_PER_YEAR = 365.25
 MONTHS_PER_YEAR = 12
+
+
+def _read_day(value: object) -> object:
+    """A date as scenarios hand it over: their dates have become text on the way."""
+    try:
+        return datetime.date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("not a day; write for example 2027-12-31") from None
+
+
+Day = Annotated[datetime.date, BeforeValidator(_read_day)]
 
 
 class Growth(BaseModel):
@@ -22,8 +33,8 @@ class Growth(BaseModel):
 
     per_year: float | None = Field(default=None, gt=-1, le=100, allow_inf_nan=False, description="0.5 is +50 % a year")
     per_month: float | None = Field(default=None, gt=-1, le=1, allow_inf_nan=False, description="0.03 is +3 % a month")
-    start: datetime.date
-    until: datetime.date
+    start: Day
+    until: Day
 
     @model_validator(mode="after")
     def _is_one_rate_forward_in_time(self) -> Self:
@@ -111,7 +122,7 @@ class Workload(BaseModel):
         ):
             if tail is not None and tail < mean:
                 raise ValueError(f"{what} = {tail} is below the mean of {mean}; give a tail at or above the mean")
-        if self.new_prompt_tokens < 1:
+        if self.new_prompt_tokens < 1 - 1e-6:
             need = self.shared_prefix_tokens + math.ceil(self.turns + (self.turns - 1) * self.output_tokens)
             raise ValueError(
                 f"prompt_tokens = {self.prompt_tokens} cannot hold the shared prefix and {self.turns:g} turns "

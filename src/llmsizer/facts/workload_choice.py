@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.complaint import explain
@@ -16,13 +25,30 @@ from llmsizer.facts.workload import Growth, Workload
 from llmsizer.units import SECONDS_PER_HOUR, SECONDS_PER_MONTH
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # The shape of a conversation where a scenario names neither a preset nor lengths of its own.
 DEFAULT_PROMPT_TOKENS, DEFAULT_OUTPUT_TOKENS = 1000, 250
 DEFAULT_PEAK = 2.0  # times the average, where neither hours nor a peak are given
 SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
 _VOLUMES = ("requests_per_second", "requests_per_month", "tokens_per_month", "users")
 _LENGTHS = {"prompt": "prompt_tokens", "output": "output_tokens", "reasoning": "reasoning_tokens"}
+
+
+def _read_hours(value: object) -> str | tuple[float, ...]:
+    """The name of a shape, or the weights of a day or a week."""
+    if isinstance(value, str) and 1 <= len(value.strip()) <= 120:
+        return value.strip()
+    weights = [w for w in value if isinstance(w, int | float) and not isinstance(w, bool)] if _is_list(value) else []
+    if not _is_list(value) or len(weights) != len(value):
+        raise ValueError("give the name of a shape of hours, or 24 or 168 weights")
+    return week_of(weights)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
+
+
+_HOURS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "number", "minimum": 0}}]}
+Hours = Annotated[str | tuple[float, ...], PlainValidator(_read_hours), WithJsonSchema(_HOURS_SCHEMA)]
 
 
 class UsersChoice(BaseModel):
@@ -99,7 +125,7 @@ class WorkloadChoice(BaseModel):
     prefix_hit_rate: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     turns: float | None = Field(default=None, ge=1, le=1000, allow_inf_nan=False, description="of a conversation, mean")
     think_seconds: float | None = Field(default=None, gt=0, le=86_400, allow_inf_nan=False, description="between turns")
-    hours: Name | tuple[Weight, ...] | None = Field(
+    hours: Hours | None = Field(
         default=None, description="a file in profiles/workloads/shapes/, or 24 or 168 weights from Monday midnight"
     )
     peak_to_average: float | None = Field(
@@ -133,10 +159,8 @@ class WorkloadChoice(BaseModel):
             raise ValueError("reasoning takes no file of lengths; give it fixed or lognormal")
         if self.prompt is not None and self.prompt.kind == "empirical" and (self.turns or 1) > 1:
             raise ValueError("a file of prompt lengths knows no turns; leave out turns, or give a lognormal")
-        if isinstance(self.hours, tuple):
-            week_of(self.hours)
-            if self.peak_to_average is not None:
-                raise ValueError("peak_to_average and the weights of hours say the same thing twice; keep one of them")
+        if isinstance(self.hours, tuple) and self.peak_to_average is not None:
+            raise ValueError("peak_to_average and the weights of hours say the same thing twice; keep one of them")
         return self
 
     def resolve(
@@ -183,7 +207,7 @@ class WorkloadChoice(BaseModel):
         peak = self.peak_to_average
         try:
             if isinstance(self.hours, tuple):
-                found, name = week_of(self.hours), "own weights"
+                found, name = self.hours, "own weights"
             elif self.hours is not None:
                 found, name = weights_of(self.hours, peak, root), self.hours
             elif preset is not None and preset.hourly_weights:
