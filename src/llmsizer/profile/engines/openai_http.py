@@ -33,6 +33,7 @@ DEFAULT_POINT_SECONDS = 60.0
 DEFAULT_TOTAL_SECONDS = 900.0
 MOST_ERRORS_SHARE = 0.01  # above it limits are not kept, whatever the answered requests say
 MOST_USERS = 4096
+MOST_RAMP_SECONDS = 5.0
 DEFAULT_SHAPE = Shape()
 UNSEEN = Served()
 
@@ -212,8 +213,12 @@ class Session:
         else:
             warmup = min(2 * requests, max(2, math.ceil(1.5 * pattern.requests_per_second * e2e)))
         return Budget(
-            requests=requests, warmup_requests=warmup, seconds=settings.point_seconds, grace_seconds=grace
-        )  # fmt: skip
+            requests=requests,
+            warmup_requests=warmup,
+            seconds=settings.point_seconds,
+            grace_seconds=grace,
+            ramp_seconds=min(MOST_RAMP_SECONDS, e2e),
+        )
 
     def _expected_streams(self, pattern: Pattern) -> float:
         if not isinstance(pattern, Open):

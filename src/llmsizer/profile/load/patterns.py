@@ -105,6 +105,7 @@ class Budget:
     warmup_requests: int  # sent before them and left out
     seconds: float  # none is begun that counts after so long; those in flight may take as long again
     grace_seconds: float = 0.0  # more, for those in flight
+    ramp_seconds: float = 0.0  # over which users begin: together they would stay in step, one burst a round
 
 
 def pattern_name(pattern: Pattern, shape: Shape) -> PatternName:

@@ -135,7 +135,8 @@ class _Run:
         self._held_chunks = 0
         self._sent: list[Sent] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: dict[int, tuple[Ask, Part, int, int]] = {}  # in flight and counted
+        self._open: dict[int, _Held] = {}  # in flight
+        self._counted_open = 0
 
     async def all(self) -> None:
         task, clock = self._task, self._client.clock
@@ -143,7 +144,7 @@ class _Run:
         self._loop_start = self._loop.time() + (self._start_ns - clock()) / 1e9
         if isinstance(task.pattern, Closed):
             users = task.share.size(task.pattern.concurrency)
-            self._ramp_end_ns = self._start_ns + round((users - 1) / users * self._ramp_seconds() * 1e9)
+            self._ramp_end_ns = self._start_ns + round((users - 1) / users * self._task.budget.ramp_seconds * 1e9)
             await self._client.open_connections(users)
             for user in range(users):
                 self._spawn(self._user(user, users))
@@ -154,7 +155,7 @@ class _Run:
         budget = task.budget
         if not await self._finished_within(budget.seconds):
             self._closing = True
-            if self._open:
+            if self._counted_open:
                 await self._finished_within(2 * budget.seconds + budget.grace_seconds)
         await self._stop()
 
@@ -169,10 +170,11 @@ class _Run:
 
     async def _stop(self) -> None:
         now = self._client.clock()
-        for ask, part, turn, scheduled in self._open.values():
-            failure = Failure(CUT, "not answered when the measurement ended")
-            exchange = Exchange(sent_ns=scheduled, ended_ns=now, failure=failure)
-            self._held.append(_Held(ask, part, turn, scheduled, exchange))
+        for held in self._open.values():
+            exchange = held.exchange
+            exchange.sent_ns = exchange.sent_ns or now  # it never got a connection
+            exchange.ended_ns, exchange.failure = now, Failure(CUT, "not answered when the measurement ended")
+            self._held.append(held)
         self._open.clear()
         for task in self._tasks:
             task.cancel()
@@ -199,8 +201,7 @@ class _Run:
     # Patterns.
     async def _user(self, user: int, users: int) -> None:
         shape = self._task.asks.shape
-        # Users who began together would stay in step, and the server would see one burst per round.
-        due = self._start_ns + round(user / users * self._ramp_seconds() * 1e9)
+        due = self._start_ns + round(user / users * self._task.budget.ramp_seconds * 1e9)
         await self._wait_until(due)
         while not self._finished.is_set():
             ask, part = self._next()
@@ -208,9 +209,6 @@ class _Run:
             due = ended + round((shape.think_seconds + (PAUSE_AFTER_FAILURE_SECONDS if failed else 0.0)) * 1e9)
             if due > ended:
                 await self._wait_until(due)
-
-    def _ramp_seconds(self) -> float:
-        return min(1.0, 0.1 * self._task.budget.seconds)
 
     async def _schedule(self, pattern: Open | Replay) -> None:
         share = self._task.share
@@ -263,12 +261,13 @@ class _Run:
 
     # One request.
     async def _request(self, ask: Ask, part: Part, turn: int, due: int, body: bytes, *, last: bool = True) -> Exchange:
-        key = id(body)
-        if part == "counted":
-            self._open[key] = (ask, part, turn, due)
-        exchange = await self._client.request("POST", self._task.asks.asking.path, body)
-        self._open.pop(key, None)
-        self._held.append(_Held(ask, part, turn, due, exchange))
+        exchange = Exchange()
+        held = self._open[id(exchange)] = _Held(ask, part, turn, due, exchange)
+        self._counted_open += part == "counted"
+        await self._client.request("POST", self._task.asks.asking.path, body, into=exchange)
+        self._counted_open -= part == "counted"
+        del self._open[id(exchange)]
+        self._held.append(held)
         self._held_chunks += len(exchange.pieces)
         if last:
             self._complete(part)
@@ -281,7 +280,7 @@ class _Run:
             return
         self._answered += 1
         self._on_answer(self._answered)
-        if self._answered >= self._counted or (self._closing and not self._open):
+        if self._answered >= self._counted or (self._closing and not self._counted_open):
             self._finished.set()
 
     async def _wait_until(self, due_ns: int) -> None:

@@ -173,11 +173,11 @@ class Connection(asyncio.Protocol):
         self._end(None)
 
     # What the client calls.
-    async def exchange(self, request: bytes, stall_seconds: float) -> Exchange:
+    async def exchange(self, request: bytes, stall_seconds: float, exchange: Exchange) -> None:
         """Send a request and wait for the end of its answer, however it ends."""
         assert self._transport is not None
         loop = asyncio.get_running_loop()
-        exchange = self._exchange = Exchange()
+        self._exchange = exchange
         done = self._done = loop.create_future()
         exchange.sent_ns = self.last_read_ns = self._clock()
         self._transport.write(request)
@@ -190,7 +190,6 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._exchange = self._done = None
-        return exchange
 
     def _check_stall(self, loop: asyncio.AbstractEventLoop, stall_seconds: float, exchange: Exchange) -> None:
         if self._exchange is not exchange:
@@ -239,20 +238,26 @@ class Client:
         self._idle: list[Connection] = []
         self._tls = endpoint.tls()
 
-    async def request(self, method: str, path: str, body: bytes = b"") -> Exchange:
-        """One exchange. A failure is in it, never raised; what it means is told by its status and pieces."""
+    async def request(self, method: str, path: str, body: bytes = b"", *, into: Exchange | None = None) -> Exchange:
+        """One exchange. A failure is in it, never raised; what it means is told by its status and pieces.
+
+        ``into``: where the answer is written while it comes, for a caller that may not wait for its end.
+        """
+        exchange = Exchange() if into is None else into
         message = self.endpoint.head(method, path, len(body)) + body
         while True:
             reused = self._take_idle()
             connection = reused or await self._open()
             if isinstance(connection, Failure):
-                now = self.clock()
-                return Exchange(sent_ns=now, ended_ns=now, failure=connection)
-            exchange = await connection.exchange(message, self._stall_seconds)
+                exchange.sent_ns = exchange.ended_ns = self.clock()
+                exchange.failure = connection
+                return exchange
+            await connection.exchange(message, self._stall_seconds, exchange)
             if connection.is_open and exchange.failure is None:
                 self._idle.append(connection)
             # A kept connection may have been closed by the server just before it was used again: nobody's failure.
             if reused and exchange.failure and exchange.failure.kind == DIED and not exchange.status:
+                exchange.failure = None
                 continue
             return exchange
 
@@ -283,6 +288,10 @@ class Client:
         except ssl.SSLError as error:
             return Failure(TLS, f"no TLS connection ({error.reason or 'handshake failed'}); is it http instead?")
         except TimeoutError:
+            if self._tls is not None:
+                return Failure(
+                    TLS, f"{self.endpoint.url}: no TLS handshake in {CONNECT_SECONDS:g} s; is it http instead?"
+                )
             return Failure(REFUSED, f"{self.endpoint.url} does not answer within {CONNECT_SECONDS:g} s")
         except OSError as error:
             if error.errno in (24, 99):  # EMFILE, EADDRNOTAVAIL: ours, not the server's
