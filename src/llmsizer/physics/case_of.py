@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.aliases import names
@@ -26,8 +25,8 @@ def case_of(deployment: Deployment) -> Case:
     spread = deployment.parallelism
     fraction = deployment.memory_fraction if deployment.memory_fraction is not None else 0.9
     return Case(
-        **asdict(shape_of(deployment.model)),
-        **asdict(rates),
+        **vars(shape_of(deployment.model)),
+        **vars(rates),
         architecture=architecture_key(deployment),
         weight_class=class_on_device(weight_class, rates),
         weight_bytes=weights.bytes_per_quantized_weight,

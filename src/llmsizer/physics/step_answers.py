@@ -142,9 +142,14 @@ def _grid(batches: tuple[float, ...], contexts: tuple[float, ...]) -> tuple[Floa
     """Batches and contexts of every step to compute, context fastest."""
     if not batches or not contexts:
         return np.zeros(0), np.zeros(0)
-    context_axis = np.unique(np.array(contexts, dtype=np.float64))
-    batch, context = np.meshgrid(_ladder(batches), context_axis, indexing="ij")
+    batch, context = np.meshgrid(_ladder(batches), np.unique(contexts), indexing="ij")
     return batch.ravel(), context.ravel()
+
+
+@lru_cache(maxsize=1024)
+def _asked(batches: tuple[float, ...], contexts: tuple[float, ...]) -> tuple[NDArray[np.intp], ...]:
+    """Where the batches and contexts asked for lie on the grid."""
+    return np.ix_(np.searchsorted(_ladder(batches), batches), np.searchsorted(np.unique(contexts), contexts))
 
 
 def _rows_of(questions: Sequence[StepQuestion]) -> _Rows:
@@ -226,9 +231,7 @@ def _answer(question: StepQuestion, own: _Raw, draft: _Raw | None) -> StepAnswer
     if not whole.size:
         empty = np.zeros((len(question.batches), len(question.contexts)))
         return StepAnswer(decode_seconds=empty, prefill_seconds=prefill, distance=own.distance, draft_share=empty)
-    rows = np.searchsorted(_ladder(question.batches), question.batches)
-    columns = np.searchsorted(np.unique(question.contexts), question.contexts)
-    chosen = np.ix_(rows, columns)
+    chosen = _asked(question.batches, question.contexts)
     return StepAnswer(
         decode_seconds=level[chosen] / (speculation.tokens_per_step if speculation else 1.0),
         prefill_seconds=prefill,
