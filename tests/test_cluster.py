@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmsizer.cluster import Task, key_of, sweep
+from llmsizer.cluster import Task, check_address, key_of, sweep
 from llmsizer.errors import InputError, LlmSizerError
 
 # --- work, found by name in the workers ----------------------------------------------------------------------------
@@ -131,3 +132,30 @@ def test_bad_numbers_and_bad_places_are_one_line(tmp_path: Path) -> None:
 
 def test_nothing_to_do_is_nothing_done() -> None:
     assert sweep(third, [], workers=2) == []
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections to it are refused
+        port = taken.getsockname()[1]
+        for address in (f"ray://127.0.0.1:{port}", f"127.0.0.1:{port}"):
+            with pytest.raises(InputError, match=r"no Ray cluster at '.*refused\); start one with") as refused:
+                check_address(address)
+            assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:80", "", "ray://", "a b", "host:port", "ray://host:123456"])
+def test_what_is_no_address_is_said_to_be_none(address: str) -> None:
+    with pytest.raises(InputError, match="is no address; give auto"):
+        check_address(address)
+
+
+def test_a_listener_and_a_name_that_ray_may_know_are_left_to_ray() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        check_address(f"ray://127.0.0.1:{listening.getsockname()[1]}")
+    check_address("auto")
+
+
+def test_a_port_beyond_the_last_is_one_line() -> None:
+    with pytest.raises(InputError, match="no Ray cluster"):
+        check_address("127.0.0.1:99999")

@@ -55,7 +55,7 @@ HEAVY = {
     "uvloop",
 }
 NETWORK = {"urllib", "http", "socket", "requests", "httpx", "aiohttp", "huggingface_hub", "httptools"}
-NETWORK_ALLOWED = {"facts/hub.py", "profile/load/wire.py", "profile/engines/served.py"}
+NETWORK_ALLOWED = {"facts/hub.py", "cluster.py", "profile/load/wire.py", "profile/engines/served.py"}
 
 
 def modules() -> list[Path]:

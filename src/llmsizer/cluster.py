@@ -14,7 +14,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import signal
+import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +31,13 @@ from llmsizer.progress import Progress, silent
 Argument = TypeVar("Argument")
 Json = Mapping[str, Any]
 DEFAULT_ATTEMPTS = 3
+_KNOCK_SECONDS = 3.0
+# How long Ray waits for who listens but does not answer as Ray does, at each of its tries; a user's own setting wins.
+_CONNECTION_SECONDS = {
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
+    "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "3",
+    "RAY_gcs_server_request_timeout_seconds": "10",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,21 +190,43 @@ def _on_ray(
 @contextlib.contextmanager
 def _ray(address: str) -> Iterator[Any]:
     """Ray, connected to a running cluster; a connection made here ends here. Raises InputError, MissingExtraError."""
+    for name, seconds in _CONNECTION_SECONDS.items():
+        os.environ.setdefault(name, seconds)  # read where ray is imported
     ray = optional("ray", what="a sweep on a cluster", extra="cluster")
     ours = not ray.is_initialized()
+    if ours:
+        check_address(address)
     try:
         if ours:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"no Ray cluster at {address!r} ({said}); start one with: ray start --head, or leave out --cluster"
-        ) from None
+        raise _no_cluster(address, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
     try:
         yield ray
     finally:
         if ours:
             ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Refuse an address where nobody listens in seconds: Ray itself would try for half a minute. Raises InputError."""
+    found = re.fullmatch(r"(ray://)?(\[[^\]]+\]|[^:/\s]+)(?::(\d{1,5}))?", address)
+    if found is None:
+        raise InputError(f"--cluster {address!r} is no address; give auto, ray://host:10001 or host:6379")
+    scheme, host, port = found.groups()
+    if port is None and scheme is None:
+        return  # "auto", "local", or a name that Ray may know
+    try:
+        with socket.create_connection((host.strip("[]"), int(port or 10001)), timeout=_KNOCK_SECONDS):
+            return
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _no_cluster(address, getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
+
+
+def _no_cluster(address: str, said: str) -> InputError:
+    return InputError(
+        f"no Ray cluster at {address!r} ({said}); start one with: ray start --head, or leave out --cluster"
+    )
 
 
 def _count_loss(task: Task[Any], losses: dict[str, int], attempts: int) -> None:
