@@ -125,7 +125,7 @@ BAD_COMMANDS = [
     ("profile", "."),
     ("profile", ".", "--points", "1x2"),
     ("quality", ".", ".", "--text", "/no/such/file"),
-    ("records", "/no/such/file"),
+    ("records", "list", "/no/such/file"),
     ("model", "--config", "/no/such/config.json"),
     ("schema", "nonsense"),
     ("schema", "../../etc/passwd"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import add_json, number, whole_number
@@ -32,7 +31,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--e2e-p95", type=number("e2e-p95", least=1e-3), metavar="SECONDS", help="also asked for")
     parser.add_argument("--replications", type=whole_number("replications", most=1000), default=5)
     parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
-    parser.add_argument("--records", type=Path, metavar="FILE", help="own profile records: they calibrate")
+    parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate")
     add_json(parser)
 
 

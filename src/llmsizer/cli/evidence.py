@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json, existing_path
 from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.cli.sources import SOURCE_HELP, read_source
 from llmsizer.errors import InputError
 from llmsizer.files import whole_file
 from llmsizer.units import format_seconds
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
     from llmsizer.physics.store import StoredCalibration
     from llmsizer.physics.validate import ErrorLine
 
-OWN_HELP = "own profile records (JSON lines): they come before public evidence"
+OWN_HELP = f"own profile records, before public evidence: {SOURCE_HELP}"
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     predict = commands.add_parser("predict", help="append predictions with 90 %% limits to a table of configurations")
     predict.add_argument("rows", type=existing_path, metavar="ROWS.csv")
     predict.add_argument("--output", type=Path, required=True, metavar="OUT.csv")
-    predict.add_argument("--records", type=existing_path, help=OWN_HELP)
+    predict.add_argument("--records", metavar="FILE|STORE", help=OWN_HELP)
     add_json(predict)
     predict.set_defaults(run=_predict)
     validate = commands.add_parser("validate", help="hold predictions against a measured table")
     validate.add_argument("rows", type=existing_path, metavar="MEASURED.csv")
-    validate.add_argument("--records", type=existing_path, help=OWN_HELP)
+    validate.add_argument("--records", metavar="FILE|STORE", help=OWN_HELP)
     add_json(validate)
     validate.set_defaults(run=_validate)
     calibrate = commands.add_parser("calibrate", help="what own profile records change, and the error that stays")
-    calibrate.add_argument("records", nargs="+", type=existing_path)
+    calibrate.add_argument("records", nargs="+", help=SOURCE_HELP)
     add_json(calibrate)
     calibrate.set_defaults(run=_calibrate)
 
@@ -64,7 +65,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]], header: Sequence[
         writer.writerows(rows)
 
 
-def _own(path: Path | None) -> StoredCalibration | None:
+def _own(path: str | None) -> StoredCalibration | None:
     from llmsizer.cli.planning import read_evidence
 
     return read_evidence(path, None).calibration
@@ -129,11 +130,10 @@ def _print_errors(title: str, lines: Sequence[ErrorLine]) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from llmsizer.cli.planning import read_or_complain
     from llmsizer.deliver.residuals import calibration_summary
     from llmsizer.facts.records import ProfileRecord
 
-    records = [record for path in arguments.records for record in read_or_complain(path, ProfileRecord)]
+    records = [record for path in arguments.records for record in read_source(path, ProfileRecord)]
     summary = calibration_summary(records)
     if summary is None:
         raise InputError("no usable record: none has status ok; profile again")

@@ -1,4 +1,4 @@
-"""``model``, ``quantize``, ``profile``, ``quality``, ``records``: making variants and measuring them here."""
+"""``model``, ``quantize``, ``profile``, ``quality``: making variants and measuring them here."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     _add_quantize(commands)
     _add_profile(commands)
     _add_quality(commands)
-    records = commands.add_parser("records", help="read a file of profile records")
-    records.add_argument("file", type=existing_path)
-    add_json(records)
-    records.set_defaults(run=_records)
 
 
 def _add_model(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -310,14 +306,3 @@ def print_quality(records: list[QualityRecord]) -> None:
         )
     headers = ("variant", "perplexity", "KL, nats/token", "same top token", "tokens")
     print_table("Quality on held-out text (measured)", headers, rows)
-
-
-def _records(arguments: argparse.Namespace) -> int:
-    from llmsizer.facts.records import ProfileRecord
-    from llmsizer.profile import read_records
-
-    records, complaints = read_records(arguments.file, ProfileRecord)
-    for complaint in complaints:
-        console(stderr=True).print(f"skipped: {complaint}", highlight=False)
-    print_json(records) if arguments.json else print_profiles(records)
-    return 0

@@ -6,11 +6,12 @@ import argparse
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from llmsizer.cli import memory
 from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.cli.sources import read_source
 from llmsizer.errors import InputError
 from llmsizer.units import format_count, format_usd
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from llmsizer.physics.store import StoredCalibration
 
 SHOWN_PLANS = 5
-Record = TypeVar("Record", "ProfileRecord", "QualityRecord")
 SCENARIO_HELP = "a scenario in TOML, or the name of one that ships (eu-chat, eu-chat-22b)"
 
 
@@ -49,10 +49,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _add_evidence(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--records", type=Path, metavar="FILE", help="own profile records: they calibrate, and are shown"
-    )
-    parser.add_argument("--quality", type=Path, metavar="FILE", help="own quality records: they replace the prior")
+    parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate, and are shown")
+    parser.add_argument("--quality", metavar="FILE|STORE", help="own quality records: they replace the prior")
 
 
 def find_scenario(name: str) -> Scenario:
@@ -80,15 +78,15 @@ class Evidence:
     calibration: StoredCalibration | None = None
 
 
-def read_evidence(profiles: Path | None, quality: Path | None) -> Evidence:
-    """Own records from files. Raises InputError where a file is missing or holds nothing usable."""
+def read_evidence(profiles: Path | str | None, quality: Path | str | None) -> Evidence:
+    """Own records from files or stores. Raises InputError where one is missing or holds nothing usable."""
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.physics.own_records import calibrate
 
-    measured = read_or_complain(profiles, ProfileRecord) if profiles else []
+    measured = read_source(profiles, ProfileRecord) if profiles else []
     return Evidence(
         profiles=tuple(measured),
-        quality=tuple(read_or_complain(quality, QualityRecord)) if quality else (),
+        quality=tuple(read_source(quality, QualityRecord)) if quality else (),
         calibration=calibrate(measured)[0] if measured else None,
     )
 
@@ -109,18 +107,6 @@ def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
         physics=ModelledPhysics(evidence.calibration),
         records=evidence.quality,
     )
-
-
-def read_or_complain(path: Path, kind: type[Record]) -> list[Record]:
-    """Records of a file; lines that cannot be read are said on stderr and skipped."""
-    from llmsizer.profile.store import read_records
-
-    if not path.is_file():
-        raise InputError(f"no records at {path}; make them with: llmsizer profile … --records {path}")
-    records, complaints = read_records(path, kind)
-    for complaint in complaints:
-        console(stderr=True).print(f"skipped: {complaint}", highlight=False)
-    return records
 
 
 def _scenario(arguments: argparse.Namespace) -> Scenario:

@@ -1,0 +1,81 @@
+"""Where records come from: a file of JSON lines or Parquet, or a store, named the same way in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from llmsizer.cli.output import console
+from llmsizer.errors import InputError
+
+if TYPE_CHECKING:
+    from llmsizer.facts.records import ProfileRecord, QualityRecord
+    from llmsizer.store.content import Kind
+
+Record = TypeVar("Record", "ProfileRecord", "QualityRecord")
+DEFAULT_STORE = "store"
+SHOWN_COMPLAINTS = 5
+SOURCE_HELP = "a file of records (JSON lines, Parquet), a store (path or postgresql://…), or 'store': the default one"
+
+
+def is_store(source: str) -> bool:
+    """Whether a source is a store: by the word, by its address, or because SQLite wrote the file."""
+    from llmsizer.store.location import is_store as is_address
+
+    return source == DEFAULT_STORE or is_address(source)
+
+
+def open_source(source: str) -> Any:
+    """The store that a source names, which must be there."""
+    from llmsizer.store import open_store
+
+    return open_store(None if source == DEFAULT_STORE else source, create=False)
+
+
+def read_source(source: Path | str, kind: type[Record]) -> list[Record]:
+    """All records of a kind; what cannot be read is said on stderr and skipped. Raises InputError."""
+    return cast("list[Record]", read_kind(str(source), _kind(kind)))
+
+
+def read_kind(source: str, kind: Kind, **where: object) -> list[Any]:
+    """Items of a source by the kind's name; ``where`` filters a store by its columns."""
+    if is_store(source):
+        with open_source(source) as store:
+            items = [item for _, item in store.items(kind, where)]
+            complaints = list(store.problems)
+    else:
+        items, complaints = _read_file(source, kind)
+    complain(complaints)
+    if complaints and not items:
+        raise InputError(f"{source}: nothing in it can be read as {kind}")
+    return items
+
+
+def complain(complaints: Sequence[str]) -> None:
+    """What was skipped, on stderr; of many the first."""
+    for complaint in complaints[:SHOWN_COMPLAINTS]:
+        console(stderr=True).print(complaint, highlight=False, markup=False)
+    if len(complaints) > SHOWN_COMPLAINTS:
+        console(stderr=True).print(f"… and {len(complaints) - SHOWN_COMPLAINTS} more skipped", highlight=False)
+
+
+def _read_file(source: str, kind: Kind) -> tuple[list[Any], list[str]]:
+    from llmsizer.profile.store import read_records
+    from llmsizer.store.content import TYPES
+
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise InputError(f"no records at {source}; make them with: llmsizer profile … --records {source}")
+    if path.suffix.lower() == ".parquet" or kind in ("scenarios", "plans"):
+        from llmsizer.store.exchange import read_items
+
+        found, complaints = read_items(path)
+        return list(found.get(kind, [])), complaints
+    return read_records(path, TYPES[kind])
+
+
+def _kind(kind: type[Any]) -> Kind:
+    from llmsizer.facts.records import QualityRecord
+
+    return "quality" if kind is QualityRecord else "records"
