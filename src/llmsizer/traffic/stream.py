@@ -18,7 +18,7 @@ from llmsizer.traffic.requests import Requests, in_order, joined
 
 Number = TypeVar("Number", np.int64, np.float64)
 
-_LIFETIMES = 5  # of a conversation: so long before a steady demand's start the first ones begin
+_LIFETIMES = 3  # of a conversation: so long before a steady demand's start the first ones begin
 CONVERSATION_GROUPS = 1 << 16  # conversations are told apart by number modulo this many
 
 
@@ -134,13 +134,12 @@ class Stream:
         for counted in starts.stretches(before + duration_seconds, times):
             arrivals = counted - before
             turns = self._conversations(how, arrivals, begun, rng)
-            pending = in_order(joined([pending, turns])) if pending else turns
+            pending = in_order(joined([pending, turns]) if pending else turns)
             begun += arrivals.size
-            past = int(np.searchsorted(pending.arrival_seconds, 0.0))
             due = int(np.searchsorted(pending.arrival_seconds, arrivals[-1], side="right"))
-            if due > past:
-                yield pending.part(slice(past, due))
-            pending = pending.part(slice(max(due, past), None))
+            if due:
+                yield pending.part(slice(0, due))
+            pending = pending.part(slice(due, None))
         due = int(np.searchsorted(pending.arrival_seconds, duration_seconds)) if pending else 0
         if pending and due:
             yield pending.part(slice(0, due))
@@ -148,7 +147,7 @@ class Stream:
     def _conversations(
         self, how: Conversation, starts: NDArray[np.float64], begun: int, rng: np.random.Generator
     ) -> Requests:
-        """Every turn of conversations that start at the given times, in order of time."""
+        """Every turn from time 0 on of conversations that start at the given times."""
         turns = rng.geometric(1.0 / how.mean_turns, starts.size)
         first = np.cumsum(turns) - turns  # row of each conversation's first turn
         size = int(turns.sum())
@@ -164,14 +163,13 @@ class Stream:
         arrivals = np.repeat(starts, turns) + _running_sum(pauses, first, turns)
         groups = np.repeat((begun + np.arange(starts.size)) % CONVERSATION_GROUPS, turns)
         # A conversation that has outgrown the context ends.
-        fits = prompts <= self.longest_prompt_tokens
-        order = np.argsort(arrivals[fits], kind="stable")
+        asked = np.flatnonzero((prompts <= self.longest_prompt_tokens) & (arrivals >= 0))
         return Requests(
-            arrival_seconds=arrivals[fits][order],
-            prompt_tokens=prompts[fits][order].astype(np.int32),
-            output_tokens=outputs[fits][order],
-            cached_tokens=before[fits][order].astype(np.int32),
-            groups=groups[fits][order].astype(np.int32),
+            arrival_seconds=arrivals[asked],
+            prompt_tokens=prompts[asked].astype(np.int32),
+            output_tokens=outputs[asked],
+            cached_tokens=before[asked].astype(np.int32),
+            groups=groups[asked].astype(np.int32),
         )
 
 
