@@ -7,6 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.catalog_prices import (
+    add_check_and_refresh,
+    dated,
+    list_assumptions,
+    list_energy,
+    list_purchase,
+    list_tco,
+    stale_note,
+)
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import UnknownNameError
 from llmsizer.units import format_count, format_gb, format_usd
@@ -24,7 +33,12 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser = commands.add_parser("catalog", help="the facts: models, GPUs, prices, workloads, with source and date")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="one kind, a line each")
-    listing.add_argument("kind", nargs="?", default="models", help=f"{', '.join(_LISTS)} (default: models)")
+    listing.add_argument(
+        "kind",
+        nargs="?",
+        default="models",
+        help="models, gpus, offers, apis, workloads, purchases, energy, tco, assumptions (default: models)",
+    )
     listing.add_argument("--gpu", help="offers: only those of this GPU")
     listing.add_argument("--serves", metavar="MODEL", help="apis: only those that serve this catalogue model")
     add_json(listing)
@@ -33,6 +47,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     show.add_argument("name", help="a model, GPU or workload; a config.json or its folder also works")
     add_json(show)
     show.set_defaults(run=_show)
+    add_check_and_refresh(verbs)
 
 
 def _catalog() -> Catalog:
@@ -44,12 +59,15 @@ def _catalog() -> Catalog:
 def _list(arguments: argparse.Namespace) -> int:
     kind = arguments.kind.lower().rstrip("s") + "s"
     if kind not in _LISTS:
-        raise UnknownNameError("kind of fact", arguments.kind, _LISTS)
+        raise UnknownNameError("kind of fact", arguments.kind, [_SPELLED.get(name, name) for name in _LISTS])
     entries, headers, row_of, note = _LISTS[kind](_catalog(), arguments)
+    note = "; ".join(part for part in (note, stale_note(entries)) if part)
     if arguments.json:
         print_json(entries)
     else:
-        print_table(f"{len(entries)} {kind}", headers, [row_of(entry) for entry in entries], note=note)
+        print_table(
+            f"{len(entries)} {_SPELLED.get(kind, kind)}", headers, [row_of(entry) for entry in entries], note=note
+        )
     return 0
 
 
@@ -78,7 +96,7 @@ def _list_gpus(catalog: Catalog, _: argparse.Namespace) -> Listing:
             "unknown" if rate is None else f"{rate / 1e12:,.0f} TFLOP/s",
             "unknown" if gpu.tdp_watts is None else f"{gpu.tdp_watts:,.0f} W",
             gpu.provenance.basis,
-            gpu.provenance.as_of,
+            dated(gpu.provenance),
         )
 
     return catalog.gpus(), ("gpu", "memory", "bandwidth", "16-bit dense", "power", "basis", "as of"), row, ""
@@ -88,7 +106,7 @@ def _list_offers(catalog: Catalog, arguments: argparse.Namespace) -> Listing:
     def row(offer: Any) -> Sequence[object]:
         price = format_usd(offer.usd_per_gpu_hour) + (" + VM" if offer.gpu_only else "")
         where = offer.zone if not offer.region or offer.region == "n/a" else f"{offer.zone} {offer.region}"
-        return offer.provider, offer.gpu or offer.gpu_as_listed, where, offer.term, price, offer.provenance.as_of
+        return offer.provider, offer.gpu or offer.gpu_as_listed, where, offer.term, price, dated(offer.provenance)
 
     offers = sorted(catalog.offers(gpu=arguments.gpu), key=lambda o: (o.gpu or "~", o.usd_per_gpu_hour))
     return offers, ("provider", "gpu", "where", "term", "per GPU-hour", "as of"), row, "basis: price list"
@@ -97,7 +115,7 @@ def _list_offers(catalog: Catalog, arguments: argparse.Namespace) -> Listing:
 def _list_apis(catalog: Catalog, arguments: argparse.Namespace) -> Listing:
     def row(api: Any) -> Sequence[object]:
         prices = (api.input_usd_per_mtok, api.cached_input_usd_per_mtok, api.output_usd_per_mtok)
-        return (api.id, *(format_usd(price) for price in prices), api.serves or "", api.provenance.as_of)
+        return (api.id, *(format_usd(price) for price in prices), api.serves or "", dated(api.provenance))
 
     headers = ("api", "input /1M", "cached input /1M", "output /1M", "serves", "as of")
     return catalog.apis(model=arguments.serves), headers, row, "basis: price list; unknown stays unknown"
@@ -126,7 +144,12 @@ _LISTS: dict[str, Callable[[Catalog, argparse.Namespace], Listing]] = {
     "offers": _list_offers,
     "apis": _list_apis,
     "workloads": _list_workloads,
+    "purchases": list_purchase,
+    "energys": list_energy,
+    "tcos": list_tco,
+    "assumptions": list_assumptions,
 }
+_SPELLED = {"energys": "energy", "tcos": "tco"}
 
 
 def _show(arguments: argparse.Namespace) -> int:
