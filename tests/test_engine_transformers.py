@@ -38,16 +38,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tokens_of(engine: Any, run: int = 1) -> list[list[int]]:
     """What the engine generates, read from the model it drives."""
+    prompts = prompts_of(POINT, vocabulary=engine.vocabulary, seed=0, run=run)
+    take_sample(engine, prompts, POINT.output_tokens, ticks().__next__)  # a second run starts from an empty cache
     made: list[list[int]] = []
     forward = engine._forward
 
-    def spy(tokens: Any, cache: Any, *, first: bool) -> Any:
-        output = forward(tokens, cache, first=first)
+    def spy(tokens: Any, cache: Any) -> Any:
+        output = forward(tokens, cache)
         made.append(output.logits[:, -1].argmax(-1).tolist())
         return output
 
     engine._forward = spy
-    prompts = prompts_of(POINT, vocabulary=engine.vocabulary, seed=0, run=run)
     take_sample(engine, prompts, POINT.output_tokens, ticks().__next__)
     engine._forward = forward
     return made
@@ -59,10 +60,10 @@ def test_static_and_compiled_modes_generate_what_the_growing_cache_does(checkpoi
     dynamic = Transformers(variant(checkpoint), mode="dynamic")
     static = Transformers(variant(checkpoint), mode="static")
     compiled = Transformers(variant(checkpoint), mode="compiled", compile_backend="eager")
-    tokens_of(static), tokens_of(compiled)  # a second run starts from an empty cache
     assert tokens_of(dynamic, run=2) == tokens_of(static, run=2) == tokens_of(compiled, run=2)
     assert static.options["max_cache_len"] == "16"  # 12 + 4, no more
-    assert compiled.options["mode"] == "compiled"
+    assert compiled.options["mode"] == "compiled, without a graph: no CUDA device"
+    assert dynamic.outputs_finite() and static.outputs_finite()
 
 
 def test_weights_are_counted_exactly_and_unknown_device_figures_stay_unknown(checkpoint: Path) -> None:
@@ -147,6 +148,17 @@ def test_a_layer_that_fills_no_groups_is_refused_by_name() -> None:
 
     with pytest.raises(MeasurementError, match=r"mlp\.up: \(32, 100\)"):
         packed_linear("mlp.up", torch.nn.Linear(100, 32), "int4-wo")
+
+
+def test_grouped_attention_is_attention() -> None:
+    from llmsizer.profile.engines.grouped_attention import grouped_attention
+
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 6, 1, 8), torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
+    mask = torch.tensor([True, True, True, False, False]).expand(2, 1, 1, 5)
+    got, _ = grouped_attention(None, query, key, value, mask)
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
+    assert torch.allclose(got, wanted.transpose(1, 2), atol=1e-5)
 
 
 def test_graph_pools_are_the_segments_that_belong_to_a_graph() -> None:

@@ -28,6 +28,7 @@ ENGINES: dict[str, Engine] = {
     "openvino": Engine(f"{HOME}.openvino:OpenVino", ("openvino-ir", "gguf"), "profile"),
     "transformers": Engine(f"{HOME}.transformers:Transformers", CHECKPOINTS, "profile"),
     "transformers-static": Engine(f"{HOME}.transformers:static", CHECKPOINTS, "profile"),
+    "transformers-graph": Engine(f"{HOME}.transformers:graph", CHECKPOINTS, "profile"),
     "transformers-compiled": Engine(f"{HOME}.transformers:compiled", CHECKPOINTS, "profile"),
     "transformers-cb": Engine(f"{HOME}.transformers_batching:TransformersBatching", CHECKPOINTS, "profile"),
     "llama.cpp": Engine(f"{HOME}.llama_cpp:LlamaCpp", ("gguf",), "llama-cpp"),

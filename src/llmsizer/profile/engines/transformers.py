@@ -1,14 +1,14 @@
 """transformers in this process: greedy, the whole batch in step; CPU, or the first GPU where there is one.
 
 Modes: ``dynamic`` (a cache that grows, eager: the default on a CPU), ``static`` (a cache of exactly the point's
-length), ``compiled`` (the same, its decode step compiled and captured as a CUDA graph: the default on a GPU, where
-eager decode of small and medium models waits for launches). A folder without weights gets random ones.
+length), ``graph`` (the same, its decode step captured once as a CUDA graph and replayed), ``compiled`` (the same, with
+the blocks between the attentions compiled: the default on a GPU, where eager decode waits for launches). A folder
+without weights gets random ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,13 @@ from llmsizer.errors import MeasurementError
 from llmsizer.facts.record_parts import MemoryUse
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional, quiet_transformers
+from llmsizer.profile.engines.grouped_attention import use_grouped_attention
 from llmsizer.profile.engines.weight_only import Scheme, pack
 from llmsizer.profile.measure import Tokens
 
 WHAT = "the transformers engine"
-Mode = Literal["dynamic", "static", "compiled"]
+WARM_STEPS = 3
+Mode = Literal["dynamic", "static", "graph", "compiled"]
 SCHEMES: dict[str, Scheme] = {"int8-wo": "int8-wo", "int8": "int8-w8a8", "int4": "int4-wo"}
 
 
@@ -33,7 +35,6 @@ class Transformers:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._used_before = used_bytes(torch)
         self._mode: Mode = mode or ("compiled" if self._device == "cuda" else "dynamic")
-        self._compile_backend = compile_backend
         dtype = arithmetic(torch, self._device, variant.precision)
         self._model: Any = load_model(variant, dtype, self._device)
         self.version = str(quiet_transformers(what=WHAT).__version__)
@@ -51,27 +52,41 @@ class Transformers:
         if scheme := scheme_of(variant):
             pack(self._model, scheme)
             self.options["kernels"] = f"torch {scheme}, repacked at load"
+        if self._mode != "dynamic":
+            use_grouped_attention(self._model)
+            self.options["attention"] = "grouped products for one token, sdpa for prompts"
+        if self._mode == "compiled":
+            compile_blocks(self._model, compile_backend)
         self._shape: tuple[int, int] | None = None
         self._cache: Any = None
-        self._decode: Any = self._model
+        self._graph: CapturedStep | None = None
         self._peaks: dict[str, float] = {}
+        self._finite = True
         self._note_peak("load")
 
     def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
         torch = self._torch
         tokens = torch.from_numpy(prompts).to(self._device)
-        cache = self._fresh_cache(prompts.shape[0], prompts.shape[1] + output_tokens)
+        cache = self._fresh_cache(tokens, prompts.shape[1] + output_tokens)
         for step in range(output_tokens):
             # Not around the yield: a generator would leak the mode into its caller.
             with torch.no_grad():
-                output = self._forward(tokens, cache, first=step == 0)
-                cache = output.past_key_values
-                tokens = output.logits[:, -1].argmax(dim=-1, keepdim=True).clone()
+                if self._graph is not None and step:
+                    tokens = self._graph.replay(tokens)
+                else:
+                    output = self._forward(tokens, cache)
+                    cache, logits = output.past_key_values, output.logits[:, -1]
+                    tokens = logits.argmax(dim=-1, keepdim=True)
             if self._device == "cuda":
                 torch.cuda.synchronize()
             if step in (0, output_tokens - 1):
                 self._note_peak("decode" if step else "prefill")
+            if step == 0:
+                self._finite = self._finite and bool(torch.isfinite(logits).all())
             yield
+
+    def outputs_finite(self) -> bool:
+        return self._finite
 
     def peak_memory_bytes(self) -> float | None:
         return max(self._peaks.values(), default=None)
@@ -88,36 +103,36 @@ class Transformers:
             graph_pool_bytes=graph_pool_bytes(torch.cuda.memory_snapshot()) if on_gpu else None,
         )
 
-    def _forward(self, tokens: Any, cache: Any, *, first: bool) -> Any:
-        ask: Any = partial(self._model if first else self._decode, use_cache=True, logits_to_keep=1)
-        if self._decode is self._model or first:
-            return ask(tokens, past_key_values=cache)
-        if self._device == "cuda":
-            self._torch.compiler.cudagraph_mark_step_begin()
-        try:
-            return ask(tokens, past_key_values=cache)
-        except self._torch._dynamo.exc.TorchDynamoException as error:
-            self.options["mode"] = f"static (compile failed: {str(error).splitlines()[0][:80]})"
-            self._mode, self._decode = "static", self._model
-            return self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    def _forward(self, tokens: Any, cache: Any) -> Any:
+        return self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
-    def _fresh_cache(self, batch: int, length: int) -> Any:
+    def _fresh_cache(self, tokens: Any, length: int) -> Any:
         """Empty, and for a static mode of exactly this point; a new shape pays for it in the warm-up."""
         if self._mode == "dynamic":
             return None
-        if self._shape != (batch, length):
+        shape = (int(tokens.shape[0]), length)
+        if self._shape != shape:
             transformers = quiet_transformers(what=WHAT)
-            self._torch._dynamo.reset()
+            self._graph = None
             self._cache = transformers.StaticCache(config=self._model.config, max_cache_len=length)
-            self._shape = (batch, length)
+            self._shape = shape
             self.options["max_cache_len"] = str(length)
-            if self._mode == "compiled":
-                settings = {"mode": "reduce-overhead"} if self._compile_backend == "inductor" else {}
-                self._decode = self._torch.compile(
-                    self._model, backend=self._compile_backend, dynamic=False, **settings
-                )
+            if self._mode in ("graph", "compiled"):
+                self._capture(tokens)
         self._cache.reset()
         return self._cache
+
+    def _capture(self, tokens: Any) -> None:
+        """The decode step as a CUDA graph; where that fails, the step stays eager and the options say why."""
+        with self._torch.no_grad():
+            self._forward(tokens, self._cache)  # the prompt makes the cache's tensors
+            if self._device != "cuda":
+                self.options["mode"] = f"{self._mode}, without a graph: no CUDA device"
+                return
+            try:
+                self._graph = CapturedStep(self._torch, self._forward, self._cache, tokens[:, :1])
+            except RuntimeError as error:
+                self.options["mode"] = f"static, no graph: {str(error).splitlines()[0][:100]}"
 
     def _note_peak(self, phase: str) -> None:
         """The allocator's peak since the last look, kept for the phase that just ended."""
@@ -127,8 +142,46 @@ class Transformers:
             cuda.reset_peak_memory_stats()
 
 
+class CapturedStep:
+    """One decode step recorded as a CUDA graph: reads a token a sequence, appends to the cache, gives the next ones."""
+
+    def __init__(self, torch: Any, forward: Callable[[Any, Any], Any], cache: Any, tokens: Any) -> None:
+        self._tokens = tokens.clone()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        cache.reset()
+        with torch.cuda.stream(side):
+            for _ in range(WARM_STEPS):  # kernels are chosen and compiled before recording
+                forward(self._tokens, cache)
+                cache.reset()
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._next = forward(self._tokens, cache).logits[:, -1].argmax(dim=-1, keepdim=True)
+
+    def replay(self, tokens: Any) -> Any:
+        self._tokens.copy_(tokens)
+        self._graph.replay()
+        return self._next
+
+
+def compile_blocks(model: Any, backend: str) -> None:
+    """Compile what lies between the attentions, in place: one code for all layers, since it knows no layer number."""
+    options = {"options": {"coordinate_descent_tuning": True}} if backend == "inductor" else {}
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        last = name.rsplit(".", 1)[-1]
+        inside = ".mlp." in name
+        if not inside and (last == "mlp" or "Norm" in kind or kind.startswith("Int")):
+            module.compile(backend=backend, dynamic=False, **options)
+
+
 def static(variant: Variant) -> Transformers:
     return Transformers(variant, mode="static")
+
+
+def graph(variant: Variant) -> Transformers:
+    return Transformers(variant, mode="graph")
 
 
 def compiled(variant: Variant) -> Transformers:
