@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli import load
-from llmsizer.cli.arguments import Commands, add_json, comma_list, existing_path, whole_number
+from llmsizer.cli.arguments import Commands, add_json, comma_list, existing_path, number, whole_number
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.errors import InputError
+from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.units import format_gb
 
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.variant import Variant
+    from llmsizer.profile.row import Stopping
     from llmsizer.progress import Progress
 
 DEFAULT_METHODS = "openvino-fp16,openvino-int8,openvino-int4"
@@ -61,6 +62,11 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     )
     parser.add_argument("--points", help="batch×prompt×output, comma list, e.g. 1x128x32,8x64x32")
     parser.add_argument("--repeats", type=whole_number("repeats", most=1000), default=None)
+    parser.add_argument(
+        "--until-width", type=number("until-width", least=0.001, most=1.0), metavar="SHARE",
+        help="repeat on until half the 90 %% intervals is this share of TTFT and TPOT, e.g. 0.03",
+    )  # fmt: skip
+    parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30)
     parser.add_argument("--engine", default=None, help="openvino or transformers (default: what reads the format)")
     add_json(parser)
     load.add_options(parser)
@@ -200,10 +206,37 @@ def _profile(arguments: argparse.Namespace) -> int:
             records_path=arguments.records,
             repeats=arguments.repeats or profile.DEFAULT_REPEATS,
             engine=arguments.engine,
+            stopping=_stopping(arguments),
             progress=progress,
         )
-    print_json(records) if arguments.json else print_profiles(records)
+    if arguments.json:
+        print_json(records)
+        return 0
+    print_profiles(records)
+    _print_predictions(records)
     return 0
+
+
+def _stopping(arguments: argparse.Namespace) -> Stopping | None:
+    from llmsizer.profile.row import Stopping
+
+    if arguments.until_width is None:
+        return None
+    return Stopping(relative_width=arguments.until_width, most_repeats=arguments.most_repeats)
+
+
+def _print_predictions(records: list[ProfileRecord]) -> None:
+    """What was measured beside what the other points predict for it."""
+    from llmsizer.cli.evidence import print_calibration
+    from llmsizer.deliver.residuals import calibration_summary
+
+    try:
+        summary = calibration_summary(records)
+    except LlmSizerError as reason:  # an unknown model or device is no reason to hide what was measured
+        console().print(f"no prediction to hold beside this: {reason}", highlight=False, markup=False)
+        return
+    if summary is not None and summary.checks:
+        print_calibration(summary)
 
 
 def _points(text: str) -> list[Any]:
@@ -224,7 +257,8 @@ def _points(text: str) -> list[Any]:
 
 
 def print_profiles(records: list[ProfileRecord]) -> None:
-    """One row a point: what was measured, with its interval; a failure with its reason."""
+    """One row a point: what was measured, with its interval; a failure with its reason; the run in plain words."""
+    from llmsizer.profile.sentence import sentences
 
     def band(value: float | None, low: float | None, high: float | None) -> str:
         if value is None:
@@ -255,19 +289,8 @@ def print_profiles(records: list[ProfileRecord]) -> None:
     level = next((r.interval_level for r in records if r.interval_level), None)
     title = "Measured on this machine" + ("" if level is None else f" (median [{level:.0%} interval])")
     print_table(title, headers, rows, note=note)
-    _print_speed(records)
-
-
-def _print_speed(records: list[ProfileRecord]) -> None:
-    """At the smallest and the largest batch: how much faster each smaller format is, or why it is not."""
-    from llmsizer.deliver.variants import groups, speed_sentences
-
-    for group in groups(records):
-        points = group.points
-        for point in dict.fromkeys((points[0], points[-1])) if points else ():
-            console().print(f"[bold]{point.label}[/bold]", highlight=False)
-            for sentence in speed_sentences(group, point):
-                console().print(f"· {sentence}", highlight=False)
+    for sentence in sentences(records):
+        console().print(f"→ {sentence}", highlight=False, markup=False)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
