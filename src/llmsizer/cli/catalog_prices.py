@@ -107,7 +107,7 @@ def list_assumptions(catalog: Catalog, _: argparse.Namespace) -> Listing:
     figures = load_assumptions({}, datetime.date.today(), catalog.root)
     entries = [{"name": name, "figure": figure} for name, figure in figures.items()]
     old = sum(figure.stale for figure in figures.values())
-    note = f"a scenario replaces any of them in [assumptions]; {OLD} {old} of {len(figures)} older than 90 days"
+    note = f"a scenario replaces any of them in its assumptions table; {OLD} {old} of {len(figures)} older than 90 days"
     return entries, ("assumption", "mid [low–high]", "unit", "source", "as of"), row, note
 
 

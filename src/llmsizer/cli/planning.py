@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from llmsizer.cli import memory
 from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.comparing import add_money, print_comparison, with_money
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.cli.sources import read_source
 from llmsizer.errors import InputError
-from llmsizer.units import format_count, format_usd
+from llmsizer.units import format_usd
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
     from llmsizer.facts.figure import Figure
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
-    from llmsizer.money.comparison import Comparison
     from llmsizer.physics.store import StoredCalibration
 
 SHOWN_PLANS = 5
@@ -37,6 +37,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         parser.add_argument("scenario", help=SCENARIO_HELP)
         memory.add_speculation(parser)
         _add_evidence(parser)
+        if name == "compare":
+            add_money(parser)
         add_json(parser)
         parser.set_defaults(run=run)
     report = commands.add_parser("report", help="one self-contained HTML page with the answer and every number's basis")
@@ -126,13 +128,14 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    comparison = answer(_scenario(arguments), read_evidence(arguments.records, arguments.quality)).comparison
+    scenario = with_money(_scenario(arguments), arguments)
+    comparison = answer(scenario, read_evidence(arguments.records, arguments.quality)).comparison
     if comparison is None:
         raise InputError("there is nothing to compare: the scenario allows neither owning, renting nor an API")
     if arguments.json:
         print_json(comparison)
     else:
-        print_comparison(comparison)
+        print_comparison(comparison, parts=arguments.parts, cash_flow=arguments.cash_flow)
     return 0
 
 
@@ -221,20 +224,3 @@ def _print_apis(recommendation: Recommendation) -> None:
         rows.append((api.offer, tier, range_usd(cost), cost.basis, cost.as_of))
     if rows:
         print_table("The same volume by API", ("offer", "what", "a month", "basis", "as of"), rows)
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """The stairs as a table, and where they cross."""
-    out = console()
-    out.print(f"[bold]{comparison.sentence}[/bold]", highlight=False)
-    if comparison.reading:
-        out.print(comparison.reading, style="italic", highlight=False)
-    headers = ["tokens a month", *(path.label for path in comparison.paths)]
-    rows = []
-    for index, tokens in enumerate(comparison.tokens_per_month):
-        cells = [format_usd(path.steps[index].usd_per_month.value) for path in comparison.paths]
-        rows.append((format_count(tokens), *cells))
-    bases = {path.label: path.steps[0].usd_per_month.basis for path in comparison.paths if path.steps}
-    print_table("A month", headers, rows, note="basis: " + "; ".join(f"{k}: {v}" for k, v in bases.items()))
-    for crossover in comparison.crossovers:
-        out.print(f"· {crossover.text}", highlight=False)

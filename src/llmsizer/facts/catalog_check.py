@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,16 +89,16 @@ def check_catalog(catalog: Catalog, today: datetime.date) -> CatalogCheck:
     )
 
 
-_Named = Iterator[tuple[str, Provenance]]
+_Named = Iterable[tuple[str, Provenance]]
 
 
-def _gpus(catalog: Catalog) -> _Named:
+def _gpus(catalog: Catalog) -> Iterator[tuple[str, Provenance]]:
     for gpu in catalog.gpus():
         yield gpu.id, gpu.provenance
         yield from ((f"{gpu.id}.{key}", origin) for key, origin in gpu.provenance_by_field.items())
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[Catalog], _Named]] = {
     "models": lambda c: ((model.name, model.provenance) for model in c.models()),
     "gpus": _gpus,
     "offers": lambda c: ((offer.id, offer.provenance) for offer in c.offers()),

@@ -95,8 +95,9 @@ def _price(value: object, where: str, factor: float = 1.0) -> float | None:
 
 def _count(value: object) -> int | None:
     """A limit in whole tokens or requests; anything else is no limit that can be used."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and math.isfinite(value) and value >= 1 else None  # type: ignore[call-overload,arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 1:
+        return None
+    return int(value)
 
 
 def _filled(row: PriceRow) -> PriceRow:

@@ -80,8 +80,9 @@ class Refresh:
 def refresh_from(catalog: Catalog, file: PriceFile, path: Path, as_of: str, *, with_new: bool = False) -> Refresh:
     """Compare a file with the catalogue. ``with_new``: also take entries that the catalogue does not hold."""
     known: Mapping[str, ApiOffer | Offer]
+    unmapped: tuple[str, ...] = ()
     if file.kind == "apis":
-        known, found, unmapped = {api.id: api for api in catalog.apis()}, _api_rows(file), ()
+        known, found = {api.id: api for api in catalog.apis()}, _api_rows(file)
     else:
         known = {offer.id: offer for offer in catalog.offers()}
         found, unmapped = _offer_rows(catalog, file)
@@ -129,7 +130,7 @@ def _offer_rows(catalog: Catalog, file: PriceFile) -> tuple[dict[str, PriceRow],
     rows: dict[str, PriceRow] = {}
     unmapped: dict[str, None] = {}
     for row in file.rows:
-        name = row["listed"]
+        name = str(row["listed"])
         try:
             gpu = catalog.gpu(_SKYPILOT_GPUS.get(name, name)).id
         except UnknownNameError:
