@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli.output import console, print_table
 from llmsizer.errors import InputError
-from llmsizer.units import format_count, format_seconds
+from llmsizer.units import format_count, format_seconds, format_usd
 
 if TYPE_CHECKING:
     from llmsizer.cli.asked import Asked
+    from llmsizer.decide.rentals import ModeRent
     from llmsizer.facts.workload import Growth
     from llmsizer.traffic.availability import HeldRate, Site
     from llmsizer.traffic.batch_lane import BatchLane
@@ -49,7 +50,10 @@ def hourly_answers(asked: Asked, site: Site, each: HeldRate, growth: Growth | No
         "spare_replicas": sizing.spare_replicas,
         "start_up_seconds": starting,
         "idle_seconds": sizing.idle_seconds,
-        "modes": [_mode_document(running, lane) for running, lane in zip(modes, lanes, strict=True)],
+        "modes": [
+            _mode_document(running, lane, rent)
+            for running, lane, rent in zip(modes, lanes, _rents(asked, modes), strict=True)
+        ],
         "cold_starts": _cold(asked, site, modes[-1], sizing),
         "assumptions": {name: assumed[name] for name in START_UP},
     }
@@ -103,7 +107,16 @@ def _cold(asked: Asked, site: Site, running: Running, sizing: Sizing) -> ColdSta
         return {"reason": str(error)}
 
 
-def _mode_document(running: Running, lane: BatchLane) -> dict[str, Any]:
+def _rents(asked: Asked, modes: tuple[Running, ...]) -> tuple[ModeRent, ...]:
+    from llmsizer.decide.rentals import rent_of_modes
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.money.prices import price_book
+
+    book = price_book(default_catalog(), asked.scenario, datetime.date.today())
+    return rent_of_modes(modes, asked.fleet.deployment, asked.fleet.workload, asked.scenario, book)
+
+
+def _mode_document(running: Running, lane: BatchLane, rent: ModeRent) -> dict[str, Any]:
     return {
         "mode": running.mode,
         "meaning": running.meaning,
@@ -117,6 +130,7 @@ def _mode_document(running: Running, lane: BatchLane) -> dict[str, Any]:
         "starts_per_week": running.starts_per_week,
         "basis": running.basis,
         "batch_lane": lane,
+        "rent": rent,
     }
 
 
@@ -153,16 +167,29 @@ def _print_modes(modes: list[dict[str, Any]]) -> None:
                 f"{mode['replica_hours_per_month']:,.0f}",
                 f"{mode['replica_hours_per_month'] / whole:.0%}",
                 f"{mode['starts_per_week']:,.3g}",
+                format_usd(mode["rent"].usd_per_month.value),
                 f"{mode['served_share']:.1%}",
                 f"{format_count(tokens.value)} ({format_count(tokens.low)}–{format_count(tokens.high)})",
             )
         )
-    headers = ("", "replicas", "replica-hours/month", "", "starts/week", "served", "batch tokens/month")
+    headers = (
+        "",
+        "replicas",
+        "replica-hours/month",
+        "",
+        "starts/week",
+        "rented, $/month",
+        "served",
+        "batch tokens/month",
+    )
     note = (
         "replicas: at most, spares included; batch tokens: what idle replica-seconds would serve of such requests "
         "within the online SLO (low: at slow step times; high: up to saturation, online requests first)"
     )
     print_table("Through the week", headers, rows, note=note)
+    rent: ModeRent = modes[0]["rent"]
+    said = rent.usd_per_month.estimate.reason if rent.usd_per_month.value is None else f"always on: {rent.offer}"
+    console().print(f"rented, {said}", highlight=False)
 
 
 def _print_replicas_by_hour(mode: dict[str, Any]) -> None:
@@ -186,7 +213,7 @@ def _print_cold(found: dict[str, Any]) -> None:
     weeks = "1 week" if cold.weeks == 1 else f"{cold.weeks} weeks"
     out.print(
         f"scale-to-zero, simulated over {weeks} with a start-up of {format_seconds(cold.start_seconds)} and "
-        f"{format_seconds(found['idle_seconds'])} of idling: {cold.starts:,} cold starts catch {cold.caught:,} of "
+        f"{format_seconds(found['idle_seconds'])} of idling: {_starts(cold.starts)} {cold.caught:,} of "
         f"{cold.requests:,} requests; {cold.missed_share:.2%} of all miss the SLO because of them; the longest wait is "
         f"{format_seconds(cold.longest_wait_seconds)}; awake {cold.awake_hours_per_week:.0f} of 168 hours",
         highlight=False,
@@ -196,6 +223,10 @@ def _print_cold(found: dict[str, Any]) -> None:
         out.print(
             f"· {name} = {figure.estimate.text()} {figure.unit}: {figure.source}, {figure.as_of}", highlight=False
         )
+
+
+def _starts(count: int) -> str:
+    return "1 cold start catches" if count == 1 else f"{count:,} cold starts catch"
 
 
 def _print_months(months: tuple[Month, ...]) -> None:

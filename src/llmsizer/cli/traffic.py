@@ -71,6 +71,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
         usual = workload.requests_per_second if arguments.week else workload.peak_requests_per_second
         rate = arguments.rate or usual
         closed_point = load_at(asked.fleet.closed, rate / asked.fleet.replicas)
+        if arguments.week:
+            closed_point = "it knows one rate at a time, and a week has 168"
         stream = stream_within(workload, asked.replica, gap_cv=arguments.burstiness, by_hour=arguments.week)
         stream = stream.at_rate(rate)
         sampled = {

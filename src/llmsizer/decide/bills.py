@@ -157,7 +157,10 @@ class Bills:
 
     def offers(self, sized: Sized) -> tuple[Offer, ...]:
         """What may be rented of a GPU."""
-        gpu = sized.deployment.gpu.id
+        return self.offers_of(sized.deployment.gpu.id)
+
+    def offers_of(self, gpu: str) -> tuple[Offer, ...]:
+        """Of the offers of a GPU, by its id, those that the scenario allows."""
         if gpu not in self._offers:
             self._offers[gpu] = tuple(offer for offer in self.book.offers.get(gpu, ()) if self._allowed(offer))
         return self._offers[gpu]

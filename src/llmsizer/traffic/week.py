@@ -188,6 +188,19 @@ def awake_share(arrivals_per_second: float, hold_seconds: float, start_seconds: 
     return up / (1 / arrivals_per_second + up)
 
 
+def unit_share(running: Running, replicas_per_unit: int) -> float:
+    """Share of the week's hours that the peak's machines are billed, where a machine holds several replicas.
+
+    A machine is billed while one of its replicas is up: as many as the hour's replicas take, for as long as these run.
+    """
+    most = math.ceil(running.peak_replicas / replicas_per_unit)
+    billed = math.fsum(
+        math.ceil(count / replicas_per_unit) * min(1.0, hours / count) if count else min(most, hours)
+        for count, hours in zip(running.replicas_by_hour, running.replica_hours_by_hour, strict=True)
+    )
+    return min(1.0, billed / (most * HOURS_PER_WEEK)) if most else 0.0
+
+
 def start_up(weight_bytes: float, assumed: dict[str, Figure]) -> Estimate:
     """Seconds from asking for a replica to its first request: boot, weights over the load rate, engine init."""
     boot, load, init = (assumed[name].estimate for name in START_UP)
