@@ -7,7 +7,8 @@ import datetime
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import add_json, number, whole_number
-from llmsizer.cli.planning import SCENARIO_HELP, Evidence, find_scenario, read_evidence
+from llmsizer.cli.memory import add_speculation
+from llmsizer.cli.planning import SCENARIO_HELP, Evidence, read_evidence, scenario_asked
 from llmsizer.installed import optional
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--e2e-p95", type=number("e2e-p95", least=1e-3), metavar="SECONDS", help="also asked for")
     parser.add_argument("--replications", type=whole_number("replications", most=1000), default=5)
     parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
+    add_speculation(parser)
     parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate")
     add_json(parser)
 
@@ -47,7 +49,7 @@ class Asked:
         from llmsizer.traffic.simulator.deployed import replica_of
         from llmsizer.traffic.simulator.fleet import Fleet
 
-        self.scenario: Scenario = find_scenario(arguments.scenario)
+        self.scenario: Scenario = scenario_asked(arguments)
         self.evidence: Evidence = read_evidence(arguments.records, None)
         catalog = default_catalog()
         choice = FleetChoice(

@@ -111,7 +111,7 @@ def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
     )
 
 
-def _scenario(arguments: argparse.Namespace) -> Scenario:
+def scenario_asked(arguments: argparse.Namespace) -> Scenario:
     """The scenario named, with the options' speculation in place of its own."""
     scenario = find_scenario(arguments.scenario)
     choice = memory.speculation_asked(arguments)
@@ -119,7 +119,7 @@ def _scenario(arguments: argparse.Namespace) -> Scenario:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    recommendation = answer(_scenario(arguments), read_evidence(arguments.records, arguments.quality))
+    recommendation = answer(scenario_asked(arguments), read_evidence(arguments.records, arguments.quality))
     if arguments.json:
         print_json(recommendation)
     else:
@@ -128,7 +128,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    scenario = with_money(_scenario(arguments), arguments)
+    scenario = with_money(scenario_asked(arguments), arguments)
     comparison = answer(scenario, read_evidence(arguments.records, arguments.quality)).comparison
     if comparison is None:
         raise InputError("there is nothing to compare: the scenario allows neither owning, renting nor an API")
@@ -143,7 +143,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.deliver.report import write_report
     from llmsizer.deliver.residuals import calibration_summary
 
-    scenario = _scenario(arguments)
+    scenario = scenario_asked(arguments)
     evidence = read_evidence(arguments.records, arguments.quality)
     recommendation = answer(scenario, evidence)
     path = write_report(

@@ -36,8 +36,11 @@ def _of_cached_prompts(workload: Workload, best: Sized | None) -> str:
     if best is not None:
         context = workload.prompt_tokens + workload.generated_tokens // 2
         capacity = best.fit.kv_capacity_tokens
-        alone, shared = capacity // context, int((capacity - saved) // max(context - saved, 1))
-        room = f"; were all hits one common beginning, a replica would hold {shared:,} requests instead of {alone:,}"
+        common = workload.shared_prefix_tokens or saved
+        alone, shared = capacity // context, int((capacity - common) // max(context - common, 1))
+        known = f"with the {common:,.0f} tokens in common kept once"
+        start = known if workload.shared_prefix_tokens else "were all hits one common beginning"
+        room = f"; {start}, a replica would hold {shared:,} requests instead of {alone:,}"
     return text + "; the cache is counted as if nothing were shared" + room
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.question import TENSOR_PARALLEL, Memory
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.study import speculation_of, workload_of
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
@@ -152,6 +152,7 @@ def _named(
             kv_format=scenario.constraints.kv_format,
             parallelism=Parallelism(tensor=width),
             max_context_tokens=scenario.max_context_tokens or workload.context_tokens,
+            speculation=speculation_of(model, scenario, catalog),
         )
         memory = physics.memory(deployment, workload)
         if memory.fits:

@@ -57,7 +57,7 @@ def study(
         prior=load_quality_prior(catalog.root),
         support=load_support(_ENGINE, catalog.root),
         records=records,
-        speculation=_speculation(model, scenario, catalog),
+        speculation=speculation_of(model, scenario, catalog),
         siblings=_siblings(model, catalog),
     )
     book = price_book(catalog, scenario, today)
@@ -89,7 +89,7 @@ def workload_of(scenario: Scenario, catalog: Catalog) -> Workload:
     return workload
 
 
-def _speculation(model: ModelSpec, scenario: Scenario, catalog: Catalog) -> Speculation | None:
+def speculation_of(model: ModelSpec, scenario: Scenario, catalog: Catalog) -> Speculation | None:
     """With the draft model looked up. Raises LlmSizerError where it cannot draft for the model."""
     if scenario.speculation is None:
         return None
