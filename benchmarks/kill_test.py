@@ -73,14 +73,16 @@ def sweep(records: Path, seed: int) -> None:
     profile(variants, points, records_path=records, repeats=5, engine="fake_engines:Quick", device=device, seed=seed)
 
 
-def kill_many(kills: int, *, seed: int = 0, folder: Path, say: bool = False) -> Result:
+def kill_many(
+    kills: int, *, folder: Path, seed: int = 0, longest_seconds: float = LONGEST_SECONDS, say: bool = False
+) -> Result:
     """As many kills as asked for, over as many sweeps as that takes."""
     choose, result, known = random.Random(seed), Result(), {}  # type: ignore[var-annotated]
     round_number = 0
     while result.kills_of_parent + result.kills_of_child < kills:
         records = folder / f"records-{round_number}.jsonl"
         parent = _start(records, seed=round_number)
-        _strike(parent, choose, result)
+        _strike(parent, choose, result, longest_seconds)
         result.processes_left += _left_behind(parent)
         _inspect(records, known, result)
         if parent.returncode == 0:
@@ -104,11 +106,11 @@ def _start(records: Path, *, seed: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _strike(parent: subprocess.Popen[bytes], choose: random.Random, result: Result) -> None:
+def _strike(parent: subprocess.Popen[bytes], choose: random.Random, result: Result, longest_seconds: float) -> None:
     """SIGKILL after a random time, to the parent or to a child; where a child is struck the sweep goes on."""
     while True:
         try:
-            parent.wait(choose.uniform(0.0, LONGEST_SECONDS))
+            parent.wait(choose.uniform(0.0, longest_seconds))
             return
         except subprocess.TimeoutExpired:
             pass

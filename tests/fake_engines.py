@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
+from llmsizer.facts.record_parts import MemoryUse
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.measure import Tokens
 
@@ -58,3 +62,29 @@ class Hangs(Quick):
 class StopsEarly(Quick):
     def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
         yield from [None] * (output_tokens - 1)
+
+
+class NotFinite(Quick):
+    """Answers in time, with logits that are no numbers."""
+
+    def outputs_finite(self) -> bool:
+        return False
+
+
+class OutOfMemory(Quick):
+    """Asks for more than its process may have, as a cache does at the largest point."""
+
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        if prompts.shape[0] == 2:
+            resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+            np.ones(2**33, dtype=np.uint8)
+        return super().steps(prompts, output_tokens)
+
+
+class Talks(Quick):
+    """Tells of itself what the record has fields for."""
+
+    kernels = ("MarlinLinearKernel",)
+
+    def memory_use(self) -> MemoryUse:
+        return MemoryUse(weights_bytes=5.0, kv_pool_bytes=7.0)

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from llmsizer.errors import InputError, MeasurementError
-from llmsizer.facts.records import DeviceRecord, ProfileRecord
+from llmsizer.facts.record_parts import SamplesFile
+from llmsizer.facts.records import SCHEMA_VERSION, DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile import Point, append_record, profile, read_records
 from llmsizer.profile.child import Child
 from llmsizer.profile.device import _cpu_identity, same_device
+from llmsizer.profile.intervals import mean_with_interval
+from llmsizer.profile.row import Stopping
+from llmsizer.profile.store import append_once, read_samples
 
+
+def _kill_test() -> ModuleType:
+    """The benchmark as a module: what it does a thousand times is done a few times here."""
+    spec = importlib.util.spec_from_file_location(
+        "kill_test", Path(__file__).parent.parent / "benchmarks" / "kill_test.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+kill_test = _kill_test()
 DEVICE = DeviceRecord(name="cpu", kind="cpu", cores=2, memory_bytes=1e9)
 POINTS = (Point(batch=1, prompt_tokens=4, output_tokens=3), Point(batch=2, prompt_tokens=4, output_tokens=3))
 
@@ -133,12 +155,16 @@ def test_a_real_child_measures_and_its_prints_disturb_nothing(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("engine", "reason"),
-    [("DiesAtBatch2", "killed by SIGKILL"), ("RefusesBatch2", "MemoryError: cannot allocate")],
+    [
+        ("DiesAtBatch2", "killed by SIGKILL"),
+        ("RefusesBatch2", "MemoryError: cannot allocate"),
+        ("OutOfMemory", "Unable to allocate 8.00 GiB"),
+    ],
 )
 def test_a_crash_is_a_row_and_the_other_points_are_kept(tmp_path: Path, engine: str, reason: str) -> None:
     records = measured(tmp_path, engine)
     assert [record.status for record in records] == ["ok", "failed"]
-    assert records[1].failure == reason
+    assert reason in str(records[1].failure)
 
 
 def test_a_child_that_cannot_load_says_why_in_every_row(tmp_path: Path) -> None:
@@ -148,6 +174,103 @@ def test_a_child_that_cannot_load_says_why_in_every_row(tmp_path: Path) -> None:
 
 def test_an_engine_that_stops_early_is_not_believed(tmp_path: Path) -> None:
     assert "2 tokens a request, not the 3" in str(measured(tmp_path, "StopsEarly")[0].failure)
+
+
+def test_an_engine_whose_logits_are_no_numbers_is_a_row_that_says_so(tmp_path: Path) -> None:
+    records = measured(tmp_path, "NotFinite")
+    assert [record.status for record in records] == ["failed"] * 2
+    assert "not finite" in str(records[0].failure)
+
+
+def test_what_an_engine_tells_of_itself_stands_in_the_row(tmp_path: Path) -> None:
+    record = measured(tmp_path, "Talks")[0]
+    assert record.kernels == ("MarlinLinearKernel",)
+    assert record.memory is not None
+    assert (record.memory.weights_bytes, record.memory.kv_pool_bytes) == (5.0, 7.0)
+    assert record.memory.peak_allocated_bytes == {"run": 123.0}
+    assert (record.memory.host_resident_peak_bytes or 0) > 1e6
+
+
+def test_the_raw_samples_lie_beside_the_row_and_are_those_that_were_hashed(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    record = measured(tmp_path, "Quick")[0]
+    samples = read_samples(path, record)
+    assert len(samples) == record.repeats == 2
+    assert [len(sample.token_seconds) for sample in samples] == [3, 3]
+    first, *rest = samples[0].token_seconds
+    assert first - samples[0].sent_seconds == pytest.approx(record.ttft_samples[0])
+    assert sum(b - a for a, b in pairwise((first, *rest))) / 2 == pytest.approx(record.tpot_samples[0])
+    file = tmp_path / (record.samples or pytest.fail()).file
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(MeasurementError, match="their hash differs"):
+        read_samples(path, record)
+    outside = record.model_copy(update={"samples": SamplesFile(file="../../etc/passwd", sha256="", count=1)})
+    with pytest.raises(MeasurementError, match="outside"):
+        read_samples(path, outside)
+
+
+class Noisy(Recorded):
+    """TTFT scatters by 30 % for A and not at all for B."""
+
+    def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
+        answer = super().ask(action, **arguments)
+        if action == "measure" and self._name == "A":
+            answer["ttft_seconds"] *= 1.3 if arguments["run"] % 2 else 0.7
+        return answer
+
+
+@pytest.mark.parametrize(("width", "runs"), [(1.0, 3), (0.2, None), (0.0001, 12)])
+def test_repeats_go_on_until_the_interval_is_narrow_and_never_beyond_the_bound(
+    tmp_path: Path, width: float, runs: int | None
+) -> None:
+    log: list[tuple[str, str, int]] = []
+    stopping = Stopping(relative_width=width, most_repeats=12)
+    records = profile(
+        [variant("A"), variant("B")],
+        POINTS[:1],
+        records_path=tmp_path / "r",
+        repeats=3,
+        stopping=stopping,
+        device=DEVICE,
+        start_child=lambda v, engine: Noisy(log, v.name),
+    )
+    counts = {record.repeats for record in records}
+    assert len(counts) == 1  # the steady one is measured on too: the i-th runs are pairs
+    if runs is not None:
+        assert counts == {runs}
+    else:
+        found = mean_with_interval(records[0].ttft_samples)
+        assert 3 < len(records[0].ttft_samples) < 12 and found.relative_width <= width
+
+
+def test_a_point_that_another_process_finished_meanwhile_is_not_doubled(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    records = measured(tmp_path, "Quick")
+    assert append_once(path, records[0]) and not append_once(path, records[0])
+    assert len(read_records(path, ProfileRecord)[0]) == 1
+
+
+def test_a_row_of_a_newer_schema_is_skipped_with_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    records = measured(tmp_path, "Quick")
+    append_record(path, records[0].model_copy(update={"schema_version": SCHEMA_VERSION + 1}))
+    found, problems = read_records(path, ProfileRecord)
+    assert found == records
+    assert len(problems) == 1 and f"reads up to {SCHEMA_VERSION}: upgrade" in problems[0]
+
+
+def test_records_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    shipped = Path(__file__).parent.parent / "dashboards" / "example" / "profiles.jsonl"
+    found, problems = read_records(shipped, ProfileRecord)
+    assert len(found) == 18 and not problems
+    assert {record.schema_version for record in found} == {1}
+    assert all(record.carries_step_times and record.memory is None for record in found)
+
+
+def test_twenty_kills_lose_double_and_tear_nothing(tmp_path: Path) -> None:
+    result = kill_test.kill_many(20, seed=1, folder=tmp_path, longest_seconds=0.45)
+    assert result.kills_of_parent + result.kills_of_child >= 20
+    assert result.faults == 0, result
 
 
 def test_a_silent_child_is_ended_at_the_time_limit(tmp_path: Path) -> None:
