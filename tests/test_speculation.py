@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsizer.cli import main
+from llmsizer.decide.answer import Recommendation
+from llmsizer.decide.recommend import recommend
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
+from llmsizer.facts.scenario import parse_scenario
 from llmsizer.facts.speculation import Speculation, SpeculationChoice
 from llmsizer.physics.effect_of_speculation import speculation_effect
 from llmsizer.physics.memory import estimate_memory
@@ -47,6 +51,7 @@ def test_a_step_yields_what_the_paper_says():
     assert Speculation(draft_tokens=4, acceptance_rate=0.0).tokens_per_step == 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(tokens=counts)
 def test_drafts_that_are_never_accepted_never_help(tokens: int):
     assert max(speedups(speculating(0.0, tokens))) <= 1 + 1e-12
@@ -57,6 +62,7 @@ def test_free_drafts_always_accepted_give_all_of_them_while_memory_binds():
     assert speedups(speculating(1.0, 1))[0] == pytest.approx(2, rel=0.03)
 
 
+@settings(deadline=None, max_examples=40)
 @given(low=rates, high=rates, tokens=counts)
 def test_more_acceptance_is_never_slower(low: float, high: float, tokens: int):
     low, high = sorted((low, high))
@@ -279,3 +285,56 @@ def test_a_common_beginning_is_kept_once(capsys: pytest.CaptureFixture[str]):
     assert found["max_concurrency_sharing_prefix"] == pytest.approx((pool_tokens - 4096) / own, abs=1)
     assert main([*MEMORY, "--context", "8192", "--shared-prefix", "4096"]) == 0
     assert "50% of the prefill saved" in " ".join(capsys.readouterr().out.split())
+
+
+# in a plan ------------------------------------------------------------------------------------------------------------
+
+PLAN = """
+model = "llama-3.1-8b"
+electricity_area = "DEU"
+[workload]
+preset = "chat"
+tokens_per_month = 1e9
+cached_prompt_fraction = 0.5
+[constraints]
+gpus = {gpus}
+precisions = ["bf16"]
+api = false
+"""
+SPECULATED = "[speculation]\ndraft_tokens = 4\nacceptance_rate = 0.7\n"
+
+
+def planned(text: str, gpus: str = '["h100-sxm-80"]') -> Recommendation:
+    asked = parse_scenario(PLAN.format(gpus=gpus) + text)
+    return recommend(CATALOG.model(asked.model), asked, CATALOG, today=datetime.date(2026, 11, 21))
+
+
+def test_a_plan_that_speculates_is_faster_and_says_by_how_much_and_on_what():
+    plain, fast = planned(""), planned(SPECULATED)
+    assert plain.best is not None
+    assert fast.best is not None
+    tpot = [plan.at_peak.tpot_p95 for plan in (plain.best, fast.best)]
+    assert (tpot[1].value or 0) < 0.6 * (tpot[0].value or 0)
+    assert tpot[1].estimate.basis == "assumed"
+    assert any(flag.startswith("speculation (ngram, 4 tokens a step, acceptance 70% (assumed))") for flag in fast.flags)
+    assert not any(flag.startswith("speculation") for flag in plain.flags)
+
+
+def test_a_plan_says_what_the_prefix_cache_saves():
+    (said,) = [flag for flag in planned("").flags if flag.startswith("prefix cache")]
+    assert "50% of each prompt hits: 600 of 1,200 tokens are not prefilled" in said
+    assert "the cache is counted as if nothing were shared" in said
+
+
+def test_a_plan_on_an_unmeasured_family_says_whose_evidence_it_rests_on():
+    found = planned("", '["mi250x"]')
+    assert found.best is not None
+    assert any("no cdna2 GPU was ever measured" in flag for flag in found.flags)
+
+
+@pytest.mark.parametrize("gpu", ["gaudi3", "tpu-v5e"])
+def test_a_device_without_evidence_is_rejected_with_a_reason_and_never_ranked(gpu: str):
+    found = planned("", f'["{gpu}"]')
+    assert found.plans == ()
+    assert found.rejections
+    assert all(rejection.reason for rejection in found.rejections)
