@@ -12,10 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsizer.decide.rentals import rent_of_modes
+from llmsizer.decide.study import workload_of
 from llmsizer.errors import InputError
+from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.deployment import deployment
 from llmsizer.facts.figure import exact
+from llmsizer.facts.hub import load_model
 from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.scenario import load_scenario
 from llmsizer.facts.workload import Growth, Slo, Workload
+from llmsizer.money.prices import price_book
 from llmsizer.traffic.arrivals import Arrivals
 from llmsizer.traffic.batch_lane import batch_lane
 from llmsizer.traffic.growing import replicas_by_month
@@ -30,6 +37,7 @@ from llmsizer.traffic.week import (
     peak_hour,
     run_week,
     start_up,
+    unit_share,
 )
 from llmsizer.units import SECONDS_PER_HOUR
 
@@ -189,7 +197,36 @@ def test_batch_and_online_work_together_stay_within_what_runs(weights: list[floa
         assert lane.requests_per_month.value + online <= running.replica_hours_per_month * 3600 * 2.0 * (1 + 1e-9)
 
 
-numba = pytest.importorskip("numba")
+def test_rented_machines_are_billed_while_a_replica_of_theirs_is_up() -> None:
+    weights = (*([4.0] * 84), *([1.0] * 84))
+    rates = hourly_rates(workload(2.5, hourly_weights=weights))  # 4 and 1 requests/s: two replicas, then one
+    sizing = replace(SIZING, start_seconds=0.0)
+    by_hour = run_week(rates, sizing, "by-hour")
+    assert unit_share(by_hour, 1) == by_hour.billed_share == pytest.approx(0.75)
+    assert unit_share(by_hour, 2) == 1.0  # one machine holds both: it is never off
+    window = run_week(rates, replace(sizing, window=frozenset(range(84))), "active-window")
+    assert unit_share(window, 2) == unit_share(window, 1) == pytest.approx(0.5)
+
+
+def test_renting_by_the_hour_costs_its_share_and_the_people() -> None:
+    catalog = default_catalog()
+    scenario = load_scenario(catalog.root / "scenarios" / "eu-chat.toml")
+    served = workload_of(scenario, catalog)
+    book = price_book(catalog, scenario, datetime.date(2026, 11, 1))
+    replica = deployment(load_model("mistral-small-4", catalog), catalog.gpu("l4"), "int4", tp=4)
+    modes = all_modes(hourly_rates(served), replace(SIZING, window=frozenset(range(84))))
+    rents = {rent.mode: rent for rent in rent_of_modes(modes, replica, served, scenario, book)}
+    usd = {mode: rent.usd_per_month.value or math.nan for mode, rent in rents.items()}
+    assert usd["scale-to-zero"] <= usd["by-hour"] <= usd["always-on"] and usd["active-window"] < usd["always-on"]
+    assert rents["always-on"].billed_share == 1.0 and "L4" in rents["always-on"].offer
+    # No GPU of this kind is rented out in the EU: unknown, never free.
+    nowhere = rent_of_modes(modes, replace(replica, gpu=catalog.gpu("rtx-3090")), served, scenario, book)
+    assert all(
+        rent.usd_per_month.value is None and "no offer" in rent.usd_per_month.estimate.reason for rent in nowhere
+    )
+
+
+pytest.importorskip("numba")
 
 from llmsizer.traffic.cold_starts import cold_starts  # noqa: E402
 from llmsizer.traffic.service import Goal  # noqa: E402
@@ -259,8 +296,8 @@ def test_no_start_up_time_misses_nothing() -> None:
 
 
 def test_the_same_seed_starts_at_the_same_times() -> None:
-    running = run_week(np.full(168, 1 / 900), SIZING, "scale-to-zero")
-    found = [cold_starts(REPLICA, stream(1 / 900, 2.0), running, SIZING, GOAL, seed=seed) for seed in (5, 5, 6)]
+    running = run_week(np.full(168, 1 / 200), SIZING, "scale-to-zero")
+    found = [cold_starts(REPLICA, stream(1 / 200, 2.0), running, SIZING, GOAL, seed=seed) for seed in (5, 5, 6)]
     assert found[0] == found[1] != found[2]
 
 

@@ -164,24 +164,14 @@ def _print_modes(modes: list[dict[str, Any]]) -> None:
             (
                 mode["mode"],
                 mode["peak_replicas"],
-                f"{mode['replica_hours_per_month']:,.0f}",
-                f"{mode['replica_hours_per_month'] / whole:.0%}",
+                f"{mode['replica_hours_per_month']:,.0f} ({mode['replica_hours_per_month'] / whole:.0%})",
                 f"{mode['starts_per_week']:,.3g}",
                 format_usd(mode["rent"].usd_per_month.value),
                 f"{mode['served_share']:.1%}",
                 f"{format_count(tokens.value)} ({format_count(tokens.low)}–{format_count(tokens.high)})",
             )
         )
-    headers = (
-        "",
-        "replicas",
-        "replica-hours/month",
-        "",
-        "starts/week",
-        "rented, $/month",
-        "served",
-        "batch tokens/month",
-    )
+    headers = ("", "replicas", "replica-hours/month", "starts/week", "rent/month", "served", "batch tokens/month")
     note = (
         "replicas: at most, spares included; batch tokens: what idle replica-seconds would serve of such requests "
         "within the online SLO (low: at slow step times; high: up to saturation, online requests first)"
