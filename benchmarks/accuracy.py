@@ -37,7 +37,8 @@ from llmsizer.physics.validate import METRIC_OF_TARGET
 from residual_plot import write_residual_svg
 
 BARS = {"load-tpot": 0.10, "lone-tpot": 0.10, "offline": 0.12, "single": 0.10, "static": 0.12, "ttft": 0.20}
-FOLDS = ("group", "gpu", "model")
+FOLDS = ("group", "gpu", "model", "source")
+PLOTTED = ("group", "gpu", "model")
 UNSCORED = "llmfit-community"
 
 
@@ -98,7 +99,7 @@ def coverage(seen: Observations, residual: Floats, distance: str) -> dict[str, f
     inside = np.zeros(len(seen), dtype=bool)
     for side in (False, True):
         made, tested = half == side, half != side
-        bands = bands_of({distance: residual[made]}, seen.target[made], np.ones(int(made.sum())), seen.group[made])
+        bands = bands_of({distance: residual[made]}, seen.target[made], seen.group[made])
         low, high = bands.limits(seen.target[tested], np.full(int(tested.sum()), distance))
         inside[tested] = (residual[tested] >= low) & (residual[tested] <= high)
     scored = seen.source != UNSCORED
@@ -141,7 +142,7 @@ def main() -> None:
         print(f"{label:28}{cells}{inside['group'][target]:>14.1%}{bar:>7}{groups:>8}")
     print(f"median / 90th percentile over groups; {len(seen)} observations; {time.perf_counter() - begun:.0f} s")
     if options.plot:
-        write_residual_svg(options.plot, seen, {f"held-out {how}": r for how, r in residuals.items()}, UNSCORED)
+        write_residual_svg(options.plot, seen, {f"held-out {how}": residuals[how] for how in PLOTTED}, UNSCORED)
     if options.json:
         options.json.write_text(json.dumps({"errors": table, "coverage": inside}, indent=1), encoding="utf-8")
 

@@ -1,6 +1,10 @@
 """Re-fit coefficients, effects and bands from the public measured rows and write them under profiles/calibration.
 
-python benchmarks/fit_coefficients.py [--iterations 8] [--from-priors]
+    python benchmarks/fit_coefficients.py [--iterations 8] [--from-priors]
+    python benchmarks/fit_coefficients.py --spreads
+
+The second prints how far effects scatter by the rows' marginal likelihood (``physics/spreads.py``): what stands in
+``physics/effects.py``.
 """
 
 from __future__ import annotations
@@ -12,45 +16,24 @@ from pathlib import Path
 
 from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import load_catalog
-from llmsizer.physics.calibration import fit
+from llmsizer.physics.calibration import fit, linearise
 from llmsizer.physics.coefficients import Coefficients
-from llmsizer.physics.evidence import public_rows, read_table
+from llmsizer.physics.effects import BLOCKS
+from llmsizer.physics.evidence import public_rows
+from llmsizer.physics.observations import observe
+from llmsizer.physics.spreads import chosen_spreads
 from llmsizer.physics.store import COEFFICIENTS, save_stored
 
 SOURCE = "profiles/measured/public/*.csv.gz (source and licence in every row)"
-SWEEPS = " and rate sweeps of pChitral/vllm-cost-meter (MIT)"
 
 
-# What the sweeps do not print: vllm bench's shape in that harness is 512 in, 256 out (end-to-end time / TPOT = 256).
-SWEEP_INPUT, SWEEP_OUTPUT = "512", "256"
-
-
-def rate_sweep_rows(folder: Path) -> list[dict[str, str]]:
-    """Rows of pChitral/vllm-cost-meter (MIT): vLLM and SGLang on H100 under Poisson load, 16 bit and FP8."""
-    rows = []
-    for cells in read_table(folder / "master_results.csv"):
-        precision, gpu = cells["precision"].lower(), cells["hardware"].lower()
-        rows.append(
-            {
-                "source_id": "vllm-cost-meter",
-                "engine": cells["engine"],
-                "date": "2026",
-                "model": cells["model"],
-                "weight_dtype": "fp8" if "fp8" in precision else "fp16",
-                "gpu": f"{gpu}-80gb",
-                "n_gpus": cells["gpus"],
-                "tp": cells["gpus"],
-                "input_len": SWEEP_INPUT,
-                "output_len": SWEEP_OUTPUT,
-                "load_kind": "request_rate",
-                "load_value": cells["rps"],
-                "output_tok_s": cells["tps_output"],
-                "ttft_ms_p50": cells["ttft_p50_ms"],
-                "tpot_ms_p50": cells["tpot_p50_ms"],
-                "split_group": f"sweep|{cells['model']}|{gpu}|{precision}|{cells['gpus']}",
-            }
-        )
-    return rows
+def print_spreads(start: Coefficients) -> None:
+    """The blocks of ``physics/effects.py`` with the spreads that the evidence makes most likely."""
+    problem, _ = linearise(start, observe(public_rows(), names()))
+    for block in chosen_spreads(problem, BLOCKS):
+        slope = "" if block.slope == "one" else f', "{block.slope}"'
+        keys = ", ".join(f'"{key}"' for key in block.keys)
+        print(f"    Block(({keys}{',' if len(block.keys) == 1 else ''}), {block.spread:.3f}{slope}),")
 
 
 def main() -> None:
@@ -59,27 +42,24 @@ def main() -> None:
     parser.add_argument("--joint-moves", type=int, default=3)
     parser.add_argument("--from-priors", action="store_true", help="forget the present values")
     parser.add_argument("--output", type=Path, default=load_catalog().root / "calibration")
-    parser.add_argument(
-        "--rate-sweeps", type=Path, help="folder with vllm-cost-meter's master_results.csv (not shipped)"
-    )
+    parser.add_argument("--spreads", action="store_true", help="print the effects' spreads and write nothing")
     options = parser.parse_args()
     start = Coefficients.load(load_catalog().root / "calibration" / COEFFICIENTS)
     if options.from_priors:
         start = Coefficients(replace(c, value=c.prior) for c in start.items)
+    if options.spreads:
+        print_spreads(start)
+        return
     begun = time.perf_counter()
-    extra = rate_sweep_rows(options.rate_sweeps) if options.rate_sweeps else []
-    fitted = fit(
-        [*public_rows(), *extra], names(), start, iterations=options.iterations, joint_moves=options.joint_moves
-    )
+    fitted = fit(public_rows(), names(), start, iterations=options.iterations, joint_moves=options.joint_moves)
     outside = [c.name for c in fitted.stored.coefficients.items if not c.is_plausible]
-    source = SOURCE + (SWEEPS if extra else "")
     stored = replace(
         fitted.stored,
         coefficients=Coefficients(
-            replace(c, source=source if c.rows else "prior") for c in fitted.stored.coefficients.items
+            replace(c, source=SOURCE if c.rows else "prior") for c in fitted.stored.coefficients.items
         ),
     )
-    save_stored(options.output, stored, note=f"Fitted on {len(fitted.seen)} observations of {source}.")
+    save_stored(options.output, stored, note=f"Fitted on {len(fitted.seen)} observations of {SOURCE}.")
     print(f"{len(fitted.seen)} observations, {time.perf_counter() - begun:.0f} s, outside range: {outside or 'none'}")
 
 

@@ -11,10 +11,17 @@ import pytest
 from llmsizer.errors import CatalogError, InputError
 from llmsizer.facts.aliases import names
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.calibration import cross_validated_residuals, fit_coefficients, linearise, solve, with_logs
+from llmsizer.physics.calibration import (
+    cross_validated_residuals,
+    fit_coefficients,
+    linearise,
+    publisher,
+    solve,
+    with_logs,
+)
 from llmsizer.physics.coefficients import Coefficients
 from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.intervals import bands_of, weighted_quantile
+from llmsizer.physics.intervals import bands_of, effective_groups, weighted_quantile
 from llmsizer.physics.loads import load_times
 from llmsizer.physics.observations import observe
 from llmsizer.physics.own_records import calibrate
@@ -102,9 +109,32 @@ def test_bands_hold_nine_of_ten() -> None:
     values = np.linspace(-1, 1, 1001)
     weight = np.ones_like(values)
     assert weighted_quantile(values, weight, 0.05) == pytest.approx(-0.9, abs=0.01)
-    bands = bands_of({"seen": values}, np.full(len(values), "offline"), weight, np.arange(len(values)).astype(str))
+    bands = bands_of({"seen": values}, np.full(len(values), "offline"), np.arange(len(values)).astype(str))
     band = bands.of("offline", "seen")
     assert 0.9 <= ((values >= band.low) & (values <= band.high)).mean() < 1
+
+
+def test_effective_groups_by_hand() -> None:
+    assert effective_groups(np.array(["a", "b", "c", "d"])) == pytest.approx(4)
+    # (3 + 1)² / (3² + 1²) = 1.6: one group that fills three quarters says little more than one
+    assert effective_groups(np.array(["a", "a", "a", "b"])) == pytest.approx(1.6)
+
+
+def test_a_target_that_one_group_fills_gets_the_wider_band_of_all() -> None:
+    wide, narrow = np.linspace(-1, 1, 400), np.linspace(-0.1, 0.1, 400)
+    targets = np.array(["offline"] * 400 + ["lone-tpot"] * 400)
+    many, one = np.arange(400).astype(str), np.full(400, "one")
+    lonely = bands_of({"seen": np.append(wide, narrow)}, targets, np.append(many, one)).of("lone-tpot", "seen")
+    broad = bands_of({"seen": np.append(wide, narrow)}, targets, np.append(many, many)).of("lone-tpot", "seen")
+    assert broad.high < lonely.high
+    assert broad.low > lonely.low
+
+
+def test_sources_of_one_publisher_are_one_fold() -> None:
+    assert publisher("trtllm-docs-v0.8.0") == publisher("trtllm-docs-main-2025h2")
+    assert publisher("qwen2.5-speed-benchmark") == publisher("qwen3-speed-benchmark")
+    assert publisher("inferencex-via-aic") == publisher("nvidia-aic-silicon")  # derived from the same dumps
+    assert publisher("gpustack-perf-lab") != publisher("redhatai-granite31-cards")
 
 
 def record(slowdown: float, batch: int = 1) -> ProfileRecord:

@@ -19,9 +19,9 @@ COVERAGE = 0.90
 DISTANCES = ("seen", "gpu unseen", "model unseen", "both unseen")
 FAMILY_UNSEEN, OWN = "GPU family unseen", "own"
 FAMILY_WIDENING = 1.5
-ANY_TARGET_GROUPS = 25.0  # how many groups of a target weigh as much as all targets together
+ANY_TARGET_GROUPS = 8.0  # how many effective groups of a target weigh as much as all targets together
 ANY_TARGET = "any"
-SAFETY = 1.1  # held-out rows come from sources that the fit knows; the next source is a little farther away
+SAFETY = 1.05  # held-out rows come from sources that the fit knows; the next source is a little farther away
 UNKNOWN_SHAPE_WIDENING = 1.5  # a model known only by its size
 
 
@@ -64,21 +64,36 @@ def weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
     return float(values[order][min(int(position), len(values) - 1)])
 
 
-def bands_of(residuals: Mapping[str, Floats], targets: Words, weights: Floats, groups: Words) -> Bands:
+def effective_groups(groups: Words) -> float:
+    """How many groups of equal size say as much: (Σn)² / Σn² over their rows (Kish's effective sample size)."""
+    _, counts = np.unique(groups, return_counts=True)
+    return float(counts.sum() ** 2 / (counts**2).sum())
+
+
+def group_weights(groups: Words) -> Floats:
+    """Weights under which a group counts as the square root of its rows: neither one voice nor all of them."""
+    _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place] ** -0.5)
+
+
+def bands_of(residuals: Mapping[str, Floats], targets: Words, groups: Words) -> Bands:
     """Bands from out-of-fold residuals by distance; ``residuals`` maps a distance to one array over all rows.
 
-    A target with few groups is widened towards the band of all targets: its own quantiles say little.
+    A target with few groups, or one that fills it, is widened towards the band of all targets, never narrowed: its own
+    quantiles say little.
     """
     tail = (1 - COVERAGE) / 2
+    levels = (tail, 1 - tail)
+    weights = group_weights(np.char.add(np.char.add(groups, "|"), targets))
     bands: dict[str, Band] = {}
     for distance, residual in residuals.items():
-        low, high = (weighted_quantile(residual, weights, level) for level in (tail, 1 - tail))
+        low, high = (weighted_quantile(residual, weights, level) for level in levels)
         bands[f"{ANY_TARGET}|{distance}"] = Band(SAFETY * low, SAFETY * high, len(residual))
         for target in np.unique(targets).tolist():
             mask = targets == target
-            count = len(set(groups[mask].tolist()))
+            count = effective_groups(groups[mask])
             share = count / (count + ANY_TARGET_GROUPS)
-            own_low, own_high = (weighted_quantile(residual[mask], weights[mask], level) for level in (tail, 1 - tail))
+            own_low, own_high = (weighted_quantile(residual[mask], weights[mask], level) for level in levels)
             bands[f"{target}|{distance}"] = Band(
                 SAFETY * min(own_low, share * own_low + (1 - share) * low, -0.02),
                 SAFETY * max(own_high, share * own_high + (1 - share) * high, 0.02),
