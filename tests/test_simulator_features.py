@@ -225,6 +225,13 @@ def test_a_burst_that_is_served_in_the_end_is_backlogged() -> None:
     assert result.e2e is not None
 
 
+def test_a_flood_that_is_given_up_within_the_warm_up_still_shows_a_busy_fleet() -> None:
+    result = simulate(replica(), demand(30_000.0), duration_seconds=900, warmup_seconds=90)
+    assert result.verdict == "OVERLOADED" and result.duration_seconds < 90
+    assert result.utilisation == pytest.approx(1, abs=0.01)
+    assert result.requests_per_second == pytest.approx(30_000, rel=0.01)
+
+
 def test_energy_follows_the_power_curve() -> None:
     power = PowerCurve(idle_watts=100, one_watts=200, full_watts=264)
     result = replay(replica(), requests([0.0, 10.0]), power=power)

@@ -124,8 +124,8 @@ def added(parts: Sequence[Energy], output_tokens_per_second: float) -> Energy:
     together = over_corners(watts, *(part.watts for part in parts), reason=parts[0].watts.reason)
     idle = over_corners(share, *(p.watts for p in parts), *(p.idle_share for p in parts), reason=parts[0].watts.reason)
     rate = output_tokens_per_second
-    nothing = Estimate(value=None, basis="unknown", reason="no output token comes")
-    joules = together.scaled(1 / rate) if rate > 0 else nothing
+    missing = [part.joules_per_output_token for part in parts if part.joules_per_output_token.value is None]
+    joules = missing[0] if missing else together.scaled(1 / rate)
     return Energy(
         watts=together,
         joules_per_output_token=joules,
@@ -145,7 +145,7 @@ def _output_tokens(run: SimulationResult) -> float:
 
 def _watts(run: SimulationResult, replicas: int, curve: PowerCurve) -> float:
     series = run.series
-    width = run.measured_seconds / len(series.start_seconds)
+    width = float(series.start_seconds[1] - series.start_seconds[0])  # of a run that was cut short, its plan's
     busy = series.utilisation * width * replicas
     return curve.joules(run.measured_seconds * replicas, busy, series.batch * width) / run.measured_seconds
 

@@ -14,6 +14,7 @@ from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.percentiles import bin_edges
 from llmsizer.traffic.simulator.replications import Replications
 from llmsizer.traffic.simulator.results import SimulationVerdict
+from llmsizer.units import SECONDS_PER_HOUR
 
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35)  # of the rate that is held
 MOST_HOUR_RATES = 24  # distinct rates of a week that are simulated; hours between them are interpolated
@@ -147,11 +148,12 @@ def week(site: Site, hourly_weights: Sequence[float], requests_per_second: float
 def occupancy_series(runs: Replications, replica: Replica, replicas: int) -> OccupancySeries:
     """The first run, piece by piece, per replica."""
     series = runs.runs[0].series
+    seen = series.start_seconds < runs.runs[0].duration_seconds  # an OVERLOADED run is given up before its time
     return OccupancySeries(
-        hours=tuple((series.start_seconds / 3600).tolist()),
-        batch=tuple((series.batch / replicas).tolist()),
-        kv_tokens=tuple((series.kv_tokens / replicas).tolist()),
-        waiting=tuple((series.waiting / replicas).tolist()),
+        hours=tuple((series.start_seconds[seen] / SECONDS_PER_HOUR).tolist()),
+        batch=tuple((series.batch[seen] / replicas).tolist()),
+        kv_tokens=tuple((series.kv_tokens[seen] / replicas).tolist()),
+        waiting=tuple((series.waiting[seen] / replicas).tolist()),
         kv_capacity_tokens=replica.kv_blocks * replica.block_tokens,
         max_sequences=replica.max_sequences,
     )

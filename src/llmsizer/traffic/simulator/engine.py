@@ -33,6 +33,7 @@ from llmsizer.traffic.simulator.layout import Sim
 from llmsizer.traffic.simulator.results import SimulationResult
 
 MOST_IN_FLIGHT = 500_000  # where demand has no end, nothing is learnt from more unfinished requests than these
+_LEAST_MEASURED = 0.001  # of the duration
 STRETCH = 65_536  # requests of a trace handed over at a time
 
 
@@ -52,9 +53,13 @@ def simulate(
         duration_seconds=duration_seconds, warmup_seconds=warmup_seconds, targets=targets, power=power
     )
     check_room(replica, source.longest_prompt_tokens, source.longest_output_tokens)
-    stretches = source.stretches(duration_seconds, seed)
     shape = Shape(longest_output_tokens=source.longest_output_tokens, prefix_groups=source.prefix_groups)
-    return run(replica, fleet or Fleet(), observation, stretches, shape)
+    result = run(replica, fleet or Fleet(), observation, source.stretches(duration_seconds, seed), shape)
+    if result.duration_seconds > warmup_seconds + _LEAST_MEASURED * duration_seconds:
+        return result
+    # Given up before anything was measured: what there is to see lies in the warm-up.
+    early = replace(observation, warmup_seconds=0.0)
+    return run(replica, fleet or Fleet(), early, source.stretches(duration_seconds, seed), shape)
 
 
 def replay(
