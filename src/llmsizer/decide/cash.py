@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +26,10 @@ def bills_asked(found: Study, machines: Mapping[Path, Machines], choices: Sequen
         if best is not None:
             bills.append(found.pricer.plan(best, path, workload).cost)
     firsts = {choice.same_model: choice for choice in reversed(choices)}
-    bills += [api_cost(firsts[same].offer, workload, found.book) for same in (True, False) if same in firsts]
+    for same in (True, False):
+        if same in firsts:
+            bill = api_cost(firsts[same].offer, workload, found.book)
+            bills.append(bill if same else replace(bill, label=f"{bill.label} (another model: another quality tier)"))
     return tuple(bills)
 
 

@@ -18,6 +18,7 @@ from llmsizer.errors import CatalogError, InputError, UnknownNameError
 from llmsizer.facts.catalog import Catalog, load_catalog
 from llmsizer.facts.names import slug
 from llmsizer.facts.offer import ApiOffer, Offer
+from llmsizer.facts.overrides import Overrides
 from llmsizer.facts.price_files import PriceFile, PriceRow
 from llmsizer.files import whole_file
 
@@ -175,6 +176,7 @@ def write_refresh(refresh: Refresh, overrides: Path) -> int:
     """
     text = overrides.read_text(encoding="utf-8") if overrides.exists() else ""
     own, block = _split(text, overrides)
+    Overrides(_toml(own, overrides), str(overrides))  # of the right shape, or it says what is not
     mine = {_key(refresh.kind, row) for row in _toml(own, overrides).get(refresh.kind, [])}
     earlier = _toml(block, overrides)
     for kind in ("apis", "offers"):

@@ -130,7 +130,7 @@ def long_share(offer: ApiOffer, workload: Workload) -> float:
 
 
 def _input_share(parts: tuple[CostPart, ...]) -> float:
-    usd = {part.name: part.usd_per_month.value or 0.0 for part in parts if part.name != "VAT"}
+    usd = {part.name: part.usd_per_month.value or 0.0 for part in parts if part.name not in ("VAT", "retries")}
     out = usd.get("output", 0.0) + usd.get("reasoning", 0.0)
     whole = sum(usd.values())
     return (whole - out) / whole if whole else 0.0
@@ -156,13 +156,13 @@ def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
         "reasoning": times(float(d.reasoning_tokens_per_month), offer.output_usd_per_mtok, reasoning),
     }
     shares = [
-        (d.retry_share, "of requests sent twice"),
         (d.batch_share, "as batch"),
         (d.long_share, "at the long-context price"),
         (d.discount, "off by contract"),
     ]
     more = "".join(f"; {float(share):.3g} {words}" for share, words in shares if float(share) > 0)
-    return {name: text + more for name, text in texts.items()}
+    again = f"{float(d.retry_share):.3g} of requests sent and billed again"
+    return {name: text + more for name, text in texts.items()} | {"retries": again}
 
 
 def _warnings(offer: ApiOffer, workload: Workload, book: PriceBook) -> Iterator[str]:

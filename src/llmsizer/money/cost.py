@@ -20,7 +20,7 @@ USD_PER_MTOK = "USD/1M tokens"
 ALLOCATION: dict[Path, str] = {
     "own": "input and output share the bill by the engine time they take",
     "rent": "input and output share the bill by the engine time they take",
-    "api": "input is charged with its own lines of the bill, output with its own; VAT in proportion",
+    "api": "input is charged with its own lines of the bill, output with its own; retries and VAT in proportion",
 }
 
 

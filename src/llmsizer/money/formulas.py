@@ -241,16 +241,16 @@ def _fresh_tokens(d: ApiDrivers) -> Number:
 
 
 def _billed(d: ApiDrivers, tokens: Number, price: Number, long_price: Number, batch_factor: Number) -> Number:
-    """Dollars for tokens at the tier of their requests, batched in part, with retries and what was negotiated."""
+    """Dollars for tokens at the tier of their requests, batched in part, less what was negotiated."""
     tiered = np.where(np.asarray(d.long_share) > 0, price * (1 - d.long_share) + d.long_share * long_price, price)
     batched = np.where(np.asarray(d.batch_share) > 0, 1 - d.batch_share + d.batch_share * batch_factor, 1.0)
-    usd = tokens / MEGA * tiered * batched * (1 + d.retry_share) * (1 - d.discount)
+    usd = tokens / MEGA * tiered * batched * (1 - d.discount)
     return np.where(np.asarray(tokens) > 0, usd, 0.0)
 
 
-_ALL_API = ("long_share", "retry_share", "discount")
+_ALL_API = ("long_share", "discount")
 _INPUT = ("input_tokens_per_month", "cached_fraction", *_ALL_API)
-API = (
+_TOKENS = (
     Line(
         name="input",
         usd=lambda d: _billed(
@@ -293,6 +293,25 @@ API = (
         dated_by="reasoning_usd_per_mtok",
     ),
 )  # fmt: skip
+
+
+def _retries(d: ApiDrivers) -> Number:
+    """Requests that are sent, and billed, once more."""
+    once: Number = 0.0
+    for line in _TOKENS:
+        once = once + line.usd(d)
+    return once * d.retry_share
+
+
+API = (
+    *_TOKENS,
+    Line(
+        name="retries",
+        usd=_retries,
+        uses=(*dict.fromkeys(name for line in _TOKENS for name in line.uses), "retry_share"),
+        dated_by="retry_share",
+    ),
+)
 
 
 def lines_of(drivers: OwnDrivers | RentDrivers | ApiDrivers) -> tuple[Line, ...]:
