@@ -1,0 +1,109 @@
+"""``llmsizer records`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmsizer.cli import main
+from llmsizer.cli.sources import read_source
+from llmsizer.facts.records import ProfileRecord
+from tiny_models import needs
+
+pytestmark = needs("sqlalchemy", "pyarrow")
+Capture = pytest.CaptureFixture[str]
+EXAMPLE = Path(__file__).parent.parent / "dashboards" / "example"
+PROFILES, QUALITY = str(EXAMPLE / "profiles.jsonl"), str(EXAMPLE / "quality.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LLMSIZER_STORE", str(tmp_path / "store.sqlite"))
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys: Capture, *argv: str) -> tuple[int, str, str]:
+    code = main(argv)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_records_go_into_the_store_once_and_are_listed_by_what_they_are(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "records", "import", PROFILES, QUALITY, "--json")
+    first = json.loads(out)
+    assert code == 0 and (first["records"], first["quality"]) == ({"new": 18, "known": 0}, {"new": 3, "known": 0})
+    _, out, _ = run(capsys, "records", "import", PROFILES, "--json")
+    assert json.loads(out)["records"] == {"new": 0, "known": 18}
+    _, out, _ = run(capsys, "records", "list", "--precision", "int4", "--batch", "1", "--json")
+    assert {(r["precision"], r["batch"]) for r in json.loads(out)} == {("int4", 1)}
+    code, out, _ = run(capsys, "records", "list", "--device", "epyc", "--engine", "openvino")
+    assert code == 0 and out.startswith("18 operating points")
+    assert "nothing matches" in run(capsys, "records", "list", "--batch", "77")[1]
+    assert "int8" in run(capsys, "records", "list", "--kind", "quality")[1]
+
+
+def test_one_point_is_shown_with_units_basis_and_reasons(capsys: Capture) -> None:
+    _, out, _ = run(capsys, "records", "list", PROFILES, "--json")
+    name = json.loads(out)[0]["record_id"]
+    code, out, _ = run(capsys, "records", "show", name, PROFILES)
+    assert code == 0 and "ttft_seconds" in out and "measured" in out
+    assert "unknown (no energy counter" in out
+    fields = json.loads(run(capsys, "records", "show", name, PROFILES, "--json")[1])["fields"]
+    assert {"field", "value", "unit", "basis", "note"} == set(fields[0])
+
+
+def test_variants_are_compared_with_an_interval(capsys: Capture) -> None:
+    code, out, _ = run(capsys, "records", "compare", "int4", "fp16", PROFILES)
+    assert code == 0 and "INT4 is 2.9× [2.8, 3] as fast as FP16 at batch 1 and 1.3× [1.3, 1.4] at 16" in out
+    rows = json.loads(run(capsys, "records", "compare", "int4", "fp16", PROFILES, "--json")[1])
+    assert len(rows) == 6 and all(row["low"] < row["times_as_fast"] < row["high"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_what_is_exported_can_be_read_wherever_records_are(capsys: Capture, tmp_path: Path, name: str) -> None:
+    assert run(capsys, "records", "export", name, PROFILES, "--variant", "int8")[0] == 0
+    assert len(json.loads(run(capsys, "records", "list", name, "--json")[1])) == 6
+    assert {r.variant for r in read_evidence_records(name)} == {"int8"}
+
+
+def read_evidence_records(source: str) -> list[ProfileRecord]:
+    """As plan, compare, report, predict, validate and calibrate read what ``--records`` names."""
+    return read_source(source, ProfileRecord)
+
+
+def test_a_store_is_read_wherever_a_file_is(capsys: Capture, tmp_path: Path) -> None:
+    run(capsys, "records", "import", PROFILES)
+    from_file = sorted(read_evidence_records(PROFILES), key=lambda r: r.record_id)
+    for source in ("store", str(tmp_path / "store.sqlite"), f"sqlite:///{tmp_path / 'store.sqlite'}"):
+        assert sorted(read_evidence_records(source), key=lambda r: r.record_id) == from_file
+
+
+MISTAKES = [
+    (("list",), "no store at"),
+    (("list", "/no/such/file"), "no records at"),
+    (("list", __file__), "nothing in it can be read"),
+    (("list", "--store", "mysql://ann:secret@db/x"), "no store can lie in"),
+    (("show", "zzz", PROFILES), "no record's id begins with"),
+    (("show", "d", PROFILES), "give more of it"),
+    (("compare", "int4", "nonsense", PROFILES), "no measured record is named"),
+    (("export", "out.xlsx", PROFILES), "end it in .jsonl"),
+    (("export", "out.csv", PROFILES, "--batch", "77"), "nothing matches"),
+    (("export", "/proc/no/out.csv", PROFILES), "cannot be written"),
+    (("import", __file__), "no records, no scenario and no plan"),
+    (("import", str(EXAMPLE)), "not readable"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), MISTAKES, ids=lambda v: " ".join(v)[:40] if isinstance(v, tuple) else "")
+def test_a_mistake_gets_one_line_without_a_password(capsys: Capture, argv: tuple[str, ...], words: str) -> None:
+    code, out, err = run(capsys, "records", *argv)
+    assert code == 1 and not out
+    last = err.strip().splitlines()[-1]
+    assert words in last and last.startswith("llmsizer: ") and "secret" not in err
+
+
+def test_a_mistake_in_one_file_imports_none(capsys: Capture, tmp_path: Path) -> None:
+    assert run(capsys, "records", "import", PROFILES, __file__)[0] == 1
+    assert not (tmp_path / "store.sqlite").exists()
