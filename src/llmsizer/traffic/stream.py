@@ -78,6 +78,20 @@ class Stream:
         return self.output.longest_tokens + (self.reasoning.longest_tokens if self.reasoning else 0)
 
     @property
+    def mean_prompt_tokens(self) -> float:
+        """Of the whole prompt: the mean turn of a conversation of geometric length T comes after T − 1 others."""
+        turns = self.conversation.mean_turns if self.conversation else 1.0
+        return self.shared_prefix_tokens + turns * self.prompt.mean_tokens + (turns - 1) * self.output.mean_tokens
+
+    @property
+    def least_computed_tokens(self) -> float:
+        """Mean prompt tokens that not even a prefix cache without end saves."""
+        if self.conversation:
+            return self.prompt.mean_tokens + self.shared_prefix_tokens / self.conversation.mean_turns
+        fresh = self.mean_prompt_tokens * (1 - self.cached_prompt_fraction)
+        return fresh - self.shared_prefix_tokens * self.prefix_hit_rate
+
+    @property
     def prefix_groups(self) -> int:
         return CONVERSATION_GROUPS if self.conversation else 0
 

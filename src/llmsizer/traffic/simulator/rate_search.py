@@ -52,7 +52,7 @@ def miss(result: SimulationResult, slo: Slo, e2e_p95_seconds: float | None = Non
 
 def fullest_batch(replica: Replica, stream: Stream) -> int:
     """Sequences that seats and KV cache hold at once, each halfway through its answer."""
-    context = stream.prompt.mean_tokens + stream.shared_prefix_tokens + _output_tokens(stream) / 2
+    context = stream.mean_prompt_tokens + _output_tokens(stream) / 2
     return max(1, min(replica.max_sequences, int(replica.kv_tokens / context)))
 
 
@@ -63,9 +63,8 @@ def _output_tokens(stream: Stream) -> float:
 def saturation_rate(replica: Replica, stream: Stream) -> float:
     """Requests per second of a replica that is never idle, from its step table: full chunks and a full batch."""
     output = _output_tokens(stream)
-    prompt = stream.prompt.mean_tokens + stream.shared_prefix_tokens
-    computed = prompt * (1 - stream.cached_prompt_fraction) - stream.shared_prefix_tokens * stream.prefix_hit_rate
-    context = prompt + output / 2
+    computed = stream.least_computed_tokens
+    context = stream.mean_prompt_tokens + output / 2
     batch = fullest_batch(replica, stream)
     knots, steps = replica.steps.knots_tokens, replica.steps
     segment = max(int((knots <= context).sum()) - 1, 0)
@@ -111,9 +110,14 @@ def largest_rate(
     missed, count = miss(best, slo, e2e_p95_seconds), 1
     if missed:
         return LargestRate(requests_per_second=0.0, missed=missed, at_rate=best, simulations=count)
-    flooded = run(FLOOD * ceiling)
-    high = min(flooded.finished_per_second, FLOOD * ceiling)
-    missed, rate, count = "overload", high / (1 + tolerance), count + 1
+    missed = "overload"
+    if stream.conversation:
+        # A flood pushes conversations out of the prefix cache, and a calmer fleet may complete more than a flooded one.
+        high = FLOOD * ceiling
+        rate = high / 2
+    else:
+        high = min(run(FLOOD * ceiling).finished_per_second, FLOOD * ceiling)
+        rate, count = high / (1 + tolerance), count + 1
     while high > low * (1 + tolerance) * (1 + 1e-9):
         result = run(rate)
         count += 1
