@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from llmsizer.decide.answer import RecommendationDoc
+from llmsizer.facts.record_parts import RequestSample
+from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import ComparisonDoc
 
@@ -21,6 +23,9 @@ def published_schemas() -> dict[str, dict[str, Any]]:
         "scenario.schema.json": {"$schema": _DRAFT} | Scenario.model_json_schema(),
         "recommendation.schema.json": {"$schema": _DRAFT} | TypeAdapter(RecommendationDoc).json_schema(),
         "comparison.schema.json": {"$schema": _DRAFT} | TypeAdapter(ComparisonDoc).json_schema(),
+        "profile-record.schema.json": {"$schema": _DRAFT} | ProfileRecord.model_json_schema(),
+        "quality-record.schema.json": {"$schema": _DRAFT} | QualityRecord.model_json_schema(),
+        "request-sample.schema.json": {"$schema": _DRAFT} | RequestSample.model_json_schema(),
     }
 
 
