@@ -59,7 +59,7 @@ def line(usd_per_mtok: float, fixed: float = 0.0) -> Curve:
 
 
 def test_stairs_against_a_line_by_hand() -> None:
-    # Servers of $1,000 hold 1,000 M tokens each; the API asks $1.10 a million. The first is even at 1000/1.1 = 909.09 M,
+    # Servers of $1,000 hold 1,000 M tokens each; the API asks $1.10 a million. The first is even at 909.09 M,
     # and dearer again just beyond 1,000 M until 2000/1.1 = 1,818.18 M, and so on: step k from 1000k/1.1 M to 1000k M.
     # From step 11 on the next begins no later than the last ends: 11,000/1.1 = 10,000 M, where 10 servers are cheaper.
     found = crossing(line(1.10), stairs(1000, 1e9), 1e6, 1e12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from llmsizer.decide.answer import Plan, Recommendation, Rejection
+from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
@@ -27,7 +27,7 @@ LEAVES_OUT = (
     *TRAFFIC_LEAVES_OUT,
     "spare replicas may share a server: llmsizer capacity simulates the loss of a whole host",
     "replicas over more than one server, pipeline parallelism and expert parallelism",
-    "reserved and spot terms, storage, egress, software licences, lead times, taxes and growth",
+    "fleets that follow the hours of the week: llmsizer hourly prices them; here rented machines are always on",
     "intervals of costs move all parts together, which is wider than 90 % where parts are independent",
     *API_LEAVES_OUT,
 )
@@ -62,7 +62,7 @@ def recommend(
         assumptions={**found.book.assumed, "usd_per_kwh": found.book.usd_per_kwh},
         memory_note=memory_note(found, catalog.gpu(_USUAL_CARD) if _USUAL_CARD in catalog.gpu_names else None),
         leaves_out=LEAVES_OUT,
-        flags=(*_flags(plans), *stated_effects(found, plans[0] if plans else None)),
+        flags=(*_flags(found, plans, apis), *stated_effects(found, plans[0] if plans else None)),
         priced_on=today.isoformat(),
         comparison=comparison,
     )
@@ -137,6 +137,9 @@ def _once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:
     return tuple(seen.values())
 
 
-def _flags(plans: Sequence[Plan]) -> tuple[str, ...]:
-    """What the reader must know of the plan that is recommended."""
-    return plans[0].cost.flags if plans else ()
+def _flags(found: Study, plans: Sequence[Plan], apis: Sequence[ApiPlan]) -> tuple[str, ...]:
+    """What the reader must know of the plan that is recommended, and of the API that stands beside it."""
+    own = plans[0].cost.flags if plans else ()
+    beside = [f"{apis[0].cost.label}: {flag}" for flag in apis[0].cost.flags] if apis else []
+    rate = found.book.currency.note
+    return (*own, *beside, *((f"amounts are in US dollars; {rate}",) if rate else ()))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+def _currency_code(text: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise ValueError("not the code of a currency; give three capital letters such as EUR")
+    return text
+
+
+CurrencyCode = Annotated[str, AfterValidator(_currency_code)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 

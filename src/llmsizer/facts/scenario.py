@@ -198,6 +198,7 @@ _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("workload", "reasoning"): LengthChoice,
     ("slo",): Slo,
     ("constraints",): Constraints,
+    ("money",): MoneyOptions,
     ("speculation",): SpeculationChoice,
     ("fleet",): FleetChoice,
 }
