@@ -184,12 +184,12 @@ def test_a_long_prompt_in_chunks_takes_about_what_the_physics_says_of_it_whole(
         catalog.model("mistral-small-4"), catalog.gpu(gpu), weights, tp=tensor, max_context_tokens=16384
     )
     replica = replica_of(served)
-    prompt = Requests(
-        arrival_seconds=np.array([0.0]),
-        prompt_tokens=np.array([12_000], dtype=np.int32),
-        output_tokens=np.array([2], dtype=np.int32),
+    prompts = Requests(
+        arrival_seconds=np.array([0.0, 1000.0]),
+        prompt_tokens=np.array([12_000, 12_000], dtype=np.int32),
+        output_tokens=np.array([2, 2], dtype=np.int32),
     )
-    ttft = serve_trace(replica, prompt, Fleet(), Goal(slo=SLO)).row("TTFT").mean.value
+    ttft = serve_trace(replica, prompts, Fleet(), Goal(slo=SLO)).row("TTFT").mean.value
     whole = prefill_seconds(served, 12_000).value
     assert ttft is not None and whole is not None
     # Every chunk pays once more what a pass costs before its first token.
@@ -362,6 +362,16 @@ def test_without_the_extra_the_command_says_which_one(capsys: Capture, monkeypat
     code, out, err = run(capsys, "simulate", "eu-chat")
     assert (code, out) == (1, "")
     assert "llmsizer[simulate]" in err
+
+
+def test_a_trace_that_comes_all_at_once_has_no_rate() -> None:
+    at_once = Requests(
+        arrival_seconds=np.zeros(2),
+        prompt_tokens=np.array([100, 100], dtype=np.int32),
+        output_tokens=np.array([2, 2], dtype=np.int32),
+    )
+    with pytest.raises(InputError, match="come at once; a trace needs two arrival times"):
+        serve_trace(REPLICA, at_once, Fleet(), Goal(slo=SLO))
 
 
 def test_capacity_says_what_holds_grows_and_may_fail(capsys: Capture) -> None:

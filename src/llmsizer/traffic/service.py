@@ -208,8 +208,11 @@ def serve_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) 
 
 
 def observe_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Replications:
-    """The one run behind ``serve_trace``. Raises LlmSizerError."""
-    return Replications(runs=(replay(replica, requests, fleet=fleet, targets=goal.targets),))
+    """The one run behind ``serve_trace``. Raises LlmSizerError, also where all come at once: that is no rate."""
+    run = replay(replica, requests, fleet=fleet, targets=goal.targets)
+    if not requests.arrival_seconds[-1] > 0:
+        raise InputError("all requests of the trace come at once; a trace needs two arrival times or more")
+    return Replications(runs=(run,))
 
 
 def simulated_once(
