@@ -38,7 +38,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    from llmsizer.cluster import sweep
+    from llmsizer.cluster import check_address, sweep
     from llmsizer.traffic.points import simulate_point
 
     optional("numba", what="the event simulator", extra="simulate")  # before anything takes time
@@ -48,6 +48,8 @@ def _sweep(arguments: argparse.Namespace) -> int:
         raise InputError("--workers are processes of this machine, --cluster brings its own; give one of them")
     if not shares:
         raise InputError("--rates is empty; write for example 0.5,1,1.5")
+    if arguments.cluster:
+        check_address(arguments.cluster)  # before anything takes time
     evidence = read_evidence(arguments.records, None)
     tasks = _tasks(scenario, evidence, arguments.plans, shares, arguments.seeds, arguments.hours)
     with progress_bar("sweeping") as progress:
