@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
+import stat
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -78,6 +82,27 @@ class OutOfMemory(Quick):
         if prompts.shape[0] == 2:
             resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
             np.ones(2**33, dtype=np.uint8)
+        return super().steps(prompts, output_tokens)
+
+
+class WritesToTheProtocol(Quick):
+    """A library that finds the parent's pipe and writes into it."""
+
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        for number in range(3, 20):
+            with contextlib.suppress(OSError):
+                if stat.S_ISFIFO(os.fstat(number).st_mode):
+                    os.write(number, b"[warning] no JSON\n")
+        return super().steps(prompts, output_tokens)
+
+
+class LeavesAChild(Quick):
+    """Starts a process of its own, notes its number, and dies."""
+
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        server = subprocess.Popen(["sleep", "3600"])
+        Path(os.environ["LEFT_CHILD"]).write_text(str(server.pid))
+        os.kill(os.getpid(), signal.SIGKILL)
         return super().steps(prompts, output_tokens)
 
 

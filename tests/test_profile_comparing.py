@@ -106,6 +106,11 @@ def test_a_load_is_judged_by_what_95_of_100_requests_wait() -> None:
     assert sentences([served])[0].startswith("serves no user")
 
 
+def test_an_open_loop_counts_no_users() -> None:
+    busy = record("int4", 40, (0.01,) * 5, load=Load(pattern="poisson", rate_per_second=2.0))
+    assert sentences([busy]) == ()
+
+
 def test_every_field_has_its_unit_its_basis_or_its_reason() -> None:
     unknown = {"energy.idle_watts": "hidden here", "allocator_peak_bytes": "none"}
     one = record("int4", 1, (0.01,), energy=Energy(joules=3.0), unknown=unknown)

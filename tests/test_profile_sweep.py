@@ -182,6 +182,17 @@ def test_an_engine_whose_logits_are_no_numbers_is_a_row_that_says_so(tmp_path: P
     assert "not finite" in str(records[0].failure)
 
 
+def test_a_library_that_writes_into_the_protocol_is_a_row(tmp_path: Path) -> None:
+    assert "no answer" in str(measured(tmp_path, "WritesToTheProtocol")[0].failure)
+
+
+def test_what_an_engine_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEFT_CHILD", str(tmp_path / "pid"))
+    assert measured(tmp_path, "LeavesAChild")[0].failure == "killed by SIGKILL"
+    state = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_what_an_engine_tells_of_itself_stands_in_the_row(tmp_path: Path) -> None:
     record = measured(tmp_path, "Talks")[0]
     assert record.kernels == ("MarlinLinearKernel",)

@@ -44,8 +44,14 @@ def _groups(records: Sequence[ProfileRecord]) -> list[list[ProfileRecord]]:
 
 
 def _capacity(group: Sequence[ProfileRecord], comfort: Comfort) -> list[str]:
-    """The best variant's largest number of users at each prompt length's largest passing point; one line in all."""
-    usable = [record for record in group if first_token_seconds(record) is not None and record.tpot_seconds]
+    """The variant and point that serve most users at once within the limits, in one line."""
+    usable = [
+        record
+        for record in group
+        if (record.is_static_batch or (record.load and record.load.pattern == "closed"))  # else nobody counts users
+        and first_token_seconds(record) is not None
+        and record.tpot_seconds
+    ]
     if not usable:
         return []
     passing = [record for record in usable if serves(record, comfort)]

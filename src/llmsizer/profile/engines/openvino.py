@@ -54,6 +54,10 @@ class OpenVino:
             tokens = self._request.get_output_tensor(0).data[:, -1].argmax(axis=-1).astype(np.int64)[:, None]
             yield
 
+    def outputs_finite(self) -> bool:
+        """Whether the last step's logits were numbers."""
+        return bool(np.isfinite(self._request.get_output_tensor(0).data).all())
+
     def peak_memory_bytes(self) -> float | None:
         return None  # the CPU plugin keeps no such count
 
