@@ -19,7 +19,12 @@ ABOVE: dict[str, set[str]] = {
     "traffic": {"facts", "physics"},
     "money": {"facts", "physics", "traffic"},
     "decide": {"facts", "physics", "traffic", "money"},
-    "profile": {"facts", "physics", "traffic"},  # load is sent with the arrivals, lengths and traces of traffic
+    "profile": {
+        "facts",
+        "physics",
+        "traffic",
+        "cluster",
+    },  # load is sent with the arrivals, lengths and traces of traffic
     "quantize": {"facts", "physics"},
     "store": {"facts", "profile"},
     "reference_model": {"facts"},

@@ -66,11 +66,13 @@ def sweep(
     workers: int = 1,
     cluster: str | None = None,
     attempts: int = DEFAULT_ATTEMPTS,
+    needs: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> list[Json]:
     """The results in the order of the tasks. ``work`` is a module's own function, so that a process can find it.
 
     ``cluster``: the address of a running Ray cluster ("auto", "ray://host:10001"), used instead of ``workers``.
+    ``needs``: what Ray sets aside for each task, e.g. ``{"GPU": 1}``; left out: one CPU.
     Raises LlmSizerError as ``work`` does, and where a task loses its worker ``attempts`` times.
     """
     if workers < 1 or attempts < 1:
@@ -79,7 +81,7 @@ def sweep(
     unique = {task.key: task for task in tasks}
     todo = [task for key, task in unique.items() if key not in done]
     if cluster is not None:
-        results = _on_ray(work, todo, cluster, attempts)
+        results = _on_ray(work, todo, cluster, attempts, needs or {})
     else:
         results = _one_by_one(work, todo) if workers == 1 else _pooled(work, todo, workers, attempts)
     progress("sweeping", (len(unique) - len(todo)) / max(1, len(unique)))
@@ -161,12 +163,19 @@ def _pooled(
 
 
 def _on_ray(
-    work: Callable[[Argument], Json], todo: Sequence[Task[Argument]], address: str, attempts: int
+    work: Callable[[Argument], Json],
+    todo: Sequence[Task[Argument]],
+    address: str,
+    attempts: int,
+    needs: Mapping[str, float],
 ) -> Results[Argument]:
     """Results as they come. Each task has a worker of its own: who is lost with it is no question."""
     with _ray(address) as ray:
         # Retries are counted here, so that a task that kills its workers is named and not tried for ever.
-        remote = ray.remote(_guarded).options(max_retries=0)
+        own = {name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")}
+        remote = ray.remote(_guarded).options(
+            max_retries=0, num_cpus=needs.get("CPU", 1), num_gpus=needs.get("GPU", 0), resources=own
+        )
         at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # the next ones wait on their nodes
         queue, running = list(reversed(todo)), dict[Any, Task[Argument]]()
         losses: dict[str, int] = {}

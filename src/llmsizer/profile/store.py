@@ -139,7 +139,11 @@ def read_line(line: bytes | str, kind: type[Record]) -> Record | str:
 def write_samples(records_path: Path, record_id: str, samples: Sequence[RequestSample]) -> SamplesFile:
     """Raw samples of one point into their own compressed file, synced; the same samples give the same bytes."""
     lines = "".join(sample.model_dump_json(exclude_defaults=True) + "\n" for sample in samples)
-    content = gzip.compress(lines.encode(), mtime=0)
+    return keep_samples(records_path, record_id, gzip.compress(lines.encode(), mtime=0), count=len(samples))
+
+
+def keep_samples(records_path: Path, record_id: str, content: bytes, *, count: int) -> SamplesFile:
+    """Compressed samples as they are, from this machine or another, into their place beside the records."""
     folder = records_path.with_name(f"{records_path.stem}.samples")
     digest = hashlib.sha256(content).hexdigest()
     target = folder / f"{record_id}-{digest[:8]}.jsonl.gz"
@@ -155,7 +159,7 @@ def write_samples(records_path: Path, record_id: str, samples: Sequence[RequestS
         partial.unlink(missing_ok=True)
         raise InputError(f"{folder}: samples cannot be written here ({error.strerror})") from None
     _sync_folder(folder)
-    return SamplesFile(file=f"{folder.name}/{target.name}", sha256=digest, count=len(samples))
+    return SamplesFile(file=f"{folder.name}/{target.name}", sha256=digest, count=count)
 
 
 def read_samples(records_path: Path, record: ProfileRecord) -> list[RequestSample]:
