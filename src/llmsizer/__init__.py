@@ -20,6 +20,8 @@ _HOME = {
     "Catalog": "facts.catalog",
     "Deployment": "facts.deployment",
     "Estimate": "facts.provenance",
+    "Fleet": "traffic.simulator.fleet",
+    "Goal": "traffic.service",
     "GpuSpec": "facts.gpu",
     "LlmSizerError": "errors",
     "ModelSpec": "facts.model",
@@ -28,19 +30,29 @@ _HOME = {
     "ProfileRecord": "facts.records",
     "QualityRecord": "facts.records",
     "Recommendation": "decide.answer",
+    "Replica": "traffic.simulator.fleet",
     "Scenario": "facts.scenario",
+    "Site": "traffic.availability",
     "Slo": "facts.workload",
+    "Stream": "traffic.stream",
     "Workload": "facts.workload",
     "compare": "decide.recommend",
     "estimate_memory": "physics.memory",
     "get_precision": "facts.precision",
+    "largest_rate": "traffic.simulator.rate_search",
     "load_catalog": "facts.catalog",
     "load_model": "facts.hub",
     "load_scenario": "facts.scenario",
+    "losses": "traffic.availability",
+    "outages": "traffic.availability",
     "quantize_all": "quantize",
     "read_records": "profile.store",
     "recommend": "decide.recommend",
+    "replica_of": "traffic.simulator.deployed",
+    "serve": "traffic.service",
+    "simulate": "traffic.simulator.engine",
     "smallest_change_to_fit": "physics.fit",
+    "stream_of": "traffic.stream",
     "write_report": "deliver.report",
 }
 
@@ -72,6 +84,18 @@ if TYPE_CHECKING:
     from llmsizer.physics.memory import estimate_memory as estimate_memory
     from llmsizer.profile.store import read_records as read_records
     from llmsizer.quantize import quantize_all as quantize_all
+    from llmsizer.traffic.availability import Site as Site
+    from llmsizer.traffic.availability import losses as losses
+    from llmsizer.traffic.availability import outages as outages
+    from llmsizer.traffic.service import Goal as Goal
+    from llmsizer.traffic.service import serve as serve
+    from llmsizer.traffic.simulator.deployed import replica_of as replica_of
+    from llmsizer.traffic.simulator.engine import simulate as simulate
+    from llmsizer.traffic.simulator.fleet import Fleet as Fleet
+    from llmsizer.traffic.simulator.fleet import Replica as Replica
+    from llmsizer.traffic.simulator.rate_search import largest_rate as largest_rate
+    from llmsizer.traffic.stream import Stream as Stream
+    from llmsizer.traffic.stream import stream_of as stream_of
 
 
 def __getattr__(name: str) -> Any:
