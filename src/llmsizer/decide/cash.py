@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from llmsizer.decide.apis import ApiChoice
-from llmsizer.decide.curves import Machines, tokens_of
+from llmsizer.decide.curves import Machines
 from llmsizer.decide.study import Study
 from llmsizer.money.api import api_cost
 from llmsizer.money.cashflow import CashFlow, cash_flow
@@ -22,7 +22,7 @@ def bills_asked(found: Study, machines: Mapping[Path, Machines], choices: Sequen
     workload = found.question.workload
     bills = []
     for path, each in machines.items():
-        best = each.cheapest(tokens_of(workload))
+        best = each.cheapest_asked()
         if best is not None:
             bills.append(found.pricer.plan(best, path, workload).cost)
     firsts = {choice.same_model: choice for choice in reversed(choices)}
@@ -42,10 +42,10 @@ def cash_flows(found: Study, bills: Sequence[Cost]) -> tuple[CashFlow, ...]:
 
 
 def paybacks(bills: Sequence[Cost], flows: Sequence[CashFlow]) -> tuple[Payback, ...]:
-    """Owning against every other path, hardware sold only at the end of the horizon."""
+    """Buying against every other path, hardware sold only at the end of the horizon; none where nothing is bought."""
     pairs = list(zip(bills, flows, strict=True))
     found = []
-    for mine, flow in ((b, f) for b, f in pairs if b.path == "own"):
+    for mine, flow in ((b, f) for b, f in pairs if b.one_offs):
         found += [_payback(mine, flow, other, its) for other, its in pairs if other.path != "own"]
     return tuple(found)
 

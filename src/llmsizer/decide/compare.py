@@ -9,7 +9,7 @@ import numpy as np
 
 from llmsizer.decide.apis import OTHER_TIER, SIBLING, ApiChoice
 from llmsizer.decide.cash import bills_asked, cash_flows, paybacks
-from llmsizer.decide.curves import Machines, api_curve, at_volume, tokens_of
+from llmsizer.decide.curves import LEAST_TOKENS, MOST_TOKENS, Machines, api_curve, at_volume, tokens_of
 from llmsizer.decide.study import Study
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.money.api import LEAVES_OUT as API_LEAVES_OUT
@@ -19,7 +19,6 @@ from llmsizer.money.cost import USD_PER_MONTH, Path
 from llmsizer.money.crossing import Curve, crossing
 from llmsizer.units import format_count, format_usd
 
-LEAST_TOKENS, MOST_TOKENS = 1e6, 1e12  # a month, input and output
 _DECADES = 6
 _LEAVES_OUT = (
     "the intervals: crossovers are those of the middle values",
@@ -39,11 +38,10 @@ def compare_study(found: Study, choices: Sequence[ApiChoice]) -> Comparison:
     machines = {path: Machines(found=found, path=path) for path, is_allowed in allowed if is_allowed}
     paths = [_stairs(each, grid) for each in machines.values()]
     paths += [_line(found, choice, grid) for choice in choices]
-    curves: dict[str, tuple[Curve, Curve]] = {name: (m.usd, m.usd_by_month) for name, m in machines.items()}
+    curves: dict[str, Curve] = {name: each.usd for name, each in machines.items()}
     if choices:
         # The same model where someone hosts it; else another one, and its name in the crossover says so.
-        line = api_curve(found, choices[0])
-        curves[f"API ({choices[0].label})"] = (line, line)
+        curves[f"API ({choices[0].label})"] = api_curve(found, choices[0])
     crossovers = _crossovers(found, curves, machines)
     bills = bills_asked(found, machines, choices)
     flows = cash_flows(found, bills)
@@ -94,16 +92,14 @@ def _line(found: Study, choice: ApiChoice, grid: Sequence[float]) -> PathCost:
     return PathCost(path="api", label=choice.label, steps=steps, same_model=choice.same_model, note=note)
 
 
-def _crossovers(
-    found: Study, curves: dict[str, tuple[Curve, Curve]], machines: dict[Path, Machines]
-) -> tuple[Crossover, ...]:
+def _crossovers(found: Study, curves: dict[str, Curve], machines: dict[Path, Machines]) -> tuple[Crossover, ...]:
     """For each pair: the volume from which the one with the larger fixed part stays at or below the other."""
     names = list(curves)
     crossovers = []
     for i, above in enumerate(names):
         for below in names[i + 1 :]:
-            crossover = _crossover(below, above, curves[below][0], curves[above][0], machines)
-            month = _first_month(found, below, above, curves[below][1], curves[above][1])
+            crossover = _crossover(below, above, curves[below], curves[above], machines)
+            month = _first_month(found, below, above, curves[below], curves[above])
             text = f"{crossover.text} {month.text}" if month.state != "not searched" else crossover.text
             crossovers.append(replace(crossover, month=month, text=text))
     return tuple(crossovers)
@@ -163,10 +159,11 @@ def _first_month(found: Study, below: str, above: str, low: Curve, high: Curve) 
         return FirstMonth(text=f"{below} or {above} has no price")
     last = np.flatnonzero(dearer > 0)
     if last.size and last[-1] == searched:
-        text = f"With growth it does not within {searched} months."
+        text = f"As the load grows it does not within {searched} months."
         return FirstMonth(state="not reached", searched_months=searched, text=text)
     month = int(last[-1]) + 1 if last.size else 0
-    text = f"With growth that is month {month} ({_tokens(float(volumes[month]))})."
+    when = f"from month {month} on" if month else "from the start"
+    text = f"As the load grows that is so {when} ({_tokens(float(volumes[month]))})."
     return FirstMonth(state="reached", month=month, searched_months=searched, text=text)
 
 

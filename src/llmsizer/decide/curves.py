@@ -17,6 +17,7 @@ from llmsizer.money.cost import Path
 from llmsizer.money.crossing import Curve, Vector
 from llmsizer.units import SECONDS_PER_MONTH
 
+LEAST_TOKENS, MOST_TOKENS = 1e6, 1e12  # a month, input and output
 _MOST_REQUESTS_PER_SECOND = 1e6  # of a workload
 
 
@@ -26,9 +27,12 @@ def tokens_of(workload: Workload) -> float:
 
 
 def at_volume(workload: Workload, tokens_per_month: float) -> Workload:
-    """The same requests, more or fewer of them. A trillion tokens of short requests may be more than one can hold."""
+    """The same requests, more or fewer of them, in a month of just that volume: nothing is kept free for growth.
+
+    A trillion tokens of short requests may be more than a workload can hold.
+    """
     rate = tokens_per_month / workload.tokens_per_request / SECONDS_PER_MONTH
-    return workload.model_copy(update={"requests_per_second": min(_MOST_REQUESTS_PER_SECOND, rate)})
+    return workload.model_copy(update={"requests_per_second": min(_MOST_REQUESTS_PER_SECOND, rate), "growth": None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +55,18 @@ class Machines:
         one = Demand.of(self.found.question.workload)
         return tuple(s for s in fastest.values() if self.found.pricer.bills.usd(s, self.path, one) is not None)
 
-    def demand(self, tokens: Vector, *, grown: bool = True) -> Demand:
-        """The load at each volume. ``grown``: sized for the end of the scenario's growth, as a plan is."""
-        workload = self.found.question.workload
-        demand = Demand.of(workload, np.minimum(tokens, self._most_tokens) / tokens_of(workload))
-        if grown or workload.growth is None:
-            return demand
-        return Demand(average=demand.average, held=demand.held / workload.growth.largest_factor)
+    def demand(self, tokens: Vector) -> Demand:
+        """The load of a month of each volume."""
+        workload = at_volume(self.found.question.workload, LEAST_TOKENS)
+        return Demand.of(workload, np.minimum(tokens, self._most_tokens) / tokens_of(workload))
 
     @property
     def _most_tokens(self) -> float:
         return _MOST_REQUESTS_PER_SECOND * self.found.question.workload.tokens_per_request * SECONDS_PER_MONTH
 
-    def all_usd(self, tokens: Vector, *, grown: bool = True) -> Vector:
+    def all_usd(self, tokens: Vector) -> Vector:
         """Candidate × volume."""
-        demand, bills = self.demand(tokens, grown=grown), self.found.pricer.bills
+        demand, bills = self.demand(tokens), self.found.pricer.bills
         rows = []
         for sized in self.candidates:
             usd = bills.usd(sized, self.path, demand)
@@ -76,24 +77,21 @@ class Machines:
         lowest: Vector = self.all_usd(tokens).min(axis=0)
         return lowest
 
-    def usd_by_month(self, tokens: Vector) -> Vector:
-        """As if the fleet were sized anew for each month's volume."""
-        lowest: Vector = self.all_usd(tokens, grown=False).min(axis=0)
-        return lowest
-
     def cheapest_each(self, tokens: Vector) -> list[Sized | None]:
         """The candidate to take at each volume; None where none has a price."""
         if not self.candidates:
             return [None] * len(tokens)
         return [self.candidates[int(index)] for index in np.argmin(self.all_usd(tokens), axis=0)]
 
-    def cheapest(self, tokens: float) -> Sized | None:
-        """The candidate to take at one volume."""
-        return self.cheapest_each(np.array([tokens]))[0]
+    def cheapest_asked(self) -> Sized | None:
+        """The candidate to take for the scenario as it is, growth and all."""
+        pricer, workload = self.found.pricer, self.found.question.workload
+        priced = [(usd, s) for s in self.candidates if (usd := pricer.usd(s, self.path, workload)) is not None]
+        return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def utilisation(self, tokens: float) -> float | None:
         """Mean load at a volume over what the serving replicas hold within the SLO; spares are not counted."""
-        sized = self.cheapest(tokens)
+        sized = self.cheapest_each(np.array([tokens]))[0]
         if sized is None:
             return None
         demand = self.demand(np.array([tokens]))

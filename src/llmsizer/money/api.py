@@ -55,10 +55,9 @@ def api_usd(offer: ApiOffer, workload: Workload, book: PriceBook) -> float | Non
 
 def _figures(offer: ApiOffer, book: PriceBook) -> dict[str, Figure]:
     """Prices and shares by driver, unknown ones with their reason."""
-    figures = {
-        "retry_share": book.assumed["api_retry_share"],
-        "cache_reads_per_write": book.assumed["cache_reads_per_write"],
-    }
+    figures = {"retry_share": book.assumed["api_retry_share"]}
+    if offer.cache_write_usd_per_mtok is not None:
+        figures["cache_reads_per_write"] = book.assumed["cache_reads_per_write"]
     usd = {name: getattr(offer, f"{name}_usd_per_mtok") for name in (*_TIERED, "reasoning")}
     usd["cached_input"] = usd["input"] if usd["cached_input"] is None else usd["cached_input"]
     usd["reasoning"] = usd["output"] if usd["reasoning"] is None else usd["reasoning"]
@@ -112,7 +111,7 @@ def _drivers(offer: ApiOffer, workload: Workload, book: PriceBook, figures: dict
         batch_share=book.options.batch_share,
         discount=book.options.api_discount,
         vat_rate=book.options.vat_rate,
-        **{name: mid(figure) for name, figure in figures.items()},
+        **({"cache_reads_per_write": 1.0} | {name: mid(figure) for name, figure in figures.items()}),
     )
 
 
@@ -138,7 +137,8 @@ def _input_share(parts: tuple[CostPart, ...]) -> float:
 
 def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
     def times(tokens: float, usd: float | None, what: str) -> str:
-        return f"{what}: {tokens / MEGA:,.4g} M × ${usd or 0:g}/M"
+        millions = tokens / MEGA
+        return f"{what}: {millions:,.{0 if millions >= 1000 else 2}f} M × ${usd or 0:g}/M"
 
     read = float(d.input_tokens_per_month) * float(d.cached_fraction)
     undiscounted = offer.cached_input_usd_per_mtok is None
@@ -167,8 +167,7 @@ def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
 
 def _warnings(offer: ApiOffer, workload: Workload, book: PriceBook) -> Iterator[str]:
     """Rate limits that the peak hour breaks, and a long context whose tier the list may lack."""
-    requests = workload.peak_requests_per_second * 60 * (1 + mid(book.assumed["api_retry_share"]))
-    tokens = requests * (workload.tokens_per_request)
+    requests, tokens = required_rates(workload, mid(book.assumed["api_retry_share"]))
     for needed, limit, unit in (
         (tokens, offer.tokens_per_minute_limit or book.options.api_tokens_per_minute, "tokens"),
         (requests, offer.requests_per_minute_limit or book.options.api_requests_per_minute, "requests"),
