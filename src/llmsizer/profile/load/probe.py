@@ -21,11 +21,12 @@ from llmsizer.profile.load.failures import (
     Failure,
     of_status,
 )
-from llmsizer.profile.load.prompts import COMMON_WORDS, Prompts, exact_prompts, measured_prompts
+from llmsizer.profile.load.prompts import COMMON_WORDS, Prompts, counter, exact_prompts, measured_prompts
 from llmsizer.profile.load.wire import Client
 
 PROBE_WORDS = (16, 144)
 PROBE_OUTPUT_TOKENS = 8
+MOST_JOINED_TOKENS = 1  # a template may join the prompt's first token or its last with its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,8 @@ async def probe(client: Client, *, model: str | None, api: Api | None, tokenizer
     if len(told) == 2:
         prompts = measured_prompts(PROBE_WORDS, told, seed=seed)
     if tokenizer is not None:
-        prompts = _exact(tokenizer, prompts if told else None, seed)
+        texts = [_probe_text(asking, words, seed, repeat) for repeat, words in enumerate(PROBE_WORDS)]
+        prompts = _exact(tokenizer, texts, told, seed)
     sent_ns, last, software = answers[-1]
     tokens = last.output_tokens or len(last.chunk_ns)
     first_ns, end_ns = last.chunk_ns[0], last.chunk_ns[-1]
@@ -71,17 +73,23 @@ async def probe(client: Client, *, model: str | None, api: Api | None, tokenizer
     )
 
 
-def _exact(tokenizer: Any, counted: Prompts | None, seed: int) -> Prompts:
+def _exact(tokenizer: Any, texts: list[str], counted: list[int], seed: int) -> Prompts:
     """What the server adds to a prompt is what it counts beyond the tokenizer: begin of text, chat template."""
     exact = exact_prompts(tokenizer, seed=seed)
-    if counted is None:
+    if len(counted) != len(texts):
         return exact
-    if abs(counted.tokens_per_word - 1.0) > 0.02:
+    count = counter(tokenizer)
+    added = [told - count(text) for told, text in zip(counted, texts, strict=True)]
+    if abs(added[1] - added[0]) > MOST_JOINED_TOKENS:
         raise InputError(
-            f"the server counts {counted.tokens_per_word:.2f} tokens a word where --tokenizer counts about 1; "
+            f"the server counts {counted[1]} tokens where --tokenizer counts {count(texts[1])}; "
             "give the tokenizer of the served model"
         )
-    return replace(exact, overhead_tokens=float(round(counted.overhead_tokens)))
+    return replace(exact, overhead_tokens=exact.overhead_tokens + added[0])
+
+
+def _probe_text(asking: Asking, words: int, seed: int, repeat: int) -> str:
+    return asking.prompts.addition(words, "probe", seed, repeat)
 
 
 async def _model(client: Client, model: str | None) -> tuple[str, int | None]:
@@ -132,7 +140,7 @@ async def _accepted(client: Client, askings: list[Asking], seed: int) -> tuple[A
 
 
 async def _ask(client: Client, asking: Asking, words: int, seed: int, repeat: int, *, must: bool = True) -> _Probed:
-    text = asking.prompts.addition(words, "probe", seed, repeat)
+    text = _probe_text(asking, words, seed, repeat)
     exchange = await client.request("POST", asking.path, asking.body([text], PROBE_OUTPUT_TOKENS))
     answer = read_answer(exchange)
     if must and answer.failure is not None:

@@ -90,8 +90,8 @@ def counter(tokenizer: Any) -> CountTokens:
     return lambda text: len(tokenizer.encode(text).ids)
 
 
-def exact_prompts(tokenizer: Any, *, overhead_tokens: int | None = None, seed: int = 0) -> Prompts:
-    """Prompts of whole-token words. ``overhead_tokens``: what the server adds beyond what the tokenizer shows."""
+def exact_prompts(tokenizer: Any, *, seed: int = 0) -> Prompts:
+    """Prompts of words that are one token each, whose length is checked. Raises InputError where there are too few."""
     count = counter(tokenizer)
     spelled = (_PLAIN_WORD.fullmatch(token) for token in sorted(tokenizer.get_vocab()))
     candidates = [match.group(1) for match in spelled if match]
@@ -106,9 +106,7 @@ def exact_prompts(tokenizer: Any, *, overhead_tokens: int | None = None, seed: i
     for tokens in (shown + 1, shown + 64, shown + 1000):
         if count(prompts.text(tokens, "check", tokens)) != tokens:
             raise InputError("the tokenizer joins words; drop --tokenizer, lengths are then approximate")
-    return prompts if overhead_tokens is None else Prompts(
-        words=words, overhead_tokens=overhead_tokens, exact=True, seed=seed
-    )  # fmt: skip
+    return prompts
 
 
 def measured_prompts(words: Sequence[int], tokens: Sequence[int], *, seed: int = 0) -> Prompts:
