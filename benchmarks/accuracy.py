@@ -2,11 +2,10 @@
 
     python benchmarks/accuracy.py [--json accuracy.json] [--plot residuals.svg]
 
-Every figure is out of fold: the rows of the group (GPU, model) were not in the fit that predicted them. Group error is
-the median absolute percentage error of its rows; the table shows median and 90th percentile over groups. Community rows
-calibrate but are not scored. The spreads of effects were chosen on folds of these rows, which flatters the table a
-little: chosen on one half of the groups alone, the other half reads TPOT under load 12 %, of one batch 4 %, offline
-12 %, single stream 9 %, static batch 9 %, TTFT of single requests 15 % (median over held-out groups).
+Every figure is out of fold: the rows of the group (GPU, model, publisher of the source) were not in the fit that
+predicted them. Group error is the median absolute percentage error of its rows; the table shows median and 90th
+percentile over groups. Community rows calibrate but are not scored. How far effects may scatter was chosen by the
+marginal likelihood of the rows (``physics/spreads.py``); no fold took part in the choice.
 
 Peers, on the same rows: parameters × bytes ÷ bandwidth with arithmetic at the data-sheet rate, and the same divided by
 one efficiency constant per GPU and phase (fitted on the other groups).
