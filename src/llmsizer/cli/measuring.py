@@ -67,7 +67,9 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
         help="repeat on until half the 90 %% intervals is this share of TTFT and TPOT, e.g. 0.03",
     )  # fmt: skip
     parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30)
-    parser.add_argument("--engine", default=None, help="openvino, transformers, llama.cpp, vllm … (default: what reads the format)")
+    parser.add_argument(
+        "--engine", default=None, help="openvino, transformers, llama.cpp, vllm … (default: what reads the format)"
+    )
     add_json(parser)
     load.add_options(parser)
     parser.set_defaults(run=_profile)
