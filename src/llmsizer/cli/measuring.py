@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,10 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30)
     parser.add_argument(
         "--engine", default=None, help="openvino, transformers, llama.cpp, vllm … (default: what reads the format)"
+    )
+    parser.add_argument("--cluster", metavar="ADDRESS", help="measure on a Ray cluster: auto, ray://host:10001")
+    parser.add_argument(
+        "--needs", default="GPU=1", metavar="NAME=AMOUNT", help="what Ray sets aside for a point, e.g. GPU=1 or CPU=64"
     )
     add_json(parser)
     load.add_options(parser)
@@ -202,7 +206,8 @@ def _profile(arguments: argparse.Namespace) -> int:
     variants = [read_variant(path) for path in arguments.variants]
     points = _points(arguments.points) if arguments.points else profile.DEFAULT_POINTS
     with progress_bar("profiling") as progress:
-        records = profile.profile(
+        measure = _on_cluster(arguments) if arguments.cluster else profile.profile
+        records = measure(
             variants,
             points,
             records_path=arguments.records,
@@ -214,9 +219,28 @@ def _profile(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(records)
         return 0
+    if not records:  # a cluster gives back only what it measured
+        console().print(f"every point is finished already in {arguments.records}", highlight=False, markup=False)
+        return 0
     print_profiles(records)
     _print_predictions(records)
     return 0
+
+
+def _on_cluster(arguments: argparse.Namespace) -> Callable[..., list[ProfileRecord]]:
+    from functools import partial
+
+    from llmsizer.cluster import check_address
+    from llmsizer.profile.hosts import profile_on_hosts
+
+    needs: dict[str, float] = {}
+    for part in comma_list(arguments.needs):
+        name, _, amount = part.partition("=")
+        if not name or not amount:
+            raise InputError(f"--needs {part!r} is not NAME=AMOUNT; write for example GPU=1,CPU=8")
+        needs[name.upper() if name.upper() in ("CPU", "GPU") else name] = number(f"needs {name}")(amount)
+    check_address(arguments.cluster)
+    return partial(profile_on_hosts, cluster=arguments.cluster, needs=needs)
 
 
 def _stopping(arguments: argparse.Namespace) -> Stopping | None:
