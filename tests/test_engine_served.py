@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tiny_models
 from llmsizer.errors import InputError, MeasurementError, MissingExtraError
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.engines import chosen_engine, known_engine, load_engine
@@ -20,6 +21,7 @@ from llmsizer.profile.engines.served import Server, chunks, free_port, last_comp
 from llmsizer.profile.engines.vllm import Vllm, flags, memory_of
 from llmsizer.profile.engines.vllm_log import parse_log
 from llmsizer.profile.measure import Point, prompts_of, take_sample
+from tiny_models import needs
 
 HERE = Path(__file__).parent
 GIB = 2**30
@@ -252,6 +254,24 @@ def test_llama_cpp_buffers_and_instruction_sets_come_from_its_log() -> None:
     assert memory.weights_bytes == pytest.approx((185.12 + 159.47) * 2**20)
     assert memory.kv_pool_bytes == 18 * 2**20
     assert options_in_log(log) == {"instruction_sets": "AVX,AVX2,F16C", "flash_attention": "auto", "kv_cache": "f16"}
+
+
+@needs("xllamacpp", "gguf", "safetensors")
+def test_a_gguf_file_is_really_measured(tmp_path: Path) -> None:
+    from llmsizer.profile.engines.llama_cpp import LlamaCpp
+    from llmsizer.quantize import quantize
+
+    checkpoint = tiny_models.write_checkpoint(tmp_path / "tiny")
+    engine = LlamaCpp(quantize(checkpoint, "gguf-q8_0", tmp_path / "q8"))
+    try:
+        for batch in (1, 2):  # another number of slots is another server
+            point = Point(batch=batch, prompt_tokens=10, output_tokens=4)
+            prompts = prompts_of(point, vocabulary=engine.vocabulary, seed=0, run=batch)
+            assert len(take_sample(engine, prompts, 4, time.perf_counter).gaps_seconds) == 3
+        assert engine.vocabulary == 320
+        assert engine.process_ids()
+    finally:
+        engine.close()
 
 
 def test_a_prompt_served_from_the_cache_is_no_measurement() -> None:
