@@ -127,6 +127,7 @@ def figures(
     distributions = _distributions(times, chunks_hold_several=several)
     saturated = isinstance(pattern, Open) and _saturated(sent, len(counted), start, end)
     counts = _counts(counted, times, client_tokens)
+    steady = _steady(times, saturated=saturated)
     return Figures(
         counts=counts,
         distributions=distributions,
@@ -144,8 +145,11 @@ def figures(
         in_flight_peak=_in_flight_peak(sent),
         tokens_per_chunk=per_chunk,
         saturated=saturated,
-        steady=_steady(times, saturated=saturated),
-        flags=_flags(counted, times, counts, distributions, per_chunk, saturated, cpu_share, reuses_prefixes),
+        steady=steady,
+        flags=(
+            *_flags(counted, times, counts, distributions, per_chunk, saturated, cpu_share, reuses_prefixes),
+            *(("unsteady",) if times and not steady.found else ()),
+        ),
         worst_error=_worst_error(counted),
         limits=limits,
         cpu_share=cpu_share,

@@ -98,7 +98,7 @@ async def _model(client: Client, model: str | None) -> tuple[str, int | None]:
     url = client.endpoint.url
     if exchange.failure is not None or exchange.status >= 400:
         failure = exchange.failure or of_status(exchange.status, exchange.body)
-        if failure.kind == NOT_FOUND and model:
+        if failure.kind in (NOT_FOUND, SERVER_ERROR) and model:
             return model, None  # a server without a list takes the name on trust
         raise _error(failure, url, "/v1/models")
     try:

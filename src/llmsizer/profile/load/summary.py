@@ -20,6 +20,7 @@ MEANING = {
     "prefix_cache_hit": "the server took part of the prompts from a cache: TTFT is too short for new prompts",
     "prompt_length_differs": "the server counts other prompt lengths than were asked for",
     "output_shorter_than_asked": "some answers ended early; the server does not ignore the end token",
+    "unsteady": "the times still drifted or varied much from request to request: measure longer (--requests)",
     "too_few_samples": "fewer than 100 answers: no p99",
 }
 
