@@ -89,7 +89,8 @@ def read_evidence(profiles: Path | str | None, quality: Path | str | None) -> Ev
     return Evidence(
         profiles=tuple(measured),
         quality=tuple(read_source(quality, QualityRecord)) if quality else (),
-        calibration=calibrate(measured)[0] if measured else None,
+        # Points of load alone tell nothing of a step's time: they are shown, and calibrate nothing.
+        calibration=calibrate(measured)[0] if any(record.is_static_batch for record in measured) else None,
     )
 
 
