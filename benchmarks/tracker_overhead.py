@@ -62,14 +62,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variant", type=Path)
     parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--cpu-time", action="store_true", help="of this process: for a machine that others use")
     asked = parser.parse_args()
     variant = read_variant(asked.variant)
     engine = load_engine(chosen_engine(variant, None), variant)
     found = find_sensor()
     sensor: Any = found or StandIn()
 
+    clock = time.process_time if asked.cpu_time else time.perf_counter
+
     def decode(prompts: Any) -> float:
-        return sum(take_sample(engine, prompts, POINT.output_tokens, time.perf_counter).gaps_seconds)
+        return sum(take_sample(engine, prompts, POINT.output_tokens, clock).gaps_seconds)
 
     def watched(prompts: Any) -> float:
         with Watch(sensor):
@@ -86,6 +89,7 @@ def main() -> None:
     row = {
         "sensor": type(sensor).__name__,
         "pairs": asked.pairs,
+        "clock": clock.__name__,
         "watched_over_unwatched": ratio.value,
         "low": ratio.low,
         "high": ratio.high,
