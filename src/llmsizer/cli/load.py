@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--model", help="as the server names it (default: its only one)")
     load = group.add_mutually_exclusive_group()
     load.add_argument("--concurrency", metavar="N,…", help="users, each asking again when answered")
-    load.add_argument("--rate", metavar="R,…", help="requests per second, whatever the server does")
+    load.add_argument("--rate", metavar="R,…", help="requests (with --turns: conversations) per second")
     load.add_argument("--trace", type=existing_path, metavar="FILE", help="replay a log: Azure, Mooncake, Vidur")
     group.add_argument("--slo", help="limits, e.g. 'p95 ttft <= 1s, p95 tpot <= 50ms': finds the most that keeps them")
     group.add_argument("--search", choices=("rate", "users"), default="rate", help="what --slo finds the most of")
@@ -200,7 +200,7 @@ def sentences_of(profile: ServerProfile, settings: Settings) -> list[str]:
     if profile.edge is not None:
         sentences.append(edge_sentence(profile.edge, profile.searched, settings.limits, records))
     if profile.reused:
-        sentences.append(f"{profile.reused} of these points are from the records; --fresh measures them again.")
+        sentences.append(f"Taken from the records, not measured now: {profile.reused}; --fresh measures again.")
     asking = profile.server.asking
     if not asking.prompts.exact and asking.prompts.tokens_per_word != 1.0:
         sentences.append("Prompt lengths are approximate; --tokenizer makes them exact.")
