@@ -235,3 +235,8 @@ def test_the_first_true_number_is_found_between_its_bounds() -> None:
 
 def test_hosts_are_counted_whole() -> None:
     assert replace(SITE, replicas=5).hosts == 3
+
+
+def test_a_fleet_too_large_to_simulate_is_refused_before_anything_runs() -> None:
+    with pytest.raises(InputError, match="at most 1,000 are simulated together"):
+        replace(SITE, replicas=1001)

@@ -104,6 +104,11 @@ class Site:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.replicas > _MOST_REPLICAS:
+            raise InputError(
+                f"the fleet has {self.replicas:,} replicas; at most {_MOST_REPLICAS:,} are simulated together: "
+                "give less demand, or --replicas"
+            )
         assert self.domains.hosts  # refuses what cannot be before anything is simulated
 
     @property
