@@ -26,6 +26,7 @@ ABOVE: dict[str, set[str]] = {
         "cluster",
     },  # load is sent with the arrivals, lengths and traces of traffic
     "quantize": {"facts", "physics"},
+    "quality": {"facts", "physics"},
     "store": {"facts", "profile"},
     "reference_model": {"facts"},
     "deliver": {"facts", "physics", "traffic", "money", "decide"},

@@ -10,9 +10,9 @@ import pytest
 
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.quantize import original, quantize_all
-from llmsizer.quantize.logits import Logits, Reader, Tokens
-from llmsizer.quantize.quality import compare, evaluate, log_sum_exp, tokenize
-from llmsizer.quantize.statistics import mean_by_document, student_t
+from llmsizer.quality.logits import Logits, Reader, Tokens
+from llmsizer.quality.evaluate import compare, evaluate, log_sum_exp, tokenize
+from llmsizer.quality.statistics import mean_by_document, student_t
 from tiny_models import TEXT, needs, write_checkpoint
 
 

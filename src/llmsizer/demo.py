@@ -94,7 +94,7 @@ def _quality(trained: Path, variants: Sequence[Variant], file: Path, *, progress
     from llmsizer import reference_model
     from llmsizer.facts.records import QualityRecord
     from llmsizer.profile import append_record, read_records
-    from llmsizer.quantize.quality import evaluate
+    from llmsizer.quality.evaluate import evaluate
 
     if file.is_file():
         kept, _ = read_records(file, QualityRecord)

@@ -322,7 +322,7 @@ def print_profiles(records: list[ProfileRecord]) -> None:
 def _quality(arguments: argparse.Namespace) -> int:
     from llmsizer.profile import append_record
     from llmsizer.quantize import read_variant
-    from llmsizer.quantize.quality import evaluate
+    from llmsizer.quality.evaluate import evaluate
 
     with progress_bar("examining") as progress:
         records = evaluate(

@@ -17,8 +17,8 @@ from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional, versions_of
 from llmsizer.progress import Progress, silent
-from llmsizer.quantize.logits import ENGINES, Logits, Reader, Tokens, open_reader
-from llmsizer.quantize.statistics import INTERVAL_LEVEL, Floats, mean_by_document
+from llmsizer.quality.logits import ENGINES, Logits, Reader, Tokens, open_reader
+from llmsizer.quality.statistics import INTERVAL_LEVEL, Floats, mean_by_document
 
 MAX_DOCUMENT_TOKENS = 256  # the context that the reference model was trained for
 MIN_DOCUMENT_TOKENS = 16
