@@ -242,10 +242,10 @@ def _fresh_tokens(d: ApiDrivers) -> Number:
 
 def _billed(d: ApiDrivers, tokens: Number, price: Number, long_price: Number, batch_factor: Number) -> Number:
     """Dollars for tokens at the tier of their requests, batched in part, less what was negotiated."""
-    tiered = np.where(np.asarray(d.long_share) > 0, price * (1 - d.long_share) + d.long_share * long_price, price)
-    batched = np.where(np.asarray(d.batch_share) > 0, 1 - d.batch_share + d.batch_share * batch_factor, 1.0)
+    tiered = np.where(d.long_share > 0, price * (1 - d.long_share) + d.long_share * long_price, price)
+    batched = np.where(d.batch_share > 0, 1 - d.batch_share + d.batch_share * batch_factor, 1.0)
     usd = tokens / MEGA * tiered * batched * (1 - d.discount)
-    return np.where(np.asarray(tokens) > 0, usd, 0.0)
+    return np.where(tokens > 0, usd, 0.0)
 
 
 _ALL_API = ("long_share", "discount")

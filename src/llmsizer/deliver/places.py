@@ -1,0 +1,107 @@
+"""Where the numbers of a workbook go: plain ones for files without formulas, named rows or cells of a row for a sheet.
+
+What a fleet is made of is written once (``deliver.live_bills``) and put in different places.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llmsizer.deliver.live import Live, live
+from llmsizer.facts.figure import Figure
+
+NAN = float("nan")
+
+
+class Place(Protocol):
+    """Takes a number and hands back what formulas call it by."""
+
+    def given(self, key: str, figure: Figure) -> Live:
+        """An input with its range and source."""
+        ...
+
+    def put(self, key: str, unit: str, number: Live) -> Live:
+        """What follows from other numbers."""
+        ...
+
+
+class Nowhere:
+    """Keeps values only: for what needs no spreadsheet."""
+
+    def given(self, key: str, figure: Figure) -> Live:
+        return Live(key, NAN if figure.value is None else figure.value)
+
+    def put(self, key: str, unit: str, number: Live) -> Live:
+        return Live(key, number.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumption:
+    """One row of the assumptions sheet; ``name`` is what formulas call it."""
+
+    name: str
+    figure: Figure
+
+
+@dataclass
+class Register:
+    """Every input of a workbook once, by the name that its formulas use."""
+
+    rows: dict[str, Assumption] = field(default_factory=dict)
+
+    def given(self, name: str, figure: Figure) -> Live:
+        """The input of that name; the first figure that came under a name stays."""
+        row = self.rows.setdefault(name, Assumption(name=safe_name(name), figure=figure))
+        return Live(row.name, NAN if row.figure.value is None else row.figure.value)
+
+
+@dataclass
+class Under:
+    """A place below a prefix: inputs join the register, results are named rows of a sheet, kept in order."""
+
+    prefix: str
+    register: Register
+    results: list[tuple[str, str, str, Live]] = field(default_factory=list)  # key, name, unit, formula
+
+    def given(self, key: str, figure: Figure) -> Live:
+        return self.register.given(f"{self.prefix}_{key}", figure)
+
+    def put(self, key: str, unit: str, number: Live) -> Live:
+        name = safe_name(f"{self.prefix}_{key}")
+        self.results.append((key, name, unit, number))
+        return Live(name, number.value)
+
+
+@dataclass
+class AcrossRow:
+    """A place in one row: inputs and results each take the next column. ``row`` counts from 1, as sheets do."""
+
+    row: int
+    column: int = 0
+    cells: list[tuple[str, str, Live]] = field(default_factory=list)  # key, unit, number or formula
+
+    def given(self, key: str, figure: Figure) -> Live:
+        return self.put(key, figure.unit, live(NAN if figure.value is None else figure.value))
+
+    def put(self, key: str, unit: str, number: Live) -> Live:
+        self.cells.append((key, unit, number))
+        column = self.column + len(self.cells) - 1
+        return Live(f"${column_letters(column)}${self.row}", number.value)
+
+
+def column_letters(index: int) -> str:
+    """0 → A, 26 → AA."""
+    letters = ""
+    while index >= 0:
+        letters = chr(ord("A") + index % 26) + letters
+        index = index // 26 - 1
+    return letters
+
+
+def safe_name(text: str) -> str:
+    """A name that spreadsheets accept and never take for a cell: letters, digits, underscores, an underscore inside."""
+    name = re.sub(r"\W", "_", text, flags=re.ASCII).strip("_") or "value"
+    name = name if name[0].isalpha() else f"v_{name}"
+    return name if "_" in name or not re.fullmatch(r"[A-Za-z]{1,3}\d*", name) else f"{name}_"
