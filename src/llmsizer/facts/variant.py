@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Format = Literal["huggingface", "compressed-tensors", "gguf", "openvino-ir"]
+Format = Literal["huggingface", "compressed-tensors", "gptq", "awq", "gguf", "openvino-ir"]
 
 SCHEMA_VERSION = 1
 
@@ -26,6 +26,23 @@ class WeightPart(BaseModel):
         return 8.0 * self.bytes / self.params if self.params else None
 
 
+class RoundTrip(BaseModel):
+    """What a second, independent reader made of the stored weights, beside what an engine made of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    reader: str  # the engine
+    against: str  # the independent one
+    tokens: int = Field(ge=1)
+    measure: str  # what ``value`` is
+    value: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.bound
+
+
 class Variant(BaseModel):
     """One folder of weights. Everything but ``path`` is written beside the weights as their manifest."""
 
@@ -42,6 +59,10 @@ class Variant(BaseModel):
     toolkit: str = ""
     versions: dict[str, str] = {}
     source_sha256: str = ""
+    calibration_sha256: str = ""  # of the texts that the method looked at; empty: it looked at none
+    calibration_tokens: int = 0
+    round_trip: RoundTrip | None = None
+    file_bytes: int | None = None  # of the weight files on disk; None: not taken down
     quantized_format: str | None = None  # which of ``parts`` the recipe aimed at; None: nothing was quantized
     parts: tuple[WeightPart, ...] = ()
     config: dict[str, object] = {}  # the Hugging Face config.json of the source

@@ -1,147 +1,90 @@
-"""What each method does, as data: a new recipe is a new record here."""
+"""What each method does, as data: a new recipe is a new file under ``profiles/recipes``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-from llmsizer.errors import UnknownNameError
+from llmsizer.errors import CatalogError, UnknownNameError
+from llmsizer.facts.profile_files import find_profiles, read_toml, toml_files
 from llmsizer.facts.variant import Format
 
-Toolkit = Literal["openvino", "gguf", "llm-compressor"]
+Toolkit = Literal["openvino", "gguf", "llm-compressor", "gptqmodel"]
+Algorithm = Literal["none", "round-to-nearest", "minmax", "gptq", "awq", "smoothquant", "scale-estimation"]
+CALIBRATED = ("minmax", "gptq", "awq", "smoothquant", "scale-estimation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One way to store weights. Layers named in ``kept_8bit`` hold eight bits where the others hold four."""
+    """One way to store weights. Matrices whose names hold a text of ``kept_8bit`` keep eight bits, and so on."""
 
     name: str
+    description: str
     variant: str
-    precision: str
+    precision: str  # a key of facts.precision.PRECISIONS
     toolkit: Toolkit
     format: Format
     bits: int
-    algorithm: Literal["none", "round-to-nearest", "gptq"] = "none"
-    group_size: int | None = None  # None: one scale per output channel
+    algorithm: Algorithm = "none"
+    then: Algorithm = "round-to-nearest"  # how weights are rounded after smoothing
+    scheme: str = ""  # compressed-tensors' name of what is stored
+    group_size: int | None = None  # None: one scale per output channel or tensor
     symmetric: bool = True
+    act_order: str | None = None
+    smoothing_strength: float = 0.5
+    kv_scales: Literal["fp8"] | None = None
     kept_8bit: tuple[str, ...] = ()
     kept_16bit: tuple[str, ...] = ()
-    description: str
+    choices: tuple[str, ...] = ()  # mixed precision: what a group of layers may be stored as
+    tensor_types: Mapping[str, str] = field(default_factory=dict)  # GGUF: type by a part of the name
+    more_bits: str = ""  # GGUF: the type of the layers that llama.cpp's mixes favour
+    calibration_sequences: int = 128
+    sequence_tokens: int = 256
 
     @property
     def is_quantized(self) -> bool:
         return self.bits < 16
 
+    @property
+    def is_calibrated(self) -> bool:
+        return self.algorithm in CALIBRATED
 
-EMBEDDINGS = ("embed_tokens", "lm_head")
+    @property
+    def part(self) -> str:
+        """What the quantized part is called in a manifest: "int4", "fp8" …"""
+        if self.scheme.startswith("FP8"):
+            return "fp8"
+        if self.scheme.startswith(("NVFP4", "MXFP4")):
+            return self.scheme[:5].lower()
+        return f"int{self.bits}"
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="openvino-fp16",
-            variant="fp16",
-            precision="fp16",
-            toolkit="openvino",
-            format="openvino-ir",
-            bits=16,
-            description="16-bit weights as OpenVINO IR, unquantized",
-        ),
-        Recipe(
-            name="openvino-int8",
-            variant="int8",
-            precision="int8-wo",
-            toolkit="openvino",
-            format="openvino-ir",
-            bits=8,
-            algorithm="round-to-nearest",
-            description="NNCF, 8 bit symmetric per channel, all matrices",
-        ),
-        Recipe(
-            name="openvino-int4",
-            variant="int4",
-            precision="int4",
-            toolkit="openvino",
-            format="openvino-ir",
-            bits=4,
-            algorithm="round-to-nearest",
-            group_size=128,
-            kept_8bit=EMBEDDINGS,
-            description="NNCF, 4 bit symmetric in groups of 128; embeddings and output matrix 8 bit",
-        ),
-        Recipe(
-            name="gguf-f16",
-            variant="fp16",
-            precision="fp16",
-            toolkit="gguf",
-            format="gguf",
-            bits=16,
-            description="16-bit weights as GGUF, unquantized",
-        ),
-        Recipe(
-            name="gguf-q8_0",
-            variant="int8",
-            precision="gguf-q8_0",
-            toolkit="gguf",
-            format="gguf",
-            bits=8,
-            algorithm="round-to-nearest",
-            group_size=32,
-            description="GGUF Q8_0, all matrices",
-        ),
-        Recipe(
-            name="gguf-q4_0",
-            variant="int4",
-            precision="gguf-q4_0",
-            toolkit="gguf",
-            format="gguf",
-            bits=4,
-            algorithm="round-to-nearest",
-            group_size=32,
-            kept_8bit=EMBEDDINGS,
-            description="GGUF Q4_0; embeddings and output matrix Q8_0",
-        ),
-        Recipe(
-            name="int8",
-            variant="int8",
-            precision="int8-wo",
-            toolkit="llm-compressor",
-            format="compressed-tensors",
-            bits=8,
-            algorithm="round-to-nearest",
-            kept_16bit=EMBEDDINGS,
-            description="llm-compressor W8A16, 8 bit symmetric per channel; embeddings and output matrix 16 bit",
-        ),
-        Recipe(
-            name="int4-rtn",
-            variant="int4-rtn",
-            precision="int4",
-            toolkit="llm-compressor",
-            format="compressed-tensors",
-            bits=4,
-            algorithm="round-to-nearest",
-            group_size=128,
-            kept_16bit=EMBEDDINGS,
-            description="llm-compressor W4A16 rounded to nearest, groups of 128; embeddings and output matrix 16 bit",
-        ),
-        Recipe(
-            name="int4-gptq",
-            variant="int4",
-            precision="int4",
-            toolkit="llm-compressor",
-            format="compressed-tensors",
-            bits=4,
-            algorithm="gptq",
-            group_size=128,
-            kept_16bit=EMBEDDINGS,
-            description="llm-compressor GPTQ W4A16, groups of 128; embeddings and output matrix 16 bit",
-        ),
-    )
-}
+
+def read_recipe(file: Path) -> Recipe:
+    """A recipe from its file. Raises CatalogError naming file and key."""
+    data: dict[str, Any] = read_toml(file)
+    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    unknown = set(data) - set(known) | ({"name"} & set(data))
+    if unknown:
+        raise CatalogError(f"{file}: {min(unknown)} is not known; known: {', '.join(sorted(set(known) - {'name'}))}")
+    missing = [name for name in ("description", "variant", "precision", "toolkit", "format", "bits") if name not in data]
+    if missing:
+        raise CatalogError(f"{file}: {missing[0]} is missing")
+    for key, allowed in (("toolkit", Toolkit), ("format", Format), ("algorithm", Algorithm), ("then", Algorithm)):
+        if key in data and data[key] not in get_args(allowed):
+            raise CatalogError(f"{file}: {key} = {data[key]!r}; known: {', '.join(get_args(allowed))}")
+    return Recipe(name=file.stem, **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+RECIPES: dict[str, Recipe] = {file.stem: read_recipe(file) for file in toml_files(find_profiles() / "recipes")}
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises UnknownNameError."""
+    """The recipe of that name, or of a TOML file of one's own. Raises UnknownNameError and CatalogError."""
+    if name.endswith(".toml"):
+        return read_recipe(Path(name))
     if name not in RECIPES:
         raise UnknownNameError("quantization method", name, RECIPES)
     return RECIPES[name]
