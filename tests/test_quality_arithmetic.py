@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from llmsizer.errors import InputError, MeasurementError
-from llmsizer.quantize import original, quantize_all
+from llmsizer.quality.evaluate import compare, evaluate
 from llmsizer.quality.logits import Logits, Reader, Tokens
-from llmsizer.quality.evaluate import compare, evaluate, log_sum_exp, tokenize
+from llmsizer.quality.losses import log_sum_exp
 from llmsizer.quality.statistics import mean_by_document, student_t
+from llmsizer.quality.text import tokenize
+from llmsizer.quantize import original, quantize_all
 from tiny_models import TEXT, needs, write_checkpoint
 
 
@@ -28,38 +30,38 @@ def constant(*row: float) -> Reader:
 def test_perplexity_kl_and_agreement_by_hand() -> None:
     # the reference gives ½ ½, the variant ¾ ¼; the tokens to predict are 0, 1, 1
     tokens = np.array([0, 0, 1, 1])
-    loss = compare([constant(math.log(3), 0)], constant(0, 0), [tokens])[0]
-    assert loss.tokens == [3.0]
-    assert loss.nll[0] == pytest.approx(-(math.log(3 / 4) + 2 * math.log(1 / 4)))
-    assert loss.reference_nll[0] == pytest.approx(3 * math.log(2))
+    loss = compare([constant(math.log(3), 0)], constant(0, 0), [tokens])[0][0]
+    assert loss.tokens == 3
+    assert loss.nll == pytest.approx(-(math.log(3 / 4) + 2 * math.log(1 / 4)))
+    assert loss.reference_nll == pytest.approx(3 * math.log(2))
     # ½ ln(½ ÷ ¾) + ½ ln(½ ÷ ¼) = ½ ln(4/3) nats at each position
-    assert loss.kl_per_token[0] == pytest.approx([0.5 * math.log(4 / 3)] * 3)
-    assert loss.agreed == [3.0]
+    assert loss.kl_per_token == pytest.approx([0.5 * math.log(4 / 3)] * 3)
+    assert loss.agreed == 3.0
 
 
 def test_agreement_counts_the_same_first_choice_only() -> None:
-    loss = compare([constant(0, 1, 0)], constant(2, 1, 0), [np.array([0, 1, 2])])[0]
-    assert loss.agreed == [0.0]
+    loss = compare([constant(0, 1, 0)], constant(2, 1, 0), [np.array([0, 1, 2])])[0][0]
+    assert loss.agreed == 0.0
 
 
 def test_a_variant_that_is_the_reference_loses_exactly_nothing() -> None:
     reader = constant(0.3, -1.7, 12.5)
-    loss = compare([reader], reader, [np.array([0, 1, 2, 1])])[0]
-    assert loss.kl == [0.0]
+    loss = compare([reader], reader, [np.array([0, 1, 2, 1])])[0][0]
+    assert loss.kl == 0.0
     assert loss.nll == loss.reference_nll
 
 
 def test_a_shift_of_all_logits_changes_nothing() -> None:
-    loss = compare([constant(100.5, 101.5)], constant(0.5, 1.5), [np.array([0, 1, 1])])[0]
-    assert abs(loss.kl[0]) < 1e-5
+    loss = compare([constant(100.5, 101.5)], constant(0.5, 1.5), [np.array([0, 1, 1])])[0][0]
+    assert abs(loss.kl) < 1e-5
 
 
 def test_divergences_of_1e6_survive_single_precision() -> None:
     # two near coins: KL of ½ against ½ + e is 2 e² for small e
     e = 1e-3
     near = constant(math.log(0.5 + e), math.log(0.5 - e))
-    loss = compare([near], constant(math.log(0.5), math.log(0.5)), [np.array([0, 1])])[0]
-    assert loss.kl[0] == pytest.approx(2 * e**2, rel=0.05)
+    loss = compare([near], constant(math.log(0.5), math.log(0.5)), [np.array([0, 1])])[0][0]
+    assert loss.kl == pytest.approx(2 * e**2, rel=0.05)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmsizer.facts.quality_parts import LongContext, PairedDifference, TaskScore
 from llmsizer.facts.record_parts import (
     Counts,
     Distribution,
@@ -155,7 +156,9 @@ class QualityRecord(BaseModel):
     kl_nats_per_token: float | None = None
     kl_nats_per_token_low: float | None = None
     kl_nats_per_token_high: float | None = None
-    kl_nats_p99: float | None = None
+    kl_nats_p99: float | None = None  # of single tokens; its interval resamples documents
+    kl_nats_p99_low: float | None = None
+    kl_nats_p99_high: float | None = None
     top1_agreement: float | None = None
     top1_agreement_low: float | None = None
     top1_agreement_high: float | None = None
@@ -164,3 +167,9 @@ class QualityRecord(BaseModel):
     interval_level: float | None = None
     measured_at: str = ""
     versions: dict[str, str] = {}
+    text_sha256: str = ""  # of the tokens examined: records of other tokens are not comparable
+    kv_format: str = ""  # of the engine's cache, where it was chosen
+    evaluation_tokens_per_second: float | None = None  # of this variant alone
+    differences: tuple[PairedDifference, ...] = ()  # against the other variants of the same pass
+    tasks: dict[str, TaskScore] = {}
+    long_context: LongContext | None = None

@@ -1,40 +1,32 @@
-"""What a variant loses: perplexity, KL divergence and agreement with the 16-bit reference on the same tokens."""
+"""What variants lose: perplexity, KL divergence and agreement with a reference on the same tokens, in one pass."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.variant import Variant
-from llmsizer.installed import optional, versions_of
+from llmsizer.installed import versions_of
 from llmsizer.progress import Progress, silent
-from llmsizer.quality.logits import ENGINES, Logits, Reader, Tokens, open_reader
-from llmsizer.quality.statistics import INTERVAL_LEVEL, Floats, mean_by_document
+from llmsizer.quality.logits import Reader, Tokens, engine_of, open_reader
+from llmsizer.quality.losses import DocumentLoss, expected_of, loss_of
+from llmsizer.quality.pairs import differences
+from llmsizer.quality.partial import Kept
+from llmsizer.quality.statistics import INTERVAL_LEVEL, Floats, mean_by_document, quantile_by_document
+from llmsizer.quality.text import MAX_DOCUMENT_TOKENS, check_not_leaked, check_same_tokens, hash_of, tokenize
 
-MAX_DOCUMENT_TOKENS = 256  # the context that the reference model was trained for
-MIN_DOCUMENT_TOKENS = 16
 ENGINE_PACKAGES = ("openvino", "openvino-genai", "transformers", "torch", "numpy")
-
-
-@dataclass(slots=True)
-class Loss:
-    """Running sums of one variant, a row per document."""
-
-    nll: list[float] = field(default_factory=list)
-    reference_nll: list[float] = field(default_factory=list)
-    kl: list[float] = field(default_factory=list)
-    agreed: list[float] = field(default_factory=list)
-    tokens: list[float] = field(default_factory=list)
-    kl_per_token: list[NDArray[np.float64]] = field(default_factory=list)
+Losses = list[DocumentLoss]
+"""One variant's, a document each."""
 
 
 def evaluate(
@@ -43,108 +35,108 @@ def evaluate(
     documents: Sequence[str],
     *,
     dataset: str,
+    calibration: Sequence[str] = (),
     max_document_tokens: int = MAX_DOCUMENT_TOKENS,
+    kept_in: Path | None = None,
     progress: Progress = silent,
 ) -> list[QualityRecord]:
     """Compare variants with a reference document by document, each through the engine that runs it.
 
     The reference computes in single precision, so that its own row, where it is also a variant, shows what the engine's
-    16-bit arithmetic alone costs: the floor below which no difference means anything.
+    16-bit arithmetic alone costs: the floor below which no difference means anything. ``calibration`` is text that the
+    documents must not repeat. What is finished is kept in ``kept_in``, from which the same call goes on.
+    Raises InputError and MeasurementError.
     """
+    if len({variant.name for variant in variants}) < len(variants):
+        raise InputError("two variants have the same name; examine them one after the other")
+    check_same_tokens(reference, variants)
+    check_not_leaked(documents, calibration)
     token_rows = tokenize(reference.path, documents, max_document_tokens)
+    text_sha256 = hash_of(token_rows)
+    keys = [_key(variant, reference, text_sha256) for variant in variants]
+    kept = Kept(kept_in)
     with contextlib.ExitStack() as stack:
         reference_reader = stack.enter_context(open_reader(reference, compute="f32"))
         readers = [stack.enter_context(open_reader(variant)) for variant in variants]
-        losses = compare(readers, reference_reader, token_rows, progress)
-    return [_record(variant, reference, loss, dataset=dataset) for variant, loss in zip(variants, losses, strict=True)]
-
-
-def tokenize(folder: Path, documents: Sequence[str], max_document_tokens: int) -> list[Tokens]:
-    """The documents' first tokens, by the tokenizer beside the weights; shorter ones than 16 are left out."""
-    tokenizers = optional("tokenizers", what="reading text", extra="quantize")
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise InputError(f"{folder}: no tokenizer.json, which quality needs to read text; add it beside the weights")
-    tokenizer = tokenizers.Tokenizer.from_file(str(file))
-    rows = (tokenizer.encode(text).ids[:max_document_tokens] for text in documents)
-    kept = [np.array(row, dtype=np.int64) for row in rows if len(row) >= MIN_DOCUMENT_TOKENS]
-    if len(kept) < 2:
-        raise InputError(
-            f"{len(kept)} documents of at least {MIN_DOCUMENT_TOKENS} tokens; two or more are needed for an interval"
-        )
-    return kept
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The reference's view of one document, computed once for all variants."""
-
-    logits: Logits
-    log_sum: Floats
-    probabilities: NDArray[np.float32]
+        losses = compare(readers, reference_reader, token_rows, progress, keys=keys, kept=kept)
+    records = [
+        record_of(variant, reference, loss, dataset=dataset, text_sha256=text_sha256)
+        for variant, loss in zip(variants, losses, strict=True)
+    ]
+    by_name = {variant.name: loss for variant, loss in zip(variants, losses, strict=True)}
+    return [r.model_copy(update={"differences": differences(r.variant, by_name)}) for r in records]
 
 
 def compare(
-    readers: Sequence[Reader], reference: Reader, token_rows: Sequence[Tokens], progress: Progress = silent
-) -> list[Loss]:
+    readers: Sequence[Reader],
+    reference: Reader,
+    token_rows: Sequence[Tokens],
+    progress: Progress = silent,
+    *,
+    keys: Sequence[str] = (),
+    kept: Kept | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Losses]:
     """One pass over the tokens: every variant sees a document while its reference logits are at hand."""
-    losses = [Loss() for _ in readers]
+    names, kept = keys or [str(i) for i in range(len(readers))], kept or Kept()
+    finished = kept.read()
+    losses: list[Losses] = [[] for _ in readers]
+    seen, spent = 0, 0.0
     for index, tokens in enumerate(token_rows):
-        expected = _expected(reference(tokens)[:-1])
-        for reader, loss in zip(readers, losses, strict=True):
-            _add(loss, expected, reader(tokens)[:-1], tokens[1:])
-        progress("quality", (index + 1) / len(token_rows))
+        missing = [i for i, name in enumerate(names) if (name, index) not in finished]
+        began = clock()
+        if missing:
+            with _located("reference", index):
+                expected = expected_of(reference(tokens)[:-1])
+        for i, (reader, name) in enumerate(zip(readers, names, strict=True)):
+            if i in missing:
+                start = clock()
+                logits = reader(tokens)[:-1]
+                seconds = clock() - start
+                with _located(name, index):
+                    loss = loss_of(expected, logits, tokens[1:], seconds)
+                kept.add(name, index, loss)
+            losses[i].append(loss if i in missing else finished[name, index])
+        spent += clock() - began
+        seen += tokens.size * len(missing)
+        rate = f": {seen / spent:,.0f} tokens/s" if spent > 0 and seen else ""
+        progress(f"quality{rate}, document {index + 1} of {len(token_rows)}", (index + 1) / len(token_rows))
     return losses
 
 
-def _expected(logits: Logits) -> Expected:
-    log_sum = log_sum_exp(logits)
-    probabilities = np.exp(logits - log_sum[:, None].astype(np.float32))
-    probabilities /= probabilities.sum(axis=-1, keepdims=True)
-    return Expected(logits, log_sum, probabilities)
+@contextlib.contextmanager
+def _located(name: str, index: int) -> Iterator[None]:
+    """Says of an error whose logits and which document they were."""
+    try:
+        yield
+    except MeasurementError as error:
+        raise MeasurementError(f"{name.split('#')[0]}, document {index + 1}: {error}") from None
 
 
-def log_sum_exp(logits: Logits) -> Floats:
-    """log Σ exp of each row, summed in double precision. Raises MeasurementError where a logit is not finite."""
-    peak = logits.max(axis=-1)
-    if not np.isfinite(logits.min()) or not np.isfinite(peak).all():
-        raise MeasurementError("the engine gave logits that are not finite; the variant or its arithmetic is broken")
-    sums: Floats = np.exp(logits - peak[:, None]).sum(axis=-1, dtype=np.float64)
-    result: Floats = peak + np.log(sums)
-    return result
+def _key(variant: Variant, reference: Variant, text_sha256: str) -> str:
+    """The same only for the same weights, reference and tokens."""
+    asked = "\n".join((variant.model_dump_json(), reference.model_dump_json(), text_sha256))
+    return f"{variant.name}#{hashlib.sha256(asked.encode()).hexdigest()[:16]}"
 
 
-def _add(loss: Loss, expected: Expected, logits: Logits, targets: Tokens) -> None:
-    """One document; the row at a position predicts the token after it.
-
-    KL = Σ p (x − y) − (log Σ eˣ − log Σ eʸ): the difference of two close logits is exact in single precision, so that
-    divergences of 1e-6 survive without double precision for the whole vocabulary.
-    """
-    rows = np.arange(targets.size)
-    log_sum = log_sum_exp(logits)
-    shift = np.einsum("tv,tv->t", expected.probabilities, expected.logits - logits)
-    kl: Floats = shift - (expected.log_sum - log_sum)
-    loss.nll.append(float((log_sum - logits[rows, targets]).sum()))
-    loss.reference_nll.append(float((expected.log_sum - expected.logits[rows, targets]).sum()))
-    loss.kl.append(float(kl.sum()))
-    loss.kl_per_token.append(kl)
-    loss.agreed.append(float((expected.logits.argmax(axis=-1) == logits.argmax(axis=-1)).sum()))
-    loss.tokens.append(float(targets.size))
-
-
-def _record(variant: Variant, reference: Variant, loss: Loss, *, dataset: str) -> QualityRecord:
-    tokens = np.array(loss.tokens)
-    nll = mean_by_document(np.array(loss.nll), tokens)
-    difference = mean_by_document(np.array(loss.nll) - np.array(loss.reference_nll), tokens)
-    kl = mean_by_document(np.array(loss.kl), tokens)
-    agreed = mean_by_document(np.array(loss.agreed), tokens)
+def record_of(
+    variant: Variant, reference: Variant, losses: Losses, *, dataset: str, text_sha256: str = ""
+) -> QualityRecord:
+    """The record of one variant's documents; intervals hold 90 % and count documents, not tokens."""
+    tokens = _column(losses, lambda d: d.tokens)
+    nll = mean_by_document(_column(losses, lambda d: d.nll), tokens)
+    difference = mean_by_document(_column(losses, lambda d: d.nll - d.reference_nll), tokens)
+    kl = mean_by_document(_column(losses, lambda d: d.kl), tokens)
+    agreed = mean_by_document(_column(losses, lambda d: d.agreed), tokens)
+    tail = quantile_by_document([d.kl_per_token for d in losses], 0.99)
+    seconds = sum(d.seconds for d in losses)
     perplexity = math.exp(nll.value)
     return QualityRecord(
         model=variant.model,
         variant=variant.name,
         precision=variant.precision,
         method=variant.method,
-        engine=ENGINES[variant.format],
+        engine=engine_of(variant.format),
         dataset=dataset,
         documents=tokens.size,
         tokens=int(tokens.sum()),
@@ -157,13 +149,21 @@ def _record(variant: Variant, reference: Variant, loss: Loss, *, dataset: str) -
         kl_nats_per_token=kl.value,
         kl_nats_per_token_low=kl.low,
         kl_nats_per_token_high=kl.high,
-        kl_nats_p99=float(np.quantile(np.concatenate(loss.kl_per_token), 0.99)),
+        kl_nats_p99=tail.value,
+        kl_nats_p99_low=tail.low,
+        kl_nats_p99_high=tail.high,
         top1_agreement=agreed.value,
-        top1_agreement_low=agreed.low,
-        top1_agreement_high=agreed.high,
+        top1_agreement_low=max(0.0, agreed.low),
+        top1_agreement_high=min(1.0, agreed.high),
         interval_level=INTERVAL_LEVEL,
         bits_per_weight=variant.bits_per_weight,
         weights_bytes=variant.weights_bytes,
         measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions={**variant.versions, **versions_of(*ENGINE_PACKAGES)},
+        text_sha256=text_sha256,
+        evaluation_tokens_per_second=float(tokens.sum()) / seconds if seconds > 0 else None,
     )
+
+
+def _column(losses: Losses, value: Callable[[DocumentLoss], float]) -> Floats:
+    return np.array([value(document) for document in losses], dtype=np.float64)

@@ -19,18 +19,18 @@ Logits = NDArray[np.float32]
 Reader = Callable[[Tokens], Logits]
 """From the tokens of one document to a row of logits for each of them."""
 
-ENGINES = {
-    "huggingface": "transformers",
-    "compressed-tensors": "transformers",
-    "openvino-ir": "openvino",
-    "gguf": "openvino",
-}
+_OPENVINO_FORMATS = ("openvino-ir", "gguf")
+
+
+def engine_of(format_name: str) -> str:
+    """The engine that reads a format here; whatever is not OpenVINO's is a folder that transformers loads."""
+    return "openvino" if format_name in _OPENVINO_FORMATS else "transformers"
 
 
 @contextmanager
 def open_reader(variant: Variant, *, compute: str | None = None) -> Iterator[Reader]:
     """A reader of one variant; ``compute="f32"`` asks for single precision arithmetic, as a reference should have."""
-    if variant.format in ("huggingface", "compressed-tensors"):
+    if engine_of(variant.format) == "transformers":
         yield _transformers(variant, compute)
         return
     with opened_graph(variant.format, variant.path, variant.config) as graph:

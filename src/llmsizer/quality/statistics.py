@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -37,6 +38,27 @@ def mean_by_document(sums: Floats, tokens: Floats, *, level: float = INTERVAL_LE
     error = math.sqrt(float((residuals**2).sum()) * documents / (documents - 1)) / total
     margin = student_t(0.5 + level / 2, documents - 1) * error
     return TokenMean(value=value, standard_error=error, low=value - margin, high=value + margin)
+
+
+def quantile_by_document(
+    per_document: Sequence[Floats],
+    quantile: float,
+    *,
+    level: float = INTERVAL_LEVEL,
+    resamples: int = 200,
+    seed: int = 0,
+) -> TokenMean:
+    """A quantile over all tokens; its interval is the percentile bootstrap that draws whole documents."""
+    value = float(np.quantile(np.concatenate(per_document), quantile))
+    if len(per_document) < 2:
+        return TokenMean(value=value, standard_error=math.nan, low=math.nan, high=math.nan)
+    generator = np.random.default_rng(seed)
+    draws = np.empty(resamples)
+    for index in range(resamples):
+        chosen = generator.integers(0, len(per_document), len(per_document))
+        draws[index] = np.quantile(np.concatenate([per_document[i] for i in chosen]), quantile)
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    return TokenMean(value=value, standard_error=float(draws.std(ddof=1)), low=float(low), high=float(high))
 
 
 def student_t(probability: float, degrees: int) -> float:
