@@ -1,0 +1,173 @@
+"""What to order: each line with its quantity, what it is billed by, and whether it is confirmed, estimated or unknown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from llmsizer.deliver.decision import Decision, LivePath
+from llmsizer.deliver.live import Live, live
+from llmsizer.facts.figure import Figure
+from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
+from llmsizer.money.prices import gpu_price, server_price
+
+Status = Literal["confirmed", "estimate", "unknown"]
+STATUSES: dict[Status, str] = {
+    "confirmed": "a price list's or a measured figure, less than 90 days old",
+    "estimate": "a range, an assumption, or an old price: ask for a quote",
+    "unknown": "not in the catalogue: ask the vendor or the site",
+}
+HEADERS = ("path", "item", "quantity", "unit", "billed by", "USD each", "low", "high", "USD", "status", "source",
+           "as of", "note")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BomLine:
+    """One line; ``each`` and ``quantity`` are None where nobody knows them."""
+
+    path: str
+    item: str
+    quantity: Live | None
+    unit: str
+    billed_by: str
+    each: Live | None
+    price: Figure | None
+    note: str = ""
+
+    @property
+    def status(self) -> Status:
+        if self.each is None or self.quantity is None or math.isnan(self.each.value):
+            return "unknown"
+        sure = self.price is not None and self.price.basis in ("measured", "price list") and not self.price.stale
+        point = self.price is not None and self.price.low in (None, self.price.high)
+        return "confirmed" if sure and point else "estimate"
+
+    @property
+    def usd(self) -> Live | None:
+        return None if self.each is None or self.quantity is None else self.quantity * self.each
+
+
+def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
+    """The lines of owning, then of renting, then of the API: whichever there are."""
+    lines: list[BomLine] = []
+    for path in ("own", "rent", "api"):
+        found = decision.path(path)  # type: ignore[arg-type]
+        if found is not None and isinstance(found.drivers, OwnDrivers):
+            lines += _owned(decision, found, found.drivers)
+        elif found is not None and isinstance(found.drivers, RentDrivers):
+            lines += _rented(decision, found, found.drivers)
+        elif found is not None and isinstance(found.drivers, ApiDrivers):
+            lines += _paid(found)
+    return tuple(lines)
+
+
+def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLine]:
+    assert path.sized is not None
+    gpu, assumed = path.sized.deployment.gpu, decision.found.book.assumed
+    each = int(round(float(live(d.gpus).value) / float(live(d.servers).value)))
+    price = server_price(decision.found.book, gpu, each)
+    card = gpu_price(decision.found.book, gpu)
+
+    def line(item: str, quantity: object, unit: str, by: str, usd: object, price: Figure | None, note: str) -> BomLine:
+        return BomLine(path="own", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
+                       price=price, note=note)  # fmt: skip
+
+    verb = "leased by the month" if d.is_leased else "once"
+    inside = f"with {each}× {gpu.name}" + (f", about ${card.value:,.0f} each" if card.value else "")
+    yield line("server", d.servers, "servers", verb, d.server_usd, price, inside)
+    worth = d.servers * d.server_usd
+    yield line("network: switches, optics, cables", d.network_capex_share, "of the servers' price", verb, worth,
+               assumed["network_capex_share"], "a share, not a design")  # fmt: skip
+    yield line("spare parts on the shelf", d.spare_parts_share, "of the servers' price", verb, worth,
+               assumed["spare_parts_share"], "")  # fmt: skip
+    yield line("maintenance contract", d.maintenance_per_year, "of the servers' price", "year", worth,
+               assumed["maintenance_per_year"], "")  # fmt: skip
+    yield line("software licences", d.gpus, "GPUs", "GPU and year", d.software_usd_per_gpu_year,
+               assumed["software_usd_per_gpu_year"], "0: open engines ask no fee")  # fmt: skip
+    reserved = (d.gpu_watts * d.gpus + d.servers * d.host_watts) * (1 + d.network_power_share) / 1000
+    yield line("rack space and cooling", reserved, "kW reserved", "kW and month", d.colocation_usd_per_kw_month,
+               assumed["colocation_usd_per_kw_month"], "see power and rack")  # fmt: skip
+    yield line("disks and backup", d.servers, "servers", "server and month", d.storage_usd_per_unit_month,
+               assumed["storage_usd_per_unit_month"], "")  # fmt: skip
+    yield line("people", d.people_fte_own, "full-time people", "year", d.fte_usd_per_year,
+               assumed["people_fte_own"], "")  # fmt: skip
+    for item, why in (
+        ("part numbers and configuration of the servers", "ask the maker: processors, memory, disks, network cards"),
+        ("power distribution, feeds, plugs", "ask the site"),
+        ("delivery, installation, duties", "in the quote"),
+        ("support level and response time", "in the quote"),
+    ):
+        yield BomLine(path="own", item=item, quantity=None, unit="", billed_by="", each=None, price=None, note=why)
+
+
+def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomLine]:
+    assert path.offer is not None
+    assumed, offer = decision.found.book.assumed, path.offer
+    hour = next(part.usd_per_month for part in path.cost.parts if part.name == "instances")
+    where = f"{offer.provider}, {offer.zone}{f', {offer.region}' if offer.region else ''}, {offer.term}"
+
+    def line(item: str, quantity: object, unit: str, by: str, usd: object, price: Figure, note: str) -> BomLine:
+        return BomLine(path="rent", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
+                       price=price, note=note)  # fmt: skip
+
+    low, high = hour.low, hour.high
+    each = hour.scaled(1 / float(live(d.instance_hours).value), "USD/h") if low is not None and high is not None else hour
+    name = f"{offer.gpu_as_listed} ×{offer.gpus_per_instance}" + (f" ({offer.instance})" if offer.instance else "")
+    yield line(f"instance {name}", d.instance_hours, "instance-hours a month", "hour", d.usd_per_instance_hour, each,
+               where)  # fmt: skip
+    yield line("disks", d.instances, "instances", "instance and month", d.storage_usd_per_unit_month,
+               assumed["storage_usd_per_unit_month"], "")  # fmt: skip
+    gigabytes = d.output_tokens_per_month * d.egress_bytes_per_token / 1e9
+    yield line("egress", gigabytes, "GB a month", "GB", d.egress_usd_per_gb, assumed["egress_usd_per_gb"], "")
+    yield line("people", d.people_fte_rent, "full-time people", "year", d.fte_usd_per_year,
+               assumed["people_fte_rent"], "")  # fmt: skip
+    why = "ask the provider: none is in the price list"
+    for item in ("quota and availability in that zone", "support contract", "committed-use discount"):
+        yield BomLine(path="rent", item=item, quantity=None, unit="", billed_by="", each=None, price=None, note=why)
+
+
+def _paid(path: LivePath) -> Iterator[BomLine]:
+    tokens = path.cost.input_tokens_per_month + path.cost.output_tokens_per_month
+    each = path.cost.usd_per_million_tokens
+    usd = path.bill.total / (live(tokens) / 1e6)
+    yield BomLine(path="api", item=f"tokens of {path.label}", quantity=live(tokens / 1e6), unit="M tokens a month",
+                  billed_by="M tokens, as billed on average", each=usd, price=each)  # fmt: skip
+    why = "ask the provider"
+    for item in ("rate limits for the peak hour", "where data is processed and kept", "contract and support"):
+        yield BomLine(path="api", item=item, quantity=None, unit="", billed_by="", each=None, price=None, note=why)
+
+
+def bom_csv(lines: tuple[BomLine, ...]) -> str:
+    """The lines as CSV; words that a spreadsheet would run as a formula begin with an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADERS)
+    for line in lines:
+        usd = line.usd
+        price = line.price
+        writer.writerow(
+            [
+                harmless(cell) if isinstance(cell, str) else _number(cell)
+                for cell in (
+                    line.path, line.item, line.quantity, line.unit, line.billed_by, line.each,
+                    price.low if price else None, price.high if price else None, usd, line.status,
+                    price.source if price else "", price.as_of if price else "", line.note,
+                )
+            ]
+        )  # fmt: skip
+    return text.getvalue()
+
+
+def _number(cell: Live | float | None) -> str:
+    value = cell.value if isinstance(cell, Live) else cell
+    return "" if value is None or math.isnan(value) else f"{value:.12g}"
+
+
+def harmless(words: str) -> str:
+    """Words that no spreadsheet takes for a formula, on one line and without control characters."""
+    flat = "".join(c if c >= " " else " " for c in words).replace("\x7f", " ")
+    return f"'{flat}" if flat.lstrip()[:1] in ("=", "+", "-", "@", "|", "%") else flat

@@ -1,0 +1,158 @@
+"""What would disqualify the answer: conditions that make it void, whether each holds now, and what follows if so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from llmsizer.decide.pricing import JURISDICTION
+from llmsizer.deliver.decision import Decision
+from llmsizer.deliver.live import Live
+from llmsizer.deliver.order_dates import OrderDates
+from llmsizer.deliver.power_and_rack import PowerSheet
+from llmsizer.deliver.wording import tokens
+from llmsizer.facts.provenance import STALE_AFTER_DAYS
+from llmsizer.units import format_usd
+
+State = Literal["holds", "does not hold", "unknown"]
+_LITTLE_USED = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """If it holds, the consequence follows. ``test`` is the same question as a formula, where it is one of money."""
+
+    text: str
+    state: State
+    consequence: str
+    detail: str = ""
+    test: Live | None = None
+
+
+def conditions(decision: Decision, orders: OrderDates, power: PowerSheet | None) -> tuple[Condition, ...]:
+    """In the order in which a reader should rule them out."""
+    return (*_of_money(decision), *_of_evidence(decision), *_of_place(decision), *_of_delivery(decision, orders, power))
+
+
+def _state(holds: bool | None) -> State:
+    return "unknown" if holds is None else "holds" if holds else "does not hold"
+
+
+def _of_money(decision: Decision) -> Iterator[Condition]:
+    api = decision.path("api")
+    machines = [path for path in (decision.path("own"), decision.path("rent")) if path is not None]
+    if not machines:
+        yield Condition(
+            text="No machine meets what was asked",
+            state="holds",
+            consequence="this workload stays on an API, or the demands change: see the near misses of the report",
+            detail="; ".join(r.nearest_fix for r in decision.recommendation.near_misses),
+        )
+    if api is not None and machines and api.cost.is_complete:
+        best = min(machines, key=lambda path: path.bill.total.value)
+        cheaper = api.bill.total.value < best.bill.total.value
+        yield Condition(
+            text="The same model at an API costs less than any machines",
+            state=_state(cheaper),
+            consequence="on price this workload should stay on the API",
+            detail=f"{format_usd(api.bill.total.value)} against {format_usd(best.bill.total.value)} a month",
+            test=best.bill.total > api.bill.total,
+        )
+    comparison = decision.recommendation.comparison
+    asked = decision.shared.tokens
+    for crossing in comparison.crossovers if comparison else ():
+        if not crossing.cheaper_below.startswith("API") or crossing.state == "not searched":
+            continue
+        at = crossing.tokens_per_month
+        who = {"own": "owning", "rent": "renting"}.get(crossing.cheaper_above, crossing.cheaper_above)
+        if at is None:
+            yield Condition(text=f"{who.capitalize()} never becomes cheaper than the API", state="holds",
+                            consequence=f"no volume that was searched justifies {who} on price", detail=crossing.text)  # fmt: skip
+            continue
+        test = Live(str(int(at)), at) > asked
+        yield Condition(
+            text=f"The load stays below {tokens(at)} tokens a month",
+            state=_state(asked.value < at),
+            consequence=f"{who} costs more than the API: this workload should stay on the API",
+            detail=f"asked: {tokens(asked.value)}",
+            test=test,
+        )
+    budget = decision.scenario.constraints.max_usd_per_month
+    if budget is not None and not machines:
+        yield Condition(text=f"Nothing costs less than the budget of {format_usd(budget)}", state="holds",
+                        consequence="raise the budget or lower the demands")  # fmt: skip
+
+
+def _of_evidence(decision: Decision) -> Iterator[Condition]:
+    best = decision.recommendation.best
+    if best is not None:
+        yield Condition(
+            text="Steps are as slow as their 90 % interval allows, and the SLO is missed",
+            state=_state(not best.is_robust),
+            consequence="measure one replica under load before ordering",
+            detail=f"one replica holds {best.capacity.requests_per_second.estimate.text(suffix=' requests/s')}",
+        )
+        quality, floor = best.quality_recovery, decision.scenario.slo.quality_floor
+        low = quality.low if quality.low is not None else quality.value
+        yield Condition(
+            text=f"{best.deployment.weights.name} keeps less than {floor:.0%} of the model's quality on your task",
+            state="unknown" if quality.basis != "measured" or low is None else _state(low < floor),
+            consequence="take the next wider format, and price it again",
+            detail=f"{quality.basis}: {quality.estimate.text()}",
+        )
+    stale = [part for path in decision.paths for part in path.cost.parts if part.usd_per_month.stale]
+    yield Condition(
+        text=f"Prices are older than {STALE_AFTER_DAYS} days",
+        state=_state(bool(stale)),
+        consequence="not to be signed before they are asked for again",
+        detail=", ".join(sorted({f"{p.name} ({p.usd_per_month.as_of or 'no date'})" for p in stale})),
+    )
+
+
+def _of_place(decision: Decision) -> Iterator[Condition]:
+    if not decision.scenario.constraints.eu_only:
+        return
+    if decision.path("api") is not None:
+        yield Condition(
+            text="The API processes data outside the EU",
+            state="unknown",
+            consequence="the API is out, whatever it costs",
+            detail="where an API processes data is not in the price lists: ask the provider in writing",
+        )
+    if decision.path("rent") is not None:
+        yield Condition(text="The provider is under another jurisdiction than the EU's", state="unknown",
+                        consequence="renting there may not be allowed: ask your counsel", detail=JURISDICTION)  # fmt: skip
+
+
+def _of_delivery(decision: Decision, orders: OrderDates, power: PowerSheet | None) -> Iterator[Condition]:
+    own = decision.path("own")
+    if own is None or own.plan is None:
+        return
+    late = [step for step in orders.steps[:1] if step.order_by < decision.today]
+    growth = decision.found.question.workload.growth
+    yield Condition(
+        text="Hardware comes later than it is needed",
+        state=_state(bool(late)) if growth else "unknown",
+        consequence="rent until it serves, and count that rent against owning",
+        detail=orders.text,
+    )
+    if power is not None:
+        share = power.value("rack_share")
+        yield Condition(
+            text="One server takes more power than a rack gives",
+            state=_state(share > 1),
+            consequence="another site or another server",
+            detail=f"{power.value('server_kw'):.1f} kW a server; a rack is assumed to give {power.value('server_kw') / share:.0f} kW",
+        )
+    used = own.plan.at_peak.utilisation / decision.found.question.workload.peak_to_average
+    yield Condition(
+        text=f"Machines are used less than {_LITTLE_USED:.0%} of the time on average",
+        state=_state(used < _LITTLE_USED),
+        consequence="share them with other models, or do not buy them",
+        detail=f"{used:.1%} of what a serving replica can take, spares not counted",
+    )
+
+
+def holding(found: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    return tuple(condition for condition in found if condition.state == "holds")

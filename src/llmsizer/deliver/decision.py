@@ -1,0 +1,150 @@
+"""What the papers of a decision are made from: the answer, and the fleets and bills behind it as formulas."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from llmsizer.decide.answer import Plan, Recommendation
+from llmsizer.decide.apis import ApiChoice, api_choices
+from llmsizer.decide.candidates import Sized
+from llmsizer.decide.question import Physics
+from llmsizer.decide.study import Study, study
+from llmsizer.deliver.live_bills import (
+    Bill,
+    Drivers,
+    Load,
+    Shared,
+    api_live,
+    bill_live,
+    own_live,
+    placed,
+    rent_live,
+)
+from llmsizer.deliver.places import Register, Under
+from llmsizer.deliver.report import scenario_hash
+from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.offer import Offer
+from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.scenario import Scenario
+from llmsizer.money.cost import Cost, Path
+
+APIS_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePath:
+    """One path at the volume that was asked: its bill by the program, and the same as formulas."""
+
+    path: Path
+    key: str  # own, rent, api1 …: the beginning of its names
+    label: str
+    cost: Cost
+    drivers: Drivers
+    bill: Bill
+    place: Under
+    same_model: bool = True
+    sized: Sized | None = None
+    plan: Plan | None = None
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One scenario answered, with all that its papers show."""
+
+    scenario: Scenario
+    recommendation: Recommendation
+    found: Study
+    choices: tuple[ApiChoice, ...]
+    today: datetime.date
+    register: Register = field(default_factory=Register)
+
+    @property
+    def hash(self) -> str:
+        return scenario_hash(self.scenario)
+
+    @cached_property
+    def shared(self) -> Shared:
+        return Shared(self.found, self.register)
+
+    @cached_property
+    def fleet_place(self) -> Under:
+        return Under("asked", self.register)
+
+    @cached_property
+    def load(self) -> Load:
+        """Of the volume that was asked, growth included."""
+        return placed(self.shared.load(self.shared.tokens, with_growth=True), self.fleet_place)
+
+    @cached_property
+    def paths(self) -> tuple[LivePath, ...]:
+        """The cheapest plan that owns, the cheapest that rents, and the APIs in the recommendation's order."""
+        plans: dict[Path, Plan] = {}
+        for plan in self.recommendation.plans:
+            plans.setdefault(plan.path, plan)
+        machines = [self._machines(plans[path]) for path in ("own", "rent") if path in plans]
+        return (*machines, *self._apis())
+
+    def path(self, path: Path) -> LivePath | None:
+        """The first of a path; of APIs the first of the same model. None where there is none."""
+        return next((p for p in self.paths if p.path == path and p.same_model), None)
+
+    @property
+    def cheapest(self) -> LivePath | None:
+        """Of the ways to the model that was asked for; None where none has a full price."""
+        priced = [p for p in self.paths if p.same_model and p.cost.is_complete]
+        return min(priced, key=lambda p: p.cost.usd_per_month.value or 0.0, default=None)
+
+    def _machines(self, plan: Plan) -> LivePath:
+        sized = next(s for s in self.found.sized if s.deployment == plan.deployment)
+        place = Under(plan.path, self.register)
+        offer = None
+        drivers: Drivers
+        if plan.path == "own":
+            drivers = own_live(sized, self.load, self.shared, place)
+        else:
+            offer = self.found.pricer.bills.cheapest_offer(sized, plan.replicas + plan.spare_replicas)
+            assert offer is not None, "a plan that rents has an offer"
+            drivers = rent_live(sized, offer, self.load, self.shared, place)
+        bill = bill_live(drivers, self.shared, place)
+        return LivePath(path=plan.path, key=plan.path, label=plan.label, cost=plan.cost, drivers=drivers, bill=bill,
+                        place=place, sized=sized, plan=plan, offer=offer)  # fmt: skip
+
+    def _apis(self) -> Sequence[LivePath]:
+        """The first ones, with at least one of another model beside those of the same."""
+        offers = {choice.offer.id: choice for choice in self.choices}
+        plans = [plan for plan in self.recommendation.apis if plan.offer in offers]
+        same = [plan for plan in plans if plan.same_model][: APIS_SHOWN // 2]
+        chosen = (same + [plan for plan in plans if not plan.same_model])[:APIS_SHOWN]
+        made = []
+        for number, plan in enumerate(chosen, start=1):
+            place = Under(f"api{number}", self.register)
+            drivers = api_live(offers[plan.offer].offer, self.load, self.shared, place)
+            bill = bill_live(drivers, self.shared, place)
+            tier = "" if plan.same_model else " (another model: another quality tier)"
+            made.append(
+                LivePath(path="api", key=f"api{number}", label=f"{plan.cost.label}{tier}", cost=plan.cost,
+                         drivers=drivers, bill=bill, place=place, same_model=plan.same_model)
+            )  # fmt: skip
+        return made
+
+
+def decide_papers(
+    recommendation: Recommendation,
+    scenario: Scenario,
+    catalog: Catalog,
+    *,
+    today: datetime.date,
+    physics: Physics | None = None,
+    records: Sequence[QualityRecord] = (),
+) -> Decision:
+    """What the papers need beside the recommendation, made from the same scenario, day and evidence."""
+    from llmsizer.facts.hub import load_model
+
+    model = load_model(scenario.model, catalog)
+    found = study(model, scenario, catalog, today=today, physics=physics, records=records)
+    choices = tuple(api_choices(found)) if scenario.constraints.api else ()
+    return Decision(scenario=scenario, recommendation=recommendation, found=found, choices=choices, today=today)

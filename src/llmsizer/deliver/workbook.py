@@ -1,0 +1,248 @@
+"""The workbook of a decision: live formulas on every sheet, driven by one sheet of assumptions.
+
+The formulas are the program's own (``deliver.live``), and each cell holds the program's value beside its formula, so a
+reader without a recalculating program sees the same figures.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmsizer.deliver import workbook_money, workbook_volumes
+from llmsizer.deliver.bill_of_materials import HEADERS, STATUSES, BomLine
+from llmsizer.deliver.conditions import Condition
+from llmsizer.deliver.decision import Decision
+from llmsizer.deliver.live import Live
+from llmsizer.deliver.order_dates import OrderDates
+from llmsizer.deliver.places import Under
+from llmsizer.deliver.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
+from llmsizer.deliver.spreadsheet import Sheet, Spreadsheet
+from llmsizer.units import MEGA
+
+SHEETS: dict[str, tuple[float, ...]] = {
+    "summary": (52, 17, 17, 17, 17, 17, 20),
+    "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40),
+    "fleet": (40, 20, 44, 16),
+    "owning": (26, 18, 16, 16, 70),
+    "renting": (26, 18, 16, 16, 70),
+    "API": (26, 20, 20, 20, 20, 20, 20),
+    "comparison": (18, 18, 18, 18, 18, 18, 18, 18),
+    "cash flow": (12, 18, 18, 18, 18, 18, 18),
+    "BOM": (8, 38, 14, 22, 20, 15, 12, 12, 15, 11, 44, 11, 44),
+    "power & rack": (42, 16, 12, 60),
+    "disqualifying": (52, 16, 16, 52, 60),
+}
+_EPOCH = datetime.date(1899, 12, 30)  # day 0 of spreadsheets
+_WORDS = {"own": "Own", "rent": "Rent", "api": "API"}
+
+
+def write_workbook(
+    path: Path,
+    decision: Decision,
+    *,
+    bom: Sequence[BomLine],
+    orders: OrderDates,
+    found: Sequence[Condition],
+    power: PowerSheet | None,
+) -> None:
+    """Write the file. Raises MissingExtraError without the extra ``report``."""
+    book = Spreadsheet(
+        path,
+        title=f"llmsizer: {decision.scenario.name}",
+        subject=f"scenario hash {decision.hash}",
+        day=decision.today,
+    )
+    sheets = {name: book.sheet(name, widths) for name, widths in SHEETS.items()}
+    workbook_money.cash_sheet(sheets["cash flow"], decision)
+    _summary(sheets["summary"], decision, found)
+    _fleet(sheets["fleet"], decision, orders)
+    for path_name, sheet in (("own", "owning"), ("rent", "renting")):
+        one = decision.path(path_name)  # type: ignore[arg-type]
+        workbook_money.bill_sheet(sheets[sheet], one, _WORDS[path_name])
+    workbook_money.api_sheet(sheets["API"], decision)
+    workbook_volumes.volumes_sheet(sheets["comparison"], decision)
+    _bom(sheets["BOM"], bom)
+    _power(sheets["power & rack"], power)
+    _conditions(sheets["disqualifying"], found)
+    _assumptions(sheets["assumptions"], decision)
+    book.close()
+
+
+def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> None:
+    answer = decision.recommendation
+    sheet.head(f"Decision: {decision.scenario.name}")
+    for label, text in (
+        ("Answer", answer.sentence),
+        ("Model", f"{answer.model}. {answer.reading}"),
+        ("Scenario", decision.scenario.description),
+        ("Hash", f"{decision.hash}: the same on every file of this pack"),
+        ("Prices judged on", answer.priced_on),
+        ("How to use", "change a yellow cell on the sheet assumptions: every other sheet follows"),
+    ):
+        sheet.words(0, label, "bold")
+        sheet.page.merge_range(sheet.row, 1, sheet.row, 6, "")
+        sheet.words(1, text)
+        sheet.page.set_row(sheet.row, 15 * max(1, math.ceil(len(text) / 105)))
+        sheet.row += 1
+    sheet.row += 1
+    sheet.line("Way", "USD a month", "low (program)", "high (program)", "USD per 1M tokens", "USD a year",
+               "Net present value of all payments, USD", style="header")  # fmt: skip
+    first = sheet.row
+    tokens = decision.shared.tokens
+    for one in decision.paths:
+        usd = one.cost.usd_per_month
+        sheet.words(0, one.label)
+        sheet.number(1, one.bill.total, "usd")
+        for column, end in ((2, usd.low), (3, usd.high)):
+            sheet.number(column, math.nan if end is None else end, "usd")
+        sheet.number(4, one.bill.total / (tokens / MEGA), "usd")
+        sheet.number(5, one.bill.total * 12, "usd")
+        sheet.number(6, Live(f"{one.key}_npv", workbook_money.npv_of(decision, one)), "usd")
+        sheet.row += 1
+    if decision.paths:
+        _cheapest(sheet, decision, first)
+    sheet.row += 1
+    sheet.words(0, "Disqualifying conditions that hold", "bold")
+    count = sum(condition.state == "holds" for condition in found)
+    last = 4 + len(found)
+    sheet.formula(1, f"=COUNTIF('disqualifying'!$B$4:$B${last},\"holds\")", count, "short")
+    sheet.row += 1
+
+
+def _cheapest(sheet: Sheet, decision: Decision, first: int) -> None:
+    """The least of the ways to the model that was asked for; another model's API is no substitute."""
+    same = [(row, one) for row, one in enumerate(decision.paths, start=first + 1) if one.same_model]
+    priced = [(row, one) for row, one in same if not math.isnan(one.bill.total.value)]
+    if not priced:
+        return
+    sheet.row += 1
+    row, best = min(priced, key=lambda pair: pair[1].bill.total.value)
+    cells = ",".join(f"IFERROR(B{r},1E+99)" for r, _ in same)
+    sheet.words(0, "Cheapest for the model asked for, USD a month", "bold")
+    sheet.formula(1, f"=MIN({cells})", best.bill.total.value, "total")
+    first_row, last_row = same[0][0], same[-1][0]
+    # Machines come before APIs and other models after them, so that those of one model stand together.
+    together = last_row - first_row + 1 == len(same)
+    if together:
+        chosen = f"=INDEX(A{first_row}:A{last_row},MATCH(B{sheet.row + 1},B{first_row}:B{last_row},0))"
+        sheet.formula(2, chosen, best.label, "plain")
+    sheet.row += 1
+
+
+def _fleet(sheet: Sheet, decision: Decision, orders: OrderDates) -> None:
+    sheet.head("Fleet: from tokens to machines", "requests a second, replicas, servers or instances; live")
+    _results(sheet, "The load", decision.fleet_place)
+    for one in decision.paths:
+        if one.path != "api":
+            _results(sheet, f"{_WORDS[one.path]}: {one.label}", one.place)
+    sheet.words(0, "When to order", "bold")
+    sheet.row += 1
+    sheet.words(0, orders.text)
+    sheet.row += 1
+    if orders.steps:
+        sheet.line("Replicas, spares included", "needed on", "order by", "at the longest lead", style="header")
+        lead = decision.register.given("hardware_lead_months", orders.lead_months)
+        for step in orders.steps:
+            sheet.number(0, step.replicas, "short")
+            sheet.day(1, step.needed_on)
+            serial = (step.order_by - _EPOCH).days
+            sheet.formula(2, f"=B{sheet.row + 1}-INT({lead.text}*30.4375)", serial, "date")
+            sheet.day(3, step.order_by_at_longest_lead)
+            sheet.row += 1
+
+
+def _results(sheet: Sheet, title: str, place: Under) -> None:
+    sheet.words(0, title, "bold")
+    sheet.row += 1
+    for key, name, unit, number in place.results:
+        if key.endswith("_usd") and key not in ("server_usd",):
+            continue  # lines of the bill stand on its own sheet
+        sheet.words(0, key.replace("_", " "))
+        sheet.number(1, number)
+        sheet.name_cell(name, 1)
+        sheet.words(2, unit)
+        sheet.row += 1
+    sheet.row += 1
+
+
+def _bom(sheet: Sheet, bom: Sequence[BomLine]) -> None:
+    sheet.head("Bill of materials")
+    for status, meaning in STATUSES.items():
+        sheet.line(status, meaning, style="plain")
+    sheet.row += 1
+    sheet.line(*HEADERS, style="header")
+    for line in bom:
+        price, usd = line.price, line.usd
+        sheet.words(0, line.path)
+        sheet.words(1, line.item)
+        for column, number in ((2, line.quantity), (5, line.each), (8, usd)):
+            if number is None:
+                sheet.words(column, "unknown")
+            else:
+                sheet.number(column, number, "short" if column == 2 else "usd")
+        for column, text in ((3, line.unit), (4, line.billed_by), (9, line.status), (12, line.note)):
+            sheet.words(column, text)
+        if price is not None:
+            for column, end in ((6, price.low), (7, price.high)):
+                if end is not None:
+                    sheet.number(column, end, "short")
+            sheet.words(10, price.source)
+            sheet.words(11, price.as_of)
+        sheet.row += 1
+
+
+def _power(sheet: Sheet, power: PowerSheet | None) -> None:
+    sheet.head("Power and rack of what is owned", "a rented machine's and an API's power are their operator's")
+    if power is None:
+        sheet.line("nothing is owned: no plan", style="note")
+        return
+    sheet.line("what", "number", "unit", "note", style="header")
+    for line, (_, name, _, number) in zip(power.lines, power.place.results, strict=True):
+        sheet.words(0, line.what)
+        sheet.number(1, number, "short")
+        sheet.name_cell(name, 1)
+        sheet.words(2, line.unit)
+        sheet.words(3, line.note)
+        sheet.row += 1
+    for what, why in UNKNOWN_OF_THE_SITE:
+        sheet.line(what, "unknown", "", why)
+
+
+def _conditions(sheet: Sheet, found: Sequence[Condition]) -> None:
+    sheet.head("Conditions that disqualify the answer")
+    sheet.line("condition", "now", "when written", "then", "detail", style="header")
+    for condition in found:
+        sheet.words(0, condition.text)
+        if condition.test is None:
+            sheet.words(1, condition.state)
+        else:
+            live_state = f'=IF({condition.test.text},"holds","does not hold")'
+            sheet.formula(1, live_state, condition.state, "plain")
+        for column, text in ((2, condition.state), (3, condition.consequence), (4, condition.detail)):
+            sheet.words(column, text)
+        sheet.row += 1
+
+
+def _assumptions(sheet: Sheet, decision: Decision) -> None:
+    sheet.head("Assumptions", "change a value here: every other sheet follows")
+    sheet.line("id", "value", "unit", "low", "high", "source", "date", "basis", "note", style="header")
+    sheet.page.freeze_panes(sheet.row, 1)
+    for row in decision.register.rows.values():
+        figure = row.figure
+        sheet.words(0, row.name)
+        sheet.number(1, math.nan if figure.value is None else figure.value, "input")
+        sheet.name_cell(row.name, 1)
+        sheet.words(2, figure.unit)
+        for column, end in ((3, figure.low), (4, figure.high)):
+            if end is not None:
+                sheet.number(column, end)
+        stale = "stale price; " if figure.stale else ""
+        for column, text in ((5, figure.source), (6, figure.as_of), (7, figure.basis),
+                             (8, stale + figure.estimate.reason)):  # fmt: skip
+            sheet.words(column, text)
+        sheet.row += 1
+
+
