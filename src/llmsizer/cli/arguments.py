@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from llmsizer.errors import InputError
 
@@ -15,6 +15,15 @@ Commands = argparse._SubParsersAction  # the type of add_subparsers() has no pub
 
 class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line and where help is, instead of the whole usage."""
+
+    parts: tuple[str, ...] = ()  # subcommands of which one may be left out …
+    default_part = ""  # … this one
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Adds the part that was left out; an option alone, such as --help, is of the whole command."""
+        if self.parts and args and args[0] not in self.parts and not args[0].startswith("-"):
+            args = [self.default_part, *args]
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")

@@ -1,4 +1,4 @@
-"""``model``, ``quantize``, ``profile``, ``quality``: making variants and measuring them here."""
+"""``model``, ``quantize``, ``profile``: making variants and measuring them here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.units import format_gb
 
 if TYPE_CHECKING:
-    from llmsizer.facts.records import ProfileRecord, QualityRecord
+    from llmsizer.facts.records import ProfileRecord
     from llmsizer.facts.variant import Variant
     from llmsizer.profile.row import Stopping
     from llmsizer.progress import Progress
@@ -28,7 +28,6 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     _add_model(commands)
     _add_quantize(commands)
     _add_profile(commands)
-    _add_quality(commands)
 
 
 def _add_model(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -77,16 +76,6 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     add_json(parser)
     load.add_options(parser)
     parser.set_defaults(run=_profile)
-
-
-def _add_quality(commands: Commands) -> None:  # type: ignore[type-arg]
-    parser = commands.add_parser("quality", help="what variants lose: perplexity, KL divergence, agreement")
-    parser.add_argument("reference", type=existing_path, help="the 16-bit variant to compare with")
-    parser.add_argument("variants", nargs="+", type=existing_path)
-    parser.add_argument("--text", type=existing_path, required=True, help="held-out text: a file, a document a line")
-    parser.add_argument("--records", type=Path, default=Path("quality.jsonl"), help="file to append to")
-    add_json(parser)
-    parser.set_defaults(run=_quality)
 
 
 @contextmanager
@@ -140,7 +129,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         rows = [(r.name, r.format, r.toolkit, r.description) for r in RECIPES.values()]
         print_json(RECIPES) if arguments.json else print_table("Methods", ("method", "format", "toolkit", ""), rows)
         return 0
-    texts = _documents(arguments.calibration) if arguments.calibration else _own_calibration(arguments.checkpoint)
+    texts = read_documents(arguments.calibration) if arguments.calibration else _own_calibration(arguments.checkpoint)
     with progress_bar("quantizing") as progress:
         variants = quantize_all(
             arguments.checkpoint, comma_list(arguments.methods), arguments.out, calibration=texts, progress=progress
@@ -149,7 +138,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _documents(path: Path) -> list[str]:
+def read_documents(path: Path) -> list[str]:
     """A document a line: plain text, or JSON lines with a "text" key."""
     import json
 
@@ -317,41 +306,3 @@ def print_profiles(records: list[ProfileRecord]) -> None:
     print_table(title, headers, rows, note=note)
     for sentence in sentences(records):
         console().print(f"→ {sentence}", highlight=False, markup=False)
-
-
-def _quality(arguments: argparse.Namespace) -> int:
-    from llmsizer.profile import append_record
-    from llmsizer.quantize import read_variant
-    from llmsizer.quality.evaluate import evaluate
-
-    with progress_bar("examining") as progress:
-        records = evaluate(
-            [read_variant(path) for path in arguments.variants],
-            read_variant(arguments.reference),
-            _documents(arguments.text),
-            dataset=arguments.text.name,
-            progress=progress,
-        )
-    for record in records:
-        append_record(arguments.records, record)
-    print_json(records) if arguments.json else print_quality(records)
-    return 0
-
-
-def print_quality(records: list[QualityRecord]) -> None:
-    """Perplexity with its standard error, KL with its interval, agreement of the likeliest token."""
-    rows = []
-    for r in records:
-        low, high = r.kl_nats_per_token_low, r.kl_nats_per_token_high
-        band = "" if low is None or high is None else f" [{low:.2g}–{high:.2g}]"
-        rows.append(
-            (
-                r.variant,
-                f"{r.perplexity:.3f} ± {r.perplexity_standard_error:.3f}",
-                "unknown" if r.kl_nats_per_token is None else f"{r.kl_nats_per_token:.2g}{band}",
-                "unknown" if r.top1_agreement is None else f"{r.top1_agreement:.2%}",
-                f"{r.tokens:,}",
-            )
-        )
-    headers = ("variant", "perplexity", "KL, nats/token", "same top token", "tokens")
-    print_table("Quality on held-out text (measured)", headers, rows)

@@ -107,7 +107,7 @@ def _list(arguments: argparse.Namespace) -> int:
     elif arguments.kind == "records":
         _print_list(items)
     elif arguments.kind == "quality":
-        from llmsizer.cli.measuring import print_quality
+        from llmsizer.cli.quality import print_quality
 
         print_quality(items)
     else:

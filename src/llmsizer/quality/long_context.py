@@ -81,9 +81,7 @@ def examine(
         why = f"the model finds {share:.0%} of the needles with its {reference_kv_format} cache"
         cells = _retrieval_cells(needles, own, found)
         return LongContext(measure="retrieval", cells=cells, why=why, **formats)
-    why = (
-        f"the model finds {share:.0%} of the needles even with its {reference_kv_format} cache: retrieval says nothing"
-    )
+    why = f"the model finds {share:.0%} of the needles even with its {reference_kv_format} cache: it cannot retrieve"
     cells = _divergence_cells(reader, reference, pool, grid, progress)
     return LongContext(measure="divergence", cells=cells, why=why, **formats)
 

@@ -62,8 +62,10 @@ def evaluate_tasks(
     kept_in: Path | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, TaskScore]]:
-    """For each variant its score in each task. What is finished is kept in the folder ``kept_in``. Nothing is
-    downloaded. Raises InputError and MeasurementError."""
+    """For each variant its score in each task; what is finished is kept in the folder ``kept_in``.
+
+    Nothing is downloaded. Raises InputError and MeasurementError.
+    """
     check_same_tokens(reference, variants)
     code_files = {name: _code_file(name, choice) for name in choice.names}
     scored: list[dict[str, TaskScore]] = [{} for _ in variants]
@@ -83,9 +85,8 @@ def evaluate_tasks(
 def paired_score(items: Items, expected: Items, *, metric: str, seed: int = 0) -> TaskScore:
     """Both models on the same items; intervals hold 90 %. Raises MeasurementError where the items differ."""
     if set(items) != set(expected):
-        raise MeasurementError(
-            f"{len(set(items) ^ set(expected))} items were answered by one model only; run both again"
-        )
+        alone = len(set(items) ^ set(expected))
+        raise MeasurementError(f"{alone} items were answered by one model only; run both again")
     keys = sorted(expected)
     own, other = (np.array([scores[key] for key in keys]) for scores in (items, expected))
     ones = np.ones(len(keys))
@@ -119,8 +120,8 @@ def mcnemar_p(lost: int, won: int) -> float:
     0.0625
     """
     discordant = lost + won
-    tail = sum(math.comb(discordant, k) for k in range(min(lost, won) + 1)) / 2**discordant
-    return min(1.0, 2 * tail)
+    tail = sum(math.comb(discordant, k) for k in range(min(lost, won) + 1))
+    return min(1.0, 2.0 * (tail / (1 << discordant)))
 
 
 def _known(value: float) -> float | None:
@@ -148,7 +149,7 @@ def _code_file(name: str, choice: TaskChoice) -> Path | None:
         raise InputError(f"{name} runs code that the model wrote; allow it, in a sandbox, with --allow-code-execution")
     if local is None or not local.is_file():
         raise InputError(
-            f"{name} needs {name}.{CODE_SUFFIX}.jsonl (prompt, test, entry_point a line) in the folder of --task-folder; "
+            f"{name} needs {name}.{CODE_SUFFIX}.jsonl (prompt, test, entry_point a line) in the --task-folder; "
             "it is never downloaded in silence"
         )
     return local
