@@ -133,12 +133,24 @@ def busy_peak(tokens: float) -> float:
     return workload_of(scenario(FEW, tokens_per_month=tokens), CATALOG).peak_requests_per_second
 
 
-def test_no_plan_in_the_eu_is_rented_elsewhere_and_the_api_location_is_called_unknown() -> None:
+def test_in_eu_mode_data_and_operator_have_to_be_european_and_what_is_unknown_is_not_taken_for_it() -> None:
     found = answer_to_file("eu-chat")
-    assert {plan.zone for plan in found.plans if plan.path == "rent"} == {"EU"}
-    assert any("jurisdiction" in note for plan in found.plans if plan.path == "rent" for note in plan.notes)
+    assert not [plan for plan in found.plans if plan.path == "rent"]  # no list names a region of an EU operator
+    reasons = {r.candidate: r.reason for r in found.rejections if r.candidate.startswith("rent at")}
+    assert reasons["rent at GCP"] == "operator jurisdiction: GCP stands under US law; asked EU"
+    assert reasons["rent at Genesis Cloud"] == "data location: the price list names no region; asked EU"
     assert found.apis and all("not in the price list" in " ".join(api.notes) for api in found.apis)
     assert not found.sentence.startswith("Call")
+
+
+def test_data_location_alone_lets_a_foreign_operator_in_and_an_unknown_one_fails_a_jurisdiction() -> None:
+    here = answer(scenario('[constraints]\nzones = ["EU"]\n' + FEW.removeprefix("[constraints]\n")))
+    assert {plan.zone for plan in here.plans if plan.path == "rent"} == {"EU"}
+    text = '[constraints]\noperator_jurisdictions = ["GB"]\n' + FEW.removeprefix("[constraints]\n")
+    british = answer(scenario(text))
+    assert {plan.provider for plan in british.plans if plan.path == "rent"} == {"Hyperstack"}
+    reasons = {r.candidate: r.reason for r in british.rejections}
+    assert "has an unknown jurisdiction" in reasons["rent at Vultr"]
 
 
 def test_the_real_reading_is_the_default_and_its_own_api_comes_first() -> None:
@@ -337,7 +349,7 @@ def test_stairs_never_go_down_and_hold_the_bill_of_their_plan(name: str) -> None
     assert comparison is not None
     for path in comparison.paths:
         costs = [step.usd_per_month.value for step in path.steps]
-        assert None not in costs
+        assert None not in costs or (path.path, set(costs)) == ("rent", {None})  # nothing may be rented in EU mode
         known = [cost for cost in costs if cost is not None]
         assert all(b >= a * (1 - 1e-9) for a, b in pairwise(known)), path.label
 

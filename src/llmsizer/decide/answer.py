@@ -11,6 +11,7 @@ from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.figure import Figure, FigureDoc
 from llmsizer.money.comparison import Comparison, ComparisonDoc
 from llmsizer.money.cost import Cost, CostDoc, Path
+from llmsizer.money.spread import Uncertainty, UncertaintyDoc
 from llmsizer.traffic.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
 
 RejectionKind = Literal[
@@ -102,6 +103,7 @@ class RecommendationDoc(TypedDict):
     flags: list[str]
     priced_on: str
     comparison: ComparisonDoc | None
+    uncertainty: UncertaintyDoc | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +267,7 @@ class Recommendation:
     flags: tuple[str, ...]
     priced_on: str  # the day against which prices were called stale
     comparison: Comparison | None = None
+    uncertainty: Uncertainty | None = None
 
     @property
     def best(self) -> Plan | None:
@@ -295,4 +298,5 @@ class Recommendation:
             "flags": list(self.flags),
             "priced_on": self.priced_on,
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
+            "uncertainty": None if self.uncertainty is None else self.uncertainty.to_dict(),
         }

@@ -52,7 +52,7 @@ def total_usd(drivers: OwnDrivers | RentDrivers | ApiDrivers, *, marginal: bool)
     return total
 
 
-def replica_counts(held: Vector, rate_each: float) -> Vector:
+def replica_counts(held: Vector, rate_each: Vector | float) -> Vector:
     """Whole replicas, each within its own capacity: ``traffic.sizing.replicas_for`` over an array."""
     return cast(Vector, np.maximum(1.0, np.ceil(held / rate_each - 1e-9)))
 
@@ -96,12 +96,7 @@ class Bills:
             return None
         serving = replica_counts(demand.held, sized.held.rate)
         replicas = serving + self.scenario.spare_replicas
-        servers = np.ceil(replicas / (gpu.max_per_node // sized.gpus))
-        if is_whole_board(gpu):
-            each = np.full_like(servers, gpu.max_per_node)
-        else:
-            each = sized.gpus * np.ceil(replicas / servers)
-        prices = {gpus: self._price(sized, int(gpus)) for gpus in np.unique(each)}
+        servers, each = self.servers_of(sized, replicas)
         drivers, _ = own_drivers(
             gpu,
             exact(0.0, "USD/server", "assumed", "by the size of the server"),
@@ -111,8 +106,26 @@ class Bills:
             servers=servers,
             gpus=servers * each,
         )
-        drivers = replace(drivers, server_usd=np.array([prices[gpus] for gpus in each]))
+        drivers = replace(drivers, server_usd=self.server_usd(sized, each))
         return total_usd(drivers, marginal=self.marginal)
+
+    def servers_of(self, sized: Sized, replicas: Vector) -> tuple[Vector, Vector]:
+        """Whole servers for so many replicas, and the GPUs in each: ``money.owning.servers_for`` over an array."""
+        gpu = sized.deployment.gpu
+        servers = np.ceil(replicas / (gpu.max_per_node // sized.gpus))
+        if is_whole_board(gpu):
+            return servers, np.full_like(servers, gpu.max_per_node)
+        return servers, sized.gpus * np.ceil(replicas / servers)
+
+    def server_usd(self, sized: Sized, gpus_each: Vector) -> Vector:
+        """Dollars for one server with so many GPUs."""
+        most = sized.deployment.gpu.max_per_node
+        if is_whole_board(sized.deployment.gpu):
+            return np.full_like(gpus_each, self._price(sized, most))
+        prices = np.full(most + 1, np.nan)
+        for gpus in set(gpus_each.tolist()):
+            prices[int(gpus)] = self._price(sized, int(gpus))
+        return cast(Vector, prices[gpus_each.astype(np.intp)])
 
     def _price(self, sized: Sized, gpus_each: int) -> float:
         key = (sized.deployment.gpu.id, gpus_each)
@@ -166,8 +179,22 @@ class Bills:
         return self._offers[gpu]
 
     def _allowed(self, offer: Offer) -> bool:
+        return not self.why_not_rented(offer)
+
+    def why_not_rented(self, offer: Offer) -> str:
+        """Which constraint excludes an offer; empty where none does. What is unknown is not taken as allowed."""
         constraints = self.scenario.constraints
-        zones = constraints.allowed_zones
-        if not constraints.rent or (zones and offer.zone not in zones) or offer.gpu_only:
-            return False
-        return constraints.interruptible or not (offer.is_interruptible or is_marketplace(offer))
+        zones, laws = constraints.allowed_zones, constraints.allowed_jurisdictions
+        if not constraints.rent:
+            return "renting is excluded"
+        if zones and offer.zone not in zones:
+            where = "names no region" if offer.zone == "unspecified" else f"is in {offer.zone}"
+            return f"data location: the price list {where}; asked {' or '.join(sorted(zones))}"
+        if laws and (law := self.book.jurisdictions.get(offer.provider)) not in laws:
+            whose = f"stands under {law} law" if law else "has an unknown jurisdiction"
+            return f"operator jurisdiction: {offer.provider} {whose}; asked {' or '.join(sorted(laws))}"
+        if offer.gpu_only:
+            return "bills the virtual machine on top, at a price that is not known"
+        if not constraints.interruptible and (offer.is_interruptible or is_marketplace(offer)):
+            return f"interruptible or a marketplace ({offer.term}); asked for neither"
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
@@ -10,9 +11,11 @@ from llmsizer.decide.apis import api_choices, api_plans
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
 from llmsizer.decide.effects import stated_effects
+from llmsizer.decide.excluded import excluded_offers
 from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
+from llmsizer.decide.sure import Pick, sureness
 from llmsizer.decide.wording import flips, memory_note, sentence
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.model import ModelSpec
@@ -46,25 +49,28 @@ def recommend(
 ) -> Recommendation:
     """The answer to a scenario. "Nothing fits" is an answer too; LlmSizerError is for what cannot be meant."""
     found = study(model, scenario, catalog, today=today, physics=physics, records=records)
-    plans, rejections = _priced(found)
+    picks, rejections = _priced(found)
+    plans = tuple(plan for plan, _ in picks)
     choices = api_choices(found) if scenario.constraints.api else []
     apis = api_plans(found, choices)
     comparison = compare_study(found, choices)
+    sure = sureness(found, picks, choices)
     return Recommendation(
         scenario=scenario.name,
         model=model.name,
         reading=model.reading,
-        sentence=sentence(found, plans, apis, rejections),
+        sentence=sentence(found, plans, apis, rejections, sure),
         plans=plans,
         apis=apis,
         rejections=rejections,
-        flips=tuple(flips(found, plans, comparison)),
+        flips=tuple(flips(found, plans, comparison, sure)),
         assumptions={**found.book.assumed, "usd_per_kwh": found.book.usd_per_kwh},
         memory_note=memory_note(found, catalog.gpu(_USUAL_CARD) if _USUAL_CARD in catalog.gpu_names else None),
         leaves_out=LEAVES_OUT,
         flags=(*_flags(found, plans, apis), *stated_effects(found, plans[0] if plans else None)),
         priced_on=today.isoformat(),
         comparison=comparison,
+        uncertainty=sure,
     )
 
 
@@ -76,7 +82,7 @@ def compare(
     return compare_study(found, api_choices(found) if scenario.constraints.api else [])
 
 
-def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
+def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
     workload = found.question.workload
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
@@ -91,9 +97,11 @@ def _priced(found: Study) -> tuple[tuple[Plan, ...], tuple[Rejection, ...]]:
             if key not in cheapest or rank < cheapest[key][0]:
                 cheapest[key] = (rank, sized)
     ranked = sorted(cheapest.items(), key=lambda item: item[1][0])
-    plans = [found.pricer.plan(sized, key[2], workload) for key, (_, sized) in ranked]
-    within, beyond = _within_budget(plans, found.question.scenario)
-    return tuple(within), (*_once(rejections), *beyond)
+    picks = [(found.pricer.plan(sized, key[2], workload), sized) for key, (_, sized) in ranked]
+    beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
+    out = {rejection.candidate for rejection in beyond}
+    within = [pick for pick in picks if pick[0].label not in out]
+    return within, (*excluded_offers(found), *_once(rejections), *beyond)
 
 
 def _rank(sized: Sized, usd: float) -> Rank:
@@ -107,23 +115,21 @@ def _usd(plan: Plan) -> float:
     return usd
 
 
-def _within_budget(plans: Sequence[Plan], scenario: Scenario) -> tuple[list[Plan], list[Rejection]]:
+def _beyond_budget(plans: Sequence[Plan], scenario: Scenario) -> list[Rejection]:
     budget = scenario.constraints.max_usd_per_month
     if budget is None:
-        return list(plans), []
-    within = [plan for plan in plans if _usd(plan) <= budget]
-    beyond = [
+        return []
+    return [
         Rejection(
             candidate=plan.label,
             kind="budget",
             reason=f"costs ${_usd(plan):,.0f} a month; the budget is ${budget:,.0f}",
-            nearest_fix=f"max_usd_per_month = {_usd(plan):.0f}",
+            nearest_fix=f"max_usd_per_month = {math.ceil(_usd(plan))}",
             shortfall=_usd(plan) / budget - 1,
         )
         for plan in plans
         if _usd(plan) > budget
     ]
-    return within, beyond
 
 
 def _once(rejections: Sequence[Rejection]) -> tuple[Rejection, ...]:

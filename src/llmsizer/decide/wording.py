@@ -8,16 +8,19 @@ from llmsizer.decide.answer import ApiPlan, Flip, Plan, Rejection
 from llmsizer.decide.apis import SIBLING
 from llmsizer.decide.compare import crossover_figure
 from llmsizer.decide.study import Study
+from llmsizer.decide.uncertainty import share_text
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.figure import Figure, exact
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.provenance import Estimate
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import USD_PER_MTOK
+from llmsizer.money.spread import Uncertainty
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.units import GIGA, format_count, format_gb, format_usd
 
 _SAME_PRICE = 1.005
+_WITHIN = 10.0  # times what a driver is today: a flip further off is in the full list only
 _ROUND_GB = 10  # people quote memory in tens of gigabytes
 
 
@@ -28,8 +31,14 @@ def money(figure: Figure) -> str:
     return f"{format_usd(figure.value)} [{format_usd(figure.low)}–{format_usd(figure.high)}]"
 
 
-def sentence(found: Study, plans: Sequence[Plan], apis: Sequence[ApiPlan], rejections: Sequence[Rejection]) -> str:
-    """What to do, in plain words."""
+def sentence(
+    found: Study,
+    plans: Sequence[Plan],
+    apis: Sequence[ApiPlan],
+    rejections: Sequence[Rejection],
+    sure: Uncertainty | None = None,
+) -> str:
+    """What to do, in plain words, with the P10–P90 of its cost and the chance that it is the cheapest path."""
     tokens = volume_text(found)
     hosted = next((api for api in apis if api.same_model or SIBLING in api.notes), None)
     if hosted is not None and _api_wins(found, plans, hosted):
@@ -40,22 +49,35 @@ def sentence(found: Study, plans: Sequence[Plan], apis: Sequence[ApiPlan], rejec
             else f"No machine meets everything asked{_why_none(rejections)}."
         )
         return (
-            f"Call {hosted.model} at {hosted.provider}'s API for {tokens}: {usd} a month at list price; "
+            f"Call {hosted.model} at {hosted.provider}'s API for {tokens}: {usd} a month at list price{_odds(sure)}; "
             f"its latency is not in the price list. {otherwise}"
         )
     beside = _beside(found, plans, hosted)
     if plans:
-        return f"{_run(plans[0])} for {tokens}: {money(plans[0].cost.usd_per_month)} a month. {beside}".strip()
+        usd = format_usd(plans[0].cost.usd_per_month.value)
+        return f"{_run(plans[0])} for {tokens}: {usd} a month{_odds(sure)}. {beside}".strip()
     if apis:
         other = beside if hosted is not None else _cheapest_other(apis)
         return f"No machine meets everything asked{_why_none(rejections)}. {other}"
     return f"Nothing meets everything asked{_why_none(rejections)}; the closest and what they lack are listed."
 
 
+def _odds(sure: Uncertainty | None) -> str:
+    """``(P10–P90 $5,100–$9,300; the cheapest of 2 paths in 97 % of draws)``."""
+    if sure is None:
+        return ""
+    found = sure.taken
+    text = f"P10–P90 {format_usd(found.usd_p10)}–{format_usd(found.usd_p90)}"
+    rivals = sum(path.wins is not None for path in sure.paths)
+    if found.wins is not None and rivals > 1:
+        text += f"; the cheapest of {rivals} paths with a probability of {share_text(found.wins)}"
+    return f" ({text})"
+
+
 def _api_wins(found: Study, plans: Sequence[Plan], hosted: ApiPlan) -> bool:
     """Whether the same model's API is the answer: cheaper, within budget, and no limit on where data goes."""
     constraints = found.question.scenario.constraints
-    if not hosted.same_model or constraints.allowed_zones:
+    if not hosted.same_model or constraints.allowed_zones or constraints.allowed_jurisdictions:
         return False
     usd, budget = hosted.cost.usd_per_month.value, constraints.max_usd_per_month
     if usd is None or (budget is not None and usd > budget):
@@ -112,16 +134,30 @@ def _why_none(rejections: Sequence[Rejection]) -> str:
     return " (" + ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items(), key=lambda kv: -kv[1])) + ")"
 
 
-def flips(found: Study, plans: Sequence[Plan], comparison: Comparison) -> Iterator[Flip]:
+def flips(
+    found: Study, plans: Sequence[Plan], comparison: Comparison, sure: Uncertainty | None = None
+) -> Iterator[Flip]:
     """Values at which another answer would be the cheaper one."""
     if plans:
         yield from _flips_of(found, plans)
+    if sure is not None:
+        yield from _flips_of_drivers(sure)
     for crossover in comparison.crossovers:
         yield Flip(
             what=f"volume: {crossover.cheaper_above} against {crossover.cheaper_below}",
             threshold=crossover_figure(crossover),
             text=crossover.text,
         )
+
+
+def _flips_of_drivers(sure: Uncertainty) -> Iterator[Flip]:
+    """Of the values at which the order of two paths turns those within tenfold of today's; all are in the spread."""
+    for turn in sure.flips:
+        now = turn.now
+        if turn.value is None or not now or not 1 / _WITHIN <= turn.value / now <= _WITHIN:
+            continue
+        source = "bisection on the cost of both paths"
+        yield Flip(what=turn.driver, threshold=exact(turn.value, turn.unit, "calibrated", source), text=f"{turn.text}.")
 
 
 def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:

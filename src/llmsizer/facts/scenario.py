@@ -73,12 +73,26 @@ class Constraints(BaseModel):
     kv_format: Name = "bf16"
     max_gpus_per_replica: int = Field(default=8, ge=1, le=1024)
     zones: tuple[Name, ...] = Field(default=(), max_length=50, description="of rented GPUs (EU, US, GB …); empty: any")
-    eu_only: bool = Field(default=False, description="rent only where the price list itself says the EU")
+    operator_jurisdictions: tuple[Name, ...] = Field(
+        default=(), max_length=50, description="whose law the operator stands under (EU, US, GB …); empty: any"
+    )
+    eu_only: bool = Field(
+        default=False, description="rent only in the EU and from operators under EU law; unknown is not taken as EU"
+    )
     interruptible: bool = Field(default=False, description="whether spot and community offers count")
     own: bool = True
     rent: bool = True
     api: bool = True
     max_usd_per_month: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_kw_per_rack: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="power and cooling of one rack; a server has to fit in one"
+    )
+    max_lead_months: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="until it has to serve; hardware has an assumed lead time"
+    )
+    licences: tuple[Name, ...] = Field(
+        default=(), max_length=50, description="of the model's weights that are acceptable; empty: any"
+    )
 
     @field_validator("precisions")
     @classmethod
@@ -103,12 +117,19 @@ class Constraints(BaseModel):
             raise ValueError("own, rent and api are all false; allow at least one")
         if self.eu_only and self.zones and "EU" not in self.zones:
             raise ValueError("eu_only is true but zones does not list EU; add EU or drop zones")
+        if self.eu_only and self.operator_jurisdictions and "EU" not in self.operator_jurisdictions:
+            raise ValueError("eu_only is true but operator_jurisdictions does not list EU; add EU or drop them")
         return self
 
     @property
     def allowed_zones(self) -> frozenset[str]:
         """Empty where any zone will do."""
         return frozenset({"EU"}) if self.eu_only else frozenset(self.zones)
+
+    @property
+    def allowed_jurisdictions(self) -> frozenset[str]:
+        """Empty where the operator may stand under any law."""
+        return frozenset({"EU"}) if self.eu_only else frozenset(self.operator_jurisdictions)
 
 
 class Scenario(BaseModel):

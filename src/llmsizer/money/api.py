@@ -46,6 +46,12 @@ def api_cost(offer: ApiOffer, workload: Workload, book: PriceBook) -> Cost:
     return through(book.options.lens, bill)
 
 
+def api_drivers(offer: ApiOffer, workload: Workload, book: PriceBook) -> tuple[ApiDrivers, dict[str, Figure]]:
+    """What the bill depends on: the record to compute with, and the range and source of each driver."""
+    figures = _figures(offer, book)
+    return _drivers(offer, workload, book, figures), figures
+
+
 def api_usd(offer: ApiOffer, workload: Workload, book: PriceBook) -> float | None:
     """The bill's total alone; None where a price it needs is missing."""
     drivers = _drivers(offer, workload, book, _figures(offer, book))

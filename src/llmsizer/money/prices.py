@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.assumptions import load_assumptions
@@ -14,6 +14,7 @@ from llmsizer.facts.figure import Figure, over_corners, unknown, weakest_basis
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.money_options import MoneyOptions
 from llmsizer.facts.offer import ApiOffer, EnergyFact, Offer, PurchasePrice
+from llmsizer.facts.operators import load_jurisdictions
 from llmsizer.facts.provenance import Estimate, Provenance, parse_date
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.currency import US_DOLLARS, Currency, currency_of
@@ -42,6 +43,7 @@ class PriceBook:
     currency: Currency = US_DOLLARS
     grams_per_kwh: Figure = _NO_GRID
     area: str = ""
+    jurisdictions: Mapping[str, str] = field(default_factory=dict)  # by provider; who is missing is unknown
 
     def estimate(self, name: str) -> Estimate:
         return self.assumed[name].estimate
@@ -68,6 +70,7 @@ def price_book(catalog: Catalog, scenario: Scenario, today: datetime.date) -> Pr
         currency=currency_of(scenario.currency, assumed, scenario.money.rates),
         grams_per_kwh=_carbon(catalog.energy(), scenario.electricity_area, today),
         area=scenario.electricity_area,
+        jurisdictions=load_jurisdictions(catalog.root),
     )
 
 

@@ -57,6 +57,11 @@ def hold(replica: Replica, slo: Slo) -> Held:
     return Held(edge=edge, rate_low=min(slow.rate, edge.rate), rate_high=max(fast.rate, edge.rate))
 
 
+def rate_within(replica: Replica, curves: Curves, slo: Slo) -> float:
+    """The largest rate in requests a second with these step times; 0 where even an idle replica misses the SLO."""
+    return _edge(replica, curves, slo).rate
+
+
 def capacity(replica: Replica, slo: Slo) -> Capacity:
     """The largest rate within the SLO, with its interval and what users see there."""
     return describe(replica, hold(replica, slo))
