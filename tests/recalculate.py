@@ -33,7 +33,8 @@ def cells(path: Path) -> Cells:
         if "xl/sharedStrings.xml" in names:
             strings = ElementTree.fromstring(file.read("xl/sharedStrings.xml"))
             shared = ["".join(t.text or "" for t in item.iter(f"{MAIN}t")) for item in strings]
-        targets = {r.get("Id"): r.get("Target", "") for r in ElementTree.fromstring(file.read("xl/_rels/workbook.xml.rels"))}
+        relations = ElementTree.fromstring(file.read("xl/_rels/workbook.xml.rels"))
+        targets = {relation.get("Id"): relation.get("Target", "") for relation in relations}
         found: Cells = {}
         for sheet in ElementTree.fromstring(file.read("xl/workbook.xml")).iter(f"{MAIN}sheet"):
             page = ElementTree.fromstring(file.read("xl/" + targets[sheet.get(RELATION)].removeprefix("/xl/")))

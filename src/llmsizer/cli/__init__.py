@@ -19,7 +19,19 @@ __all__ = ["build_parser", "main"]
 
 def build_parser() -> OneLineParser:
     """The whole parser; each command module adds its own subcommands."""
-    from llmsizer.cli import catalog, demo, evidence, measuring, planning, quality, records, serving, sweeping, traffic
+    from llmsizer.cli import (
+        catalog,
+        demo,
+        evidence,
+        measuring,
+        planning,
+        quality,
+        records,
+        reporting,
+        serving,
+        sweeping,
+        traffic,
+    )
 
     parser = OneLineParser(
         prog="llmsizer",
@@ -28,7 +40,19 @@ def build_parser() -> OneLineParser:
     )
     parser.add_argument("--version", action="version", version=f"llmsizer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=OneLineParser)
-    for module in (planning, traffic, sweeping, catalog, measuring, quality, records, evidence, demo, serving):
+    for module in (
+        planning,
+        reporting,
+        traffic,
+        sweeping,
+        catalog,
+        measuring,
+        quality,
+        records,
+        evidence,
+        demo,
+        serving,
+    ):
         module.add_commands(commands)
     return parser
 

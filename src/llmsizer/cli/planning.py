@@ -1,4 +1,4 @@
-"""``plan``, ``compare``, ``report``: answers from facts, without measuring anything."""
+"""``plan``, ``compare``: answers from facts, without measuring anything."""
 
 from __future__ import annotations
 
@@ -36,21 +36,14 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         parser = commands.add_parser(name, help=help_text)
         parser.add_argument("scenario", help=SCENARIO_HELP)
         memory.add_speculation(parser)
-        _add_evidence(parser)
+        add_evidence(parser)
         if name == "compare":
             add_money(parser)
         add_json(parser)
         parser.set_defaults(run=run)
-    report = commands.add_parser("report", help="one self-contained HTML page with the answer and every number's basis")
-    report.add_argument("scenario", help=SCENARIO_HELP)
-    memory.add_speculation(report)
-    report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write report.html into")
-    _add_evidence(report)
-    add_json(report)
-    report.set_defaults(run=_report)
 
 
-def _add_evidence(parser: argparse.ArgumentParser) -> None:
+def add_evidence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate, and are shown")
     parser.add_argument("--quality", metavar="FILE|STORE", help="own quality records: they replace the prior")
 
@@ -137,30 +130,6 @@ def _compare(arguments: argparse.Namespace) -> int:
         print_json(comparison)
     else:
         print_comparison(comparison, parts=arguments.parts, cash_flow=arguments.cash_flow)
-    return 0
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from llmsizer.deliver.report import write_report
-    from llmsizer.deliver.residuals import calibration_summary
-
-    scenario = scenario_asked(arguments)
-    evidence = read_evidence(arguments.records, arguments.quality)
-    recommendation = answer(scenario, evidence)
-    path = write_report(
-        arguments.out,
-        recommendation=recommendation,
-        comparison=recommendation.comparison,
-        profiles=evidence.profiles,
-        quality=evidence.quality,
-        calibration=calibration_summary(evidence.profiles),
-        scenario=scenario,
-        written_on=datetime.date.today().isoformat(),
-    )
-    if arguments.json:
-        print_json({"report": str(path), "sentence": recommendation.sentence})
-    else:
-        console().print(f"{recommendation.sentence}\nreport: {path}", highlight=False)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What to order: each line with its quantity, what it is billed by, and whether it is confirmed, estimated or unknown."""
+"""What to order: each line with its quantity, its billing unit, and whether it is confirmed, an estimate or unknown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Literal
 from llmsizer.deliver.decision import Decision, LivePath
 from llmsizer.deliver.live import Live, live
 from llmsizer.facts.figure import Figure
+from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.prices import gpu_price, server_price
 
@@ -54,8 +55,9 @@ class BomLine:
 def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
     """The lines of owning, then of renting, then of the API: whichever there are."""
     lines: list[BomLine] = []
+    path: Path
     for path in ("own", "rent", "api"):
-        found = decision.path(path)  # type: ignore[arg-type]
+        found = decision.path(path)
         if found is not None and isinstance(found.drivers, OwnDrivers):
             lines += _owned(decision, found, found.drivers)
         elif found is not None and isinstance(found.drivers, RentDrivers):
@@ -68,7 +70,7 @@ def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
 def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLine]:
     assert path.sized is not None
     gpu, assumed = path.sized.deployment.gpu, decision.found.book.assumed
-    each = int(round(float(live(d.gpus).value) / float(live(d.servers).value)))
+    each = round(live(d.gpus).value / live(d.servers).value)
     price = server_price(decision.found.book, gpu, each)
     card = gpu_price(decision.found.book, gpu)
 
@@ -114,8 +116,7 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
         return BomLine(path="rent", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
                        price=price, note=note)  # fmt: skip
 
-    low, high = hour.low, hour.high
-    each = hour.scaled(1 / float(live(d.instance_hours).value), "USD/h") if low is not None and high is not None else hour
+    each = hour.scaled(1 / live(d.instance_hours).value, "USD/h")
     name = f"{offer.gpu_as_listed} ×{offer.gpus_per_instance}" + (f" ({offer.instance})" if offer.instance else "")
     yield line(f"instance {name}", d.instance_hours, "instance-hours a month", "hour", d.usd_per_instance_hour, each,
                where)  # fmt: skip

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llmsizer.decide.pricing import JURISDICTION
 from llmsizer.deliver.decision import Decision
 from llmsizer.deliver.live import Live
 from llmsizer.deliver.order_dates import OrderDates
@@ -67,8 +66,12 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
         at = crossing.tokens_per_month
         who = {"own": "owning", "rent": "renting"}.get(crossing.cheaper_above, crossing.cheaper_above)
         if at is None:
-            yield Condition(text=f"{who.capitalize()} never becomes cheaper than the API", state="holds",
-                            consequence=f"no volume that was searched justifies {who} on price", detail=crossing.text)  # fmt: skip
+            yield Condition(
+                text=f"{who.capitalize()} never becomes cheaper than the API",
+                state="holds",
+                consequence=f"no volume that was searched justifies {who} on price",
+                detail=crossing.text,
+            )
             continue
         test = Live(str(int(at)), at) > asked
         yield Condition(
@@ -120,9 +123,6 @@ def _of_place(decision: Decision) -> Iterator[Condition]:
             consequence="the API is out, whatever it costs",
             detail="where an API processes data is not in the price lists: ask the provider in writing",
         )
-    if decision.path("rent") is not None:
-        yield Condition(text="The provider is under another jurisdiction than the EU's", state="unknown",
-                        consequence="renting there may not be allowed: ask your counsel", detail=JURISDICTION)  # fmt: skip
 
 
 def _of_delivery(decision: Decision, orders: OrderDates, power: PowerSheet | None) -> Iterator[Condition]:
@@ -138,12 +138,12 @@ def _of_delivery(decision: Decision, orders: OrderDates, power: PowerSheet | Non
         detail=orders.text,
     )
     if power is not None:
-        share = power.value("rack_share")
+        share, each = power.value("rack_share"), power.value("server_kw")
         yield Condition(
             text="One server takes more power than a rack gives",
             state=_state(share > 1),
             consequence="another site or another server",
-            detail=f"{power.value('server_kw'):.1f} kW a server; a rack is assumed to give {power.value('server_kw') / share:.0f} kW",
+            detail=f"{each:.1f} kW a server; a rack is assumed to give {each / share:.0f} kW",
         )
     used = own.plan.at_peak.utilisation / decision.found.question.workload.peak_to_average
     yield Condition(

@@ -139,10 +139,9 @@ def own_live(sized: Sized, load: Load, shared: Shared, place: Place) -> OwnDrive
     depth = least(1, ln(most(1, in_flight / most(busy, 1e-12))) / math.log(_FULL_BATCH))
     depth = place.put("busy_depth", "ln(batch) / ln(256)", depth)
     busy_gpus = place.put("busy_gpus", "GPUs at work on average", least(gpus, serving * width * busy))
-    plain, figures = own_drivers(
-        gpu, unknown("computed in a cell", "USD/server"), shared.found.question.scenario.horizon_months, Activity(busy_gpus=0.0), book,
-        servers=1.0, gpus=1.0,
-    )  # fmt: skip
+    months = shared.found.question.scenario.horizon_months
+    priced = unknown("computed in a cell", "USD/server")
+    plain, figures = own_drivers(gpu, priced, months, Activity(busy_gpus=0.0), book, servers=1.0, gpus=1.0)
     given = {name: shared.driver(name, f, place) for name, f in figures.items() if name != "server_usd"}
     changes: dict[str, Any] = {
         **given, "servers": servers, "gpus": gpus, "busy_gpus": busy_gpus, "busy_depth": depth,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmsizer.deliver.decision import Decision
-from llmsizer.deliver.live import Live, least, most, rounded_up, whole
+from llmsizer.deliver.live import Live, least, live, most, rounded_up, whole
 from llmsizer.deliver.places import Under
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import it_watts
@@ -53,8 +53,8 @@ def power_sheet(decision: Decision) -> PowerSheet | None:
     place = Under("power", decision.register)
     lines: list[PowerLine] = []
 
-    def line(key: str, what: str, unit: str, number: Live, note: str = "") -> Live:
-        cell = place.put(key, unit, number)
+    def line(key: str, what: str, unit: str, number: object, note: str = "") -> Live:
+        cell = place.put(key, unit, live(number))
         lines.append(PowerLine(what=what, unit=unit, number=cell, note=note))
         return cell
 
@@ -69,5 +69,5 @@ def power_sheet(decision: Decision) -> PowerSheet | None:
     fit = least(whole(rack_kw / each), whole(rack_units / server_units))
     fit = line("servers_by_rack", "servers in a rack", "servers", fit, "by power and by height; 0: none fits")
     line("racks", "racks", "racks", rounded_up(d.servers / most(1, fit)), "one server a rack where none fits by power")
-    line("rack_share", "one server's share of a rack's power", "ratio", each / rack_kw, "above 1: ask for a denser rack")
+    line("rack_share", "one server's share of a rack's power", "ratio", each / rack_kw, "above 1: too much for it")
     return PowerSheet(lines=tuple(lines), place=place)

@@ -59,9 +59,8 @@ def write_workbook(
     workbook_money.cash_sheet(sheets["cash flow"], decision)
     _summary(sheets["summary"], decision, found)
     _fleet(sheets["fleet"], decision, orders)
-    for path_name, sheet in (("own", "owning"), ("rent", "renting")):
-        one = decision.path(path_name)  # type: ignore[arg-type]
-        workbook_money.bill_sheet(sheets[sheet], one, _WORDS[path_name])
+    workbook_money.bill_sheet(sheets["owning"], decision.path("own"), "Own")
+    workbook_money.bill_sheet(sheets["renting"], decision.path("rent"), "Rent")
     workbook_money.api_sheet(sheets["API"], decision)
     workbook_volumes.volumes_sheet(sheets["comparison"], decision)
     _bom(sheets["BOM"], bom)
@@ -119,7 +118,7 @@ def _cheapest(sheet: Sheet, decision: Decision, first: int) -> None:
     if not priced:
         return
     sheet.row += 1
-    row, best = min(priced, key=lambda pair: pair[1].bill.total.value)
+    _, best = min(priced, key=lambda pair: pair[1].bill.total.value)
     cells = ",".join(f"IFERROR(B{r},1E+99)" for r, _ in same)
     sheet.words(0, "Cheapest for the model asked for, USD a month", "bold")
     sheet.formula(1, f"=MIN({cells})", best.bill.total.value, "total")
@@ -244,5 +243,3 @@ def _assumptions(sheet: Sheet, decision: Decision) -> None:
                              (8, stale + figure.estimate.reason)):  # fmt: skip
             sheet.words(column, text)
         sheet.row += 1
-
-

@@ -87,9 +87,12 @@ def npv_of(decision: Decision, one: LivePath) -> float:
 
 def cash_sheet(sheet: Sheet, decision: Decision) -> None:
     """Payments month by month from the order, their sum and what they are worth today."""
-    sheet.head("Cash flow", "USD paid in each month from the order; what comes back is negative; interest is in the discount")
-    rate = decision.register.given("capital_charge_per_year", decision.found.book.assumed["capital_charge_per_year"])
-    lead = decision.register.given("hardware_lead_months", decision.found.book.assumed["hardware_lead_months"])
+    sheet.head(
+        "Cash flow", "USD paid in each month from the order; what comes back is negative; interest: the discount"
+    )
+    assumed = decision.found.book.assumed
+    rate = decision.register.given("capital_charge_per_year", assumed["capital_charge_per_year"])
+    lead = decision.register.given("hardware_lead_months", assumed["hardware_lead_months"])
     horizon = decision.shared.horizon
     starts = {one.key: rounded_up(lead) if _has_lead(one) else live(0) for one in decision.paths}
     bought = next((one for one in decision.paths if one.cost.one_offs), None)
@@ -101,7 +104,7 @@ def cash_sheet(sheet: Sheet, decision: Decision) -> None:
     first = sheet.row + 1
     flows = {one.key: program_cash(decision, one).usd_by_month or () for one in decision.paths}
     longest = max((len(flow) for flow in flows.values()), default=0)
-    months = max(longest, math.ceil(horizon.value + (decision.found.book.assumed["hardware_lead_months"].high or 0)) + 1)
+    months = max(longest, math.ceil(horizon.value + (assumed["hardware_lead_months"].high or 0)) + 1)
     running = {one.key: _running(one, decision) for one in decision.paths}
     for month in range(months):
         sheet.number(0, month, "short")

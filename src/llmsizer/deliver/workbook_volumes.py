@@ -23,8 +23,9 @@ _Machine = Literal["own", "rent"]
 def volumes_sheet(sheet: Sheet, decision: Decision) -> None:
     """The summary over the volume first; below it a block for each path whose rows it points to."""
     comparison = decision.recommendation.comparison
-    sheet.head("Own, rent or API over the volume",
-               "each row is the cheapest candidate of that volume as the program found it; its bill is live")  # fmt: skip
+    sheet.head(
+        "Own, rent or API over the volume", "the cheapest candidate of each volume as the program found it; live"
+    )
     if comparison is None:
         return
     volumes = comparison.tokens_per_month

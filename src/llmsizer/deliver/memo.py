@@ -1,0 +1,181 @@
+"""The memo: one page that says what to do, what it costs, what would change it, and what would make it void."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+
+from llmsizer.deliver import html
+from llmsizer.deliver.basis import mark
+from llmsizer.deliver.conditions import Condition, holding
+from llmsizer.deliver.decision import Decision, LivePath
+from llmsizer.deliver.escaping import escape
+from llmsizer.deliver.order_dates import OrderDates
+from llmsizer.deliver.power_and_rack import PowerSheet
+from llmsizer.deliver.wording import amount, figure_range, headline, sentence, tokens
+from llmsizer.facts.figure import Figure
+from llmsizer.units import format_usd
+from llmsizer.version import __version__
+
+# What a page holds; the report has the rest.
+_FLIPS, _CONDITIONS, _ASSUMPTIONS, _LONGEST = 3, 4, 5, 230
+
+
+def render_memo(
+    decision: Decision, *, orders: OrderDates, found: Sequence[Condition], power: PowerSheet | None, written_on: str
+) -> str:
+    """The memo as one HTML file that loads nothing and prints on one page of A4."""
+    answer = decision.recommendation
+    first, rest = headline(answer.sentence)
+    body = "\n".join(
+        (
+            html.said("p", f"Decision memo · {_short(decision.scenario.name, 80)} · {answer.priced_on}", "eyebrow"),
+            html.said("h1", _short(first, 330)),
+            html.said("p", _short(rest)) if rest else "",
+            html.said("p", _short(decision.scenario.description), "muted") if decision.scenario.description else "",
+            _verdict(found),
+            _costs(decision),
+            html.tag("div", _changes(decision) + _void(found), "columns"),
+            html.tag("div", _machine(decision, power) + _order(orders), "columns"),
+            _assumed(decision),
+        )
+    )
+    footer = (
+        f"llmsizer {__version__} · scenario hash {decision.hash} · written on {written_on} · model {answer.model}. "
+        f"{_short(sentence(answer.reading), 200)} Ranges move all parts together. Full report, workbook and bill of "
+        "materials lie beside this memo under the same hash."
+    )
+    return Template(_part("memo.html")).substitute(
+        version=escape(__version__),
+        title=escape(f"Memo: {decision.scenario.name}"),
+        style=_part("memo.css"),
+        body=body,
+        footer=html.said("p", footer),
+    )
+
+
+def _short(text: str, longest: int = _LONGEST) -> str:
+    """The text, cut at a word where a page has no room for all of it."""
+    flat = " ".join(text.split())
+    if len(flat) <= longest:
+        return flat
+    return flat[:longest].rsplit(" ", 1)[0][:longest] + " …"
+
+
+def _verdict(found: Sequence[Condition]) -> str:
+    stays = [c for c in found if c.state == "holds" and "stay" in c.consequence]
+    if not stays:
+        return ""
+    text = f"{stays[0].text}: {stays[0].consequence} ({stays[0].detail})" if stays[0].detail else stays[0].consequence
+    return html.tag("div", html.said("p", sentence(_short(text))), "warn")
+
+
+def _costs(decision: Decision) -> str:
+    """The ways to the model that was asked for; where none has a price, that."""
+    same = [one for one in decision.paths if one.same_model]
+    others = [one for one in decision.paths if not one.same_model and one.cost.is_complete]
+    shown = same[:4] + others[-1:]
+    if not shown:
+        return html.said("p", "Nothing that was considered can be priced and run.")
+    cheapest = decision.cheapest
+    rows = "".join(_cost_row(decision, one, is_lowest=one is cheapest) for one in shown)
+    heads = "".join(
+        f'<th scope="col"{css}>{escape(text)}</th>'
+        for text, css in (
+            ("Way", ""), ("USD a month", ' class="num"'), ("range", ' class="num"'), ("USD per 1M tokens", ' class="num"'),
+            ("wins in", ' class="num"'), ("least sure input", ""),
+        )
+    )  # fmt: skip
+    asked = f"At {tokens(decision.shared.tokens.value)} tokens a month"
+    return html.said("h2", asked) + f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _cost_row(decision: Decision, one: LivePath, *, is_lowest: bool) -> str:
+    usd = one.cost.usd_per_month
+    between = _p10_to_p90(decision, one) or figure_range(usd) or "–"
+    cells = (
+        f'<th scope="row">{escape(_short(one.label, 90))}</th>'
+        f'<td class="num">{escape(amount(usd.value, "USD"))}</td>'
+        f'<td class="num">{escape(between)}</td>'
+        f'<td class="num">{escape(format_usd(one.cost.usd_per_million_tokens.value))}</td>'
+        f'<td class="num">{escape(_wins(decision, one))}</td>'
+        f"<td>{escape(mark(usd.basis))}{' · stale price' if usd.stale else ''}</td>"
+    )
+    return f"<tr{' class=lowest' if is_lowest else ''}>{cells}</tr>"
+
+
+def _spread(decision: Decision, one: LivePath) -> object | None:
+    sure = decision.recommendation.uncertainty
+    if sure is None or not one.same_model:
+        return None
+    return next((spread for spread in sure.paths if spread.path == one.path), None)
+
+
+def _p10_to_p90(decision: Decision, one: LivePath) -> str:
+    spread = _spread(decision, one)
+    low, high = getattr(spread, "usd_p10", None), getattr(spread, "usd_p90", None)
+    return "" if low is None or high is None else f"{format_usd(low)} to {format_usd(high)} (P10–P90)"
+
+
+def _wins(decision: Decision, one: LivePath) -> str:
+    wins = getattr(_spread(decision, one), "wins", None)
+    return "–" if wins is None else f"{wins:.0%}"
+
+
+def _changes(decision: Decision) -> str:
+    flips = decision.recommendation.flips[:_FLIPS]
+    items = [_short(flip.text) for flip in flips] or ["nothing that was searched"]
+    return html.tag("section", html.said("h2", "What would change the answer") + html.bullets(items))
+
+
+def _void(found: Sequence[Condition]) -> str:
+    """What holds first, then what nobody knows yet."""
+    open_ones = [c for c in found if c.state == "unknown"]
+    listed = [*holding(tuple(found)), *open_ones][:_CONDITIONS]
+    items = [_short(f"{'open' if c.state == 'unknown' else 'holds'}: {c.text} → {c.consequence}", 170) for c in listed]
+    return html.tag("section", html.said("h2", "What would make it void") + html.bullets(items or ["none found"]))
+
+
+def _machine(decision: Decision, power: PowerSheet | None) -> str:
+    best = decision.recommendation.best
+    if best is None:
+        return html.tag("section", html.said("h2", "Machines") + html.said("p", "None meets what was asked."))
+    ttft, tpot = best.at_peak.ttft_p95, best.at_peak.tpot_p95
+    items = [
+        f"{best.label}: {best.replicas} serving, {best.spare_replicas} spare; {best.units} {best.unit_name}",
+        f"peak hour: TTFT p95 {_figure(ttft)}, TPOT p95 {_figure(tpot)}",
+        f"quality kept: {_figure(best.quality_recovery)}",
+    ]
+    if power is not None and best.path == "own":
+        items.append(
+            f"power: {power.value('reserved_kw'):.1f} kW to reserve, {power.value('racks'):.0f} racks, "
+            f"{power.value('kwh_month'):,.0f} kWh a month with cooling"
+        )
+    return html.tag("section", html.said("h2", "Machines") + html.bullets(_short(item, 190) for item in items))
+
+
+def _figure(value: Figure) -> str:
+    between = figure_range(value)
+    return f"{amount(value.value, value.unit)}{f' ({between})' if between else ''} {mark(value.basis)}"
+
+
+def _order(orders: OrderDates) -> str:
+    return html.tag("section", html.said("h2", "Order by") + html.said("p", sentence(_short(orders.text, 300))))
+
+
+def _assumed(decision: Decision) -> str:
+    """Those that move the recommended path's cost most, where draws say so."""
+    sure = decision.recommendation.uncertainty
+    if sure is None or not sure.tornado:
+        return ""
+    items = [
+        f"{bar.driver.replace('_', ' ')}: {bar.low:,.3g} to {bar.high:,.3g} {bar.unit} makes "
+        f"{format_usd(min(bar.usd_at_low, bar.usd_at_high))} to {format_usd(max(bar.usd_at_low, bar.usd_at_high))}"
+        for bar in sure.tornado[:_ASSUMPTIONS]
+    ]
+    return html.said("h2", "What moves its cost most, a month") + html.bullets(_short(item, 150) for item in items)
+
+
+def _part(name: str) -> str:
+    return (files("llmsizer.deliver") / name).read_text(encoding="utf-8")

@@ -1,0 +1,162 @@
+"""The decision pack: memo, report, workbook, bill of materials, scenario and answer in one folder under one hash."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmsizer.decide.answer import Recommendation
+from llmsizer.decide.question import Physics
+from llmsizer.deliver.bill_of_materials import bill_of_materials, bom_csv
+from llmsizer.deliver.conditions import Condition, conditions
+from llmsizer.deliver.decision import decide_papers
+from llmsizer.deliver.memo import render_memo
+from llmsizer.deliver.order_dates import order_dates
+from llmsizer.deliver.power_and_rack import power_sheet
+from llmsizer.deliver.report import render_report
+from llmsizer.deliver.residuals import CalibrationSummary
+from llmsizer.deliver.workbook import write_workbook
+from llmsizer.errors import InputError, MissingExtraError
+from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.facts.scenario import Scenario
+from llmsizer.files import whole_folder
+from llmsizer.version import __version__
+
+MANIFEST = "manifest.json"
+CONTENTS = {
+    "memo.html": "one page: the decision, its cost, what would change it",
+    "report.html": "everything, with each number's basis",
+    "workbook.xlsx": "live formulas, driven by the sheet of assumptions",
+    "bill-of-materials.csv": "what to order: confirmed, estimate, unknown",
+    "scenario.json": "the question; its hash ties the files together",
+    "answer.json": "the answer as data",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """A pack that was written: its folder, its files, and what a reader is told first."""
+
+    folder: Path
+    files: tuple[str, ...]
+    hash: str
+    left_out: str  # why a file is missing; empty where none is
+    conditions: tuple[Condition, ...]
+    order_text: str
+
+
+def write_pack(
+    out: Path,
+    recommendation: Recommendation,
+    scenario: Scenario,
+    catalog: Catalog,
+    *,
+    today: datetime.date,
+    physics: Physics | None = None,
+    profiles: Sequence[ProfileRecord] = (),
+    quality: Sequence[QualityRecord] = (),
+    calibration: CalibrationSummary | None = None,
+) -> Pack:
+    """Write the folder, whole or not at all; one that an earlier run wrote is replaced.
+
+    Without the extra ``report`` the workbook is left out, and the pack says so. Raises InputError where the folder
+    holds anything else or cannot be written.
+    """
+    decision = decide_papers(recommendation, scenario, catalog, today=today, physics=physics, records=quality)
+    orders, power, bom = order_dates(decision), power_sheet(decision), bill_of_materials(decision)
+    found = conditions(decision, orders, power)
+    day = today.isoformat()
+    left_out = ""
+    with _new_or_replaced(out) as folder:
+        try:
+            write_workbook(folder / "workbook.xlsx", decision, bom=bom, orders=orders, found=found, power=power)
+        except MissingExtraError as error:
+            left_out = f"workbook.xlsx is left out: {error}"
+        texts = {
+            "memo.html": render_memo(decision, orders=orders, found=found, power=power, written_on=day),
+            "report.html": render_report(
+                recommendation=recommendation,
+                comparison=recommendation.comparison,
+                profiles=profiles,
+                quality=quality,
+                calibration=calibration,
+                scenario=scenario,
+                written_on=day,
+            ),
+            "bill-of-materials.csv": bom_csv(bom),
+            "scenario.json": _json(scenario.model_dump(mode="json")),
+            "answer.json": _json(recommendation.to_dict()),
+        }
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        names = tuple(name for name in CONTENTS if (folder / name).exists())
+        manifest = _manifest(folder, names, decision.hash, scenario, recommendation, left_out)
+        (folder / MANIFEST).write_text(_json(manifest), encoding="utf-8", newline="\n")
+    return Pack(
+        folder=out,
+        files=(*names, MANIFEST),
+        hash=decision.hash,
+        left_out=left_out,
+        conditions=found,
+        order_text=orders.text,
+    )
+
+
+def _manifest(
+    folder: Path,
+    names: Sequence[str],
+    scenario_hash: str,
+    scenario: Scenario,
+    recommendation: Recommendation,
+    left_out: str,
+) -> dict[str, object]:
+    return {
+        "made_by": "llmsizer report",
+        "version": __version__,
+        "scenario": scenario.name,
+        "scenario_hash": scenario_hash,
+        "priced_on": recommendation.priced_on,
+        "model": recommendation.model,
+        "reading": recommendation.reading,
+        "sentence": recommendation.sentence,
+        "left_out": left_out,
+        "files": [
+            {"name": name, "what": CONTENTS[name], "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}
+            for name in names
+        ],
+    }
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@contextlib.contextmanager
+def _new_or_replaced(out: Path) -> Iterator[Path]:
+    """A folder that takes its place when the block ends well. One of ours, or an empty one, gives way to it."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder")
+    aside = out.with_name(f".{out.name}.before")
+    if out.exists() and any(out.iterdir()) and not _is_ours(out):
+        raise InputError(f"{out} holds other files; give a new folder, or one that an earlier report wrote")
+    with whole_folder(out.with_name(f".{out.name}.new")) if out.exists() else whole_folder(out) as partial:
+        yield partial
+    fresh = out.with_name(f".{out.name}.new")
+    if fresh.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        out.rename(aside)
+        fresh.rename(out)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds a pack and nothing that anyone added."""
+    return (folder / MANIFEST).is_file() and {p.name for p in folder.iterdir()} <= {*CONTENTS, MANIFEST}
