@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.apis import api_choices
 from llmsizer.decide.bills import Demand
 from llmsizer.decide.recommend import _priced, recommend
@@ -252,3 +253,64 @@ def test_few_draws_agree_with_many() -> None:
         assert one.usd_p10 == pytest.approx(other.usd_p10, rel=0.01)
         assert one.usd_p50 == pytest.approx(other.usd_p50, rel=0.01)
         assert one.usd_p90 == pytest.approx(other.usd_p90, rel=0.01)
+
+
+# what a constraint excludes -------------------------------------------------------------------------------------------
+
+
+def answer_to(text: str) -> Recommendation:
+    body = "\n".join(f'gpus = ["h100-sxm-80", "l40s"]\n{text}'.splitlines())
+    scenario = parse_scenario(
+        f'model = "mistral-small-2409"\nelectricity_area = "DEU"\n[constraints]\n{body}\n'
+        '[workload]\npreset = "chat"\ntokens_per_month = 3e10'
+    )
+    model = default_catalog().model(scenario.model)
+    return recommend(model, scenario, CATALOG, today=TODAY, physics=RooflinePhysics())
+
+
+def test_servers_are_filled_no_further_than_a_rack_can_feed_and_boards_that_draw_more_are_out() -> None:
+    free, tight = answer_to(""), answer_to("max_kw_per_rack = 2.0")
+    assert any(p.path == "own" and p.deployment.gpu.id == "h100-sxm-80" for p in free.plans)
+    owned = [p for p in tight.plans if p.path == "own"]
+    assert owned and {p.deployment.gpu.id for p in owned} == {"l40s"}
+    # (2,000 W / 1.075 − 500 W) / 350 W a card: three in a server
+    assert all(p.gpus <= 3 * p.units for p in owned)
+    (out,) = [r for r in tight.rejections if r.candidate.startswith("own: H100")]
+    # eight cards of 700 W and 500 W of host, and 7.5 % for the network
+    assert "6.56 kW" in out.reason and out.nearest_fix == "max_kw_per_rack = 6.6"
+    assert answer_to("max_kw_per_rack = 6.6").to_dict()["plans"]
+
+
+def test_hardware_that_comes_too_late_is_rented_instead_and_says_by_how_much() -> None:
+    soon = answer_to("max_lead_months = 1")
+    assert {p.path for p in soon.plans} == {"rent"}
+    (out,) = [r for r in soon.rejections if r.candidate == "own"]
+    assert out.nearest_fix.startswith("max_lead_months = 3") and out.shortfall == pytest.approx(2)
+    assert {p.path for p in answer_to("max_lead_months = 3").plans} == {"own", "rent"}
+
+
+def test_a_licence_that_is_not_known_to_be_acceptable_is_a_rejection() -> None:
+    none = answer_to('licences = ["Apache-2.0"]')
+    assert not none.plans and "licence" in none.rejections[0].reason
+
+
+def test_no_plan_beats_one_of_the_pareto_plans_in_everything_and_each_other_is_beaten() -> None:
+    found_ = answer_to("")
+    best = [p for p in found_.plans if p.label in found_.pareto]
+    assert found_.plans[0].label in found_.pareto and 0 < len(best) < len(found_.plans)
+
+    def marks(plan: Plan) -> tuple[float, ...]:
+        energy = plan.cost.energy
+        assert (
+            energy is not None and plan.at_peak.ttft_p95.value is not None and plan.quality_recovery.value is not None
+        )
+        joules = energy.joules_per_thousand_tokens.value
+        assert joules is not None
+        usd = plan.cost.usd_per_month.value
+        assert usd is not None
+        return usd, plan.at_peak.ttft_p95.value, -plan.quality_recovery.value, joules
+
+    for plan in found_.plans:
+        beaten = any(all(a <= b for a, b in zip(marks(o), marks(plan), strict=True)) and marks(o) != marks(plan)
+                     for o in found_.plans)  # fmt: skip
+        assert beaten == (plan not in best), plan.label

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmsizer.facts.scenario import Scenario
     from llmsizer.physics.store import StoredCalibration
 
-SHOWN_PLANS = 5
+SHOWN_PLANS, SHOWN_BARS = 5, 6
 SCENARIO_HELP = "a scenario in TOML, or the name of one that ships (eu-chat, eu-chat-22b)"
 
 
@@ -153,6 +153,7 @@ def print_recommendation(recommendation: Recommendation) -> None:
     if recommendation.near_misses:
         rows = [(r.candidate, r.reason, r.nearest_fix) for r in recommendation.near_misses]
         print_table("Came closest", ("candidate", "why not", "what would do"), rows)
+    _print_uncertainty(recommendation)
     for flip in recommendation.flips:
         out.print(f"· would flip: {flip.text}", highlight=False)
     for flag in recommendation.flags:
@@ -171,7 +172,7 @@ def _print_plans(recommendation: Recommendation) -> None:
         cost, rate = plan.cost.usd_per_month, plan.capacity.requests_per_second
         rows.append(
             (
-                plan.label,
+                plan.label + ("" if plan.is_robust else " (may miss the SLO)"),
                 f"{range_usd(cost)} ({cost.basis}, {cost.as_of or 'no date'})",
                 range_usd(plan.cost.usd_per_million_tokens).split(" [")[0],
                 f"{rate.estimate.text(suffix='/s')}",
@@ -183,7 +184,37 @@ def _print_plans(recommendation: Recommendation) -> None:
     note = f"{more} more plans: --json has them all" if more > 0 else ""
     if rows:
         headers = ("plan", "a month", "per 1M tokens", "one replica holds", "TTFT p95 at peak", "quality kept")
-        print_table("Cheapest that meet everything asked", headers, rows, note=note)
+        title = "Meet everything asked: those that surely meet the SLO first, then those that may miss it; each by cost"
+        print_table(title, headers, rows, note=note)
+
+
+def _print_uncertainty(recommendation: Recommendation) -> None:
+    """The spread of each path, the widest bars, and what to measure first."""
+    sure = recommendation.uncertainty
+    if sure is None:
+        return
+    rows = [
+        (
+            path.label,
+            f"{format_usd(path.usd_p10)} · {format_usd(path.usd_p50)} · {format_usd(path.usd_p90)}",
+            f"{path.within_slo:.1%}",
+            path.why_not if path.wins is None else f"{path.wins:.1%}",
+        )
+        for path in sure.paths
+    ]
+    headers = ("path", "P10 · P50 · P90 a month", "within the SLO", "cheapest that may be taken")
+    print_table(f"How sure, over {sure.draws:,} draws", headers, rows, note=sure.text)
+    bars = [
+        (
+            bar.driver,
+            f"{bar.low:.4g} – {bar.high:.4g} {bar.unit}",
+            f"{format_usd(bar.usd_at_low)} – {format_usd(bar.usd_at_high)}",
+        )
+        for bar in sure.tornado[:SHOWN_BARS]
+        if bar.width_usd > 0
+    ]
+    if bars:
+        print_table(f"What moves {sure.recommended}", ("one at a time", "from – to", "a month"), bars)
 
 
 def _print_apis(recommendation: Recommendation) -> None:

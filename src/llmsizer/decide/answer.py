@@ -104,6 +104,7 @@ class RecommendationDoc(TypedDict):
     priced_on: str
     comparison: ComparisonDoc | None
     uncertainty: UncertaintyDoc | None
+    pareto: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +269,7 @@ class Recommendation:
     priced_on: str  # the day against which prices were called stale
     comparison: Comparison | None = None
     uncertainty: Uncertainty | None = None
+    pareto: tuple[str, ...] = ()  # labels of plans that none beats in cost, latency, quality and energy at once
 
     @property
     def best(self) -> Plan | None:
@@ -299,4 +301,5 @@ class Recommendation:
             "priced_on": self.priced_on,
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "uncertainty": None if self.uncertainty is None else self.uncertainty.to_dict(),
+            "pareto": list(self.pareto),
         }

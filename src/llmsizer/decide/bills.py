@@ -6,6 +6,7 @@ that both come to the same total.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from llmsizer.decide.candidates import Sized
 from llmsizer.facts.figure import exact
+from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
@@ -21,10 +23,10 @@ from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import monthly_parts
 from llmsizer.money.owning import Activity, own_drivers
-from llmsizer.money.prices import PriceBook, is_whole_board, server_price
+from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import gpu_hour_price, is_marketplace, rent_drivers, with_interruptions
-from llmsizer.units import SECONDS_PER_MONTH
+from llmsizer.units import KILO, SECONDS_PER_MONTH
 
 Vector = NDArray[np.float64]
 _FULL_BATCH = 256.0  # at which the power curve ends
@@ -92,7 +94,7 @@ class Bills:
 
     def _own_usd(self, sized: Sized, demand: Demand) -> Vector | None:
         gpu = sized.deployment.gpu
-        if not self.scenario.constraints.own or sized.gpus > gpu.max_per_node:
+        if not self.scenario.constraints.own or self.months_too_late > 0 or self.housed(sized) is None:
             return None
         serving = replica_counts(demand.held, sized.held.rate)
         replicas = serving + self.scenario.spare_replicas
@@ -109,9 +111,43 @@ class Bills:
         drivers = replace(drivers, server_usd=self.server_usd(sized, each))
         return total_usd(drivers, marginal=self.marginal)
 
+    @property
+    def months_too_late(self) -> float:
+        """By how much ordered hardware misses the month in which it has to serve."""
+        latest = self.scenario.constraints.max_lead_months
+        return 0.0 if latest is None else mid(self.book.assumed["hardware_lead_months"]) - latest
+
+    def housed(self, sized: Sized) -> GpuSpec | None:
+        """The GPU with as many to a server as a rack can feed; None where that is less than a replica."""
+        gpu, most = sized.deployment.gpu, self.scenario.constraints.max_kw_per_rack
+        if most is None:
+            return gpu if sized.gpus <= gpu.max_per_node else None
+        if self.least_kw(sized) > most or sized.gpus > gpu.max_per_node:
+            return None
+        if is_whole_board(gpu):
+            return gpu
+        fed = int((most * KILO / self._beside - self._host_watts(gpu)) / (gpu.tdp_watts or math.inf) + 1e-9)
+        return gpu.model_copy(update={"max_per_node": max(sized.gpus, min(gpu.max_per_node, fed))})
+
+    def least_kw(self, sized: Sized) -> float:
+        """Kilowatts at full power of the smallest server that holds a replica; infinite where its draw is unknown."""
+        gpu = sized.deployment.gpu
+        gpus = gpu.max_per_node if is_whole_board(gpu) else sized.gpus
+        watts = math.inf if gpu.tdp_watts is None else gpus * gpu.tdp_watts + self._host_watts(gpu)
+        return watts * self._beside / KILO
+
+    @property
+    def _beside(self) -> float:
+        """What switches draw beside the computers."""
+        return 1 + mid(self.book.assumed["network_power_share"])
+
+    def _host_watts(self, gpu: GpuSpec) -> float:
+        return 0.0 if is_whole_machine(gpu) else mid(self.book.assumed["host_watts"])
+
     def servers_of(self, sized: Sized, replicas: Vector) -> tuple[Vector, Vector]:
         """Whole servers for so many replicas, and the GPUs in each: ``money.owning.servers_for`` over an array."""
-        gpu = sized.deployment.gpu
+        gpu = self.housed(sized)
+        assert gpu is not None, "a replica that no server holds has no price to own"
         servers = np.ceil(replicas / (gpu.max_per_node // sized.gpus))
         if is_whole_board(gpu):
             return servers, np.full_like(servers, gpu.max_per_node)

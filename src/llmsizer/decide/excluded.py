@@ -2,10 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from llmsizer.decide.answer import Rejection
 from llmsizer.decide.study import Study
+from llmsizer.money.ranges import mid
+
+
+def excluded(found: Study) -> tuple[Rejection, ...]:
+    """Purchases that come too late or fit in no rack, and providers of whom nothing may be rented."""
+    return (*_too_late(found), *_too_hot(found), *excluded_offers(found))
+
+
+def _too_late(found: Study) -> Iterator[Rejection]:
+    constraints = found.question.scenario.constraints
+    if constraints.own and (late := found.pricer.bills.months_too_late) > 0:
+        lead = mid(found.book.assumed["hardware_lead_months"])
+        yield Rejection(
+            candidate="own",
+            kind="constraint",
+            reason=f"hardware takes {lead:g} months to come; it has to serve in {constraints.max_lead_months:g}",
+            nearest_fix=f"max_lead_months = {lead:g}, or a vendor's promise as assumptions.hardware_lead_months",
+            shortfall=late / (constraints.max_lead_months or 1.0),
+        )
+
+
+def _too_hot(found: Study) -> Iterator[Rejection]:
+    """GPUs of which no server with a replica stays within the power of a rack."""
+    most = found.question.scenario.constraints.max_kw_per_rack
+    if most is None or not found.question.scenario.constraints.own:
+        return
+    bills = found.pricer.bills
+    least: dict[str, float] = {}
+    for sized in found.sized:
+        name = sized.deployment.gpu.name
+        if bills.housed(sized) is None:
+            least[name] = min(least.get(name, float("inf")), bills.least_kw(sized))
+        else:
+            least[name] = 0.0
+    for name, kw in least.items():
+        if kw > most:
+            yield Rejection(
+                candidate=f"own: {name}",
+                kind="constraint",
+                reason=f"one server draws {kw:.3g} kW at full power; a rack gives {most:g} kW",
+                nearest_fix=f"max_kw_per_rack = {math.ceil(kw * 10) / 10:g}",
+                shortfall=kw / most - 1,
+            )
 
 
 def excluded_offers(found: Study) -> tuple[Rejection, ...]:

@@ -15,7 +15,7 @@ from llmsizer.decide.question import Question
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Cost, Path, spanning
-from llmsizer.money.owning import Activity, Volume, own_cost, servers_for
+from llmsizer.money.owning import Activity, Servers, Volume, own_cost, servers_for
 from llmsizer.money.prices import PriceBook, is_whole_machine
 from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, with_interruptions
 from llmsizer.traffic.sizing import load_at, replicas_for
@@ -75,7 +75,7 @@ class Pricer:
         return Activity(busy_gpus=float(np.ravel(found.busy_gpus)[0]), busy_depth=float(np.ravel(found.busy_depth)[0]))
 
     def _owned(self, sized: Sized, replicas: int, workload: Workload, _: Offer | None) -> Cost:
-        servers = servers_for(sized.deployment.gpu, sized.gpus, replicas)
+        servers = self._servers(sized, replicas)
         assert servers is not None, "a replica that no server holds has no price to own"
         return own_cost(
             sized.deployment.gpu,
@@ -85,6 +85,10 @@ class Pricer:
             self.book,
             activity=self._activity(sized, replicas, workload),
         )
+
+    def _servers(self, sized: Sized, replicas: int) -> Servers | None:
+        gpu = self.bills.housed(sized)
+        return None if gpu is None else servers_for(gpu, sized.gpus, replicas)
 
     def _rented(self, sized: Sized, replicas: int, workload: Workload, offer: Offer | None) -> Cost:
         assert offer is not None, "a path without an offer has no price"
@@ -116,7 +120,7 @@ class Pricer:
         every = self.book.offers.get(gpu.id, ())
         reasons, fixes = [], []
         if constraints.own:
-            reasons.append(f"no purchase price of {gpu.name}")
+            reasons.append(self._why_not_bought(sized))
         if constraints.rent:
             reasons.append(f"{len(every)} rental offers, none allowed here" if every else "no rental offer")
             zones = sorted({o.zone for o in every if not o.gpu_only})
@@ -129,10 +133,17 @@ class Pricer:
             nearest_fix=" or ".join(fixes),
         )
 
+    def _why_not_bought(self, sized: Sized) -> str:
+        if self.bills.months_too_late > 0:
+            return "a lead time that is too long to be bought"
+        if self.bills.housed(sized) is None:
+            return "no server that holds a replica within the power of a rack"
+        return f"no purchase price of {sized.deployment.gpu.name}"
+
     def _plan(self, sized: Sized, workload: Workload, count: int, bill: Cost, offer: Offer | None) -> Plan:
         replicas = count - self.spare
         if offer is None:
-            servers = servers_for(sized.deployment.gpu, sized.gpus, count)
+            servers = self._servers(sized, count)
             units = 0 if servers is None else servers.count
         else:
             units = self._rental(sized, count, offer).instances

@@ -11,7 +11,8 @@ from llmsizer.decide.apis import api_choices, api_plans
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
 from llmsizer.decide.effects import stated_effects
-from llmsizer.decide.excluded import excluded_offers
+from llmsizer.decide.excluded import excluded
+from llmsizer.decide.pareto import pareto_plans
 from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
@@ -71,6 +72,7 @@ def recommend(
         priced_on=today.isoformat(),
         comparison=comparison,
         uncertainty=sure,
+        pareto=pareto_plans(plans),
     )
 
 
@@ -101,7 +103,7 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
     out = {rejection.candidate for rejection in beyond}
     within = [pick for pick in picks if pick[0].label not in out]
-    return within, (*excluded_offers(found), *_once(rejections), *beyond)
+    return within, (*excluded(found), *_once(rejections), *beyond)
 
 
 def _rank(sized: Sized, usd: float) -> Rank:

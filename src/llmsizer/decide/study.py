@@ -61,7 +61,7 @@ def study(
         siblings=_siblings(model, catalog),
     )
     book = price_book(catalog, scenario, today)
-    too_long = _context_too_long(question)
+    too_long = _context_too_long(question) or _licence_refused(question)
     if too_long is not None or not (scenario.constraints.own or scenario.constraints.rent):
         sized: list[Sized] = []
         rejected = [too_long] if too_long else []
@@ -112,6 +112,19 @@ def allowed_gpus(scenario: Scenario, catalog: Catalog) -> list[GpuSpec]:
     excluded = {catalog.gpu(name).id for name in constraints.exclude_gpus}
     named = {catalog.gpu(name).id for name in constraints.gpus}
     return [g for g in catalog.gpus() if g.id not in excluded and (g.id in named if named else not g.is_cpu)]
+
+
+def _licence_refused(question: Question) -> Rejection | None:
+    allowed, licence = question.scenario.constraints.licences, question.model.licence
+    if not allowed or (licence or "").lower() in {name.lower() for name in allowed}:
+        return None
+    what = f"the weights come under {licence}" if licence else "the licence of the weights is not in the catalogue"
+    return Rejection(
+        candidate=question.model.name,
+        kind="constraint",
+        reason=f"{what}; asked {' or '.join(allowed)}",
+        nearest_fix=f"licences with {licence}" if licence else "look it up at its maker, then leave licences out",
+    )
 
 
 def _context_too_long(question: Question) -> Rejection | None:

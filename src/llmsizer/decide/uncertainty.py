@@ -56,7 +56,7 @@ def uncertainty_of(
     serves = {path.label: _over(path.serves(values), draws).astype(bool) for path in paths}
     wins, none = _wins(paths, usd, serves)
     spreads = tuple(_spread(path, usd[path.label], serves[path.label], wins) for path in paths)
-    open_paths = [path for path in paths if not path.why_not]
+    open_paths = [path for path in paths if not path.why_not and not np.isnan(usd[path.label]).any()]
     decided = {path.label: _decided(path, open_paths, usd, serves) for path in open_paths}
     information = _information(drivers, values, decided, usd[taken.label])
     found = next(spread for spread in spreads if spread.label == taken.label)
@@ -97,7 +97,7 @@ def _wins(
     names = [path.label for path in paths if not path.why_not]
     if not names:
         return {}, 0.0
-    costs = np.array([np.where(serves[name], usd[name], np.inf) for name in names])
+    costs = np.array([np.where(serves[name] & ~np.isnan(usd[name]), usd[name], np.inf) for name in names])
     none = np.isinf(costs).all(axis=0)
     best = costs.min(axis=0)
     tied = (costs == best) & ~none
@@ -199,11 +199,11 @@ def _one_at_a_time(drivers: Mapping[str, Driver], points: Mapping[str, Vector]) 
 def _cheapest(paths: Sequence[UncertainPath], values: Mapping[str, Vector], count: int) -> NDArray[np.object_]:
     """Labels of the cheapest open path that meets the SLO."""
     names = [path.label for path in paths if not path.why_not]
-    costs = [
-        np.where(_over(path.serves(values), count).astype(bool), _over(path.usd(values), count), np.inf)
-        for path in paths
-        if not path.why_not
-    ]
+    costs = []
+    for path in paths:
+        if not path.why_not:
+            usd, serves = _over(path.usd(values), count), _over(path.serves(values), count).astype(bool)
+            costs.append(np.where(serves & ~np.isnan(usd), usd, np.inf))
     if not costs:
         return np.full(count, "", dtype=object)
     cheapest: NDArray[np.object_] = np.array(names, dtype=object)[np.argmin(costs, axis=0)]

@@ -105,7 +105,7 @@ def middle(drivers: Sequence[Driver]) -> dict[str, Vector]:
 def conditional_means(of: Vector, given: Vector, slices: int) -> Vector:
     """Means of a quantity over equally many draws each, in the order of a driver."""
     order = np.argsort(given, kind="stable")
-    return np.array([part.mean() for part in np.array_split(of[order], slices)])
+    return np.array([part.mean() for part in np.array_split(of[order], min(slices, len(of)))])
 
 
 def information_usd(costs: Mapping[str, Vector], given: Vector | None, slices: int = 20) -> float:
@@ -118,7 +118,7 @@ def information_usd(costs: Mapping[str, Vector], given: Vector | None, slices: i
     by_choice = columns.mean(axis=1).min()
     if given is None:
         return max(0.0, float(by_choice - columns.min(axis=0).mean()))
-    sizes = np.array([len(part) for part in np.array_split(given, slices)])
+    sizes = np.array([len(part) for part in np.array_split(given, min(slices, len(given)))])
     means = np.array([conditional_means(column, given, slices) for column in columns])
     return max(0.0, float(by_choice - np.average(means.min(axis=0), weights=sizes)))
 
@@ -129,5 +129,5 @@ def variance_share(of: Vector, given: Vector, slices: int = 20) -> float:
     if whole <= 0:
         return 0.0
     means = conditional_means(of, given, slices)
-    noise = whole / (len(of) / slices)  # what slices of a driver without any effect would show
+    noise = whole * min(1.0, slices / len(of))  # what slices of a driver without any effect would show
     return float(min(1.0, max(0.0, (means.var() - noise) / whole)))
