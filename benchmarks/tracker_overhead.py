@@ -17,8 +17,8 @@ from typing import Any
 
 from llmsizer.facts.record_parts import EnergySource
 from llmsizer.profile.engines import chosen_engine, load_engine
+from llmsizer.profile.intervals import median_with_interval
 from llmsizer.profile.measure import Point, prompts_of, take_sample
-from llmsizer.profile.statistics import median_with_interval
 from llmsizer.profile.trackers.sensor import Reading, find_sensor
 from llmsizer.profile.trackers.watch import Watch
 from llmsizer.quantize import read_variant

@@ -113,6 +113,13 @@ def test_a_limit_is_held_for_sure_only_with_the_whole_interval_below_it() -> Non
     assert judged(1.2, 0.9, 1.3) == "likely missed"
     assert judged(1.2, 1.1, None) == "missed"
     assert limit.judge({}) == "unknown"
+
+
+def test_a_few_fast_answers_do_not_miss_a_limit() -> None:
+    # Ten answers have no p95, but that all of them came in time is no sign that the load is too much.
+    limit = parse_slo("p95 ttft <= 1s")[0]
+    assert limit.judge({"effective_ttft": Distribution(n=10, maximum=0.1)}) == "likely held"
+    assert limit.judge({"effective_ttft": Distribution(n=10, maximum=1.1)}) == "likely missed"
     assert requests_needed((limit,)) == 100
     assert requests_needed((Limit(metric="ttft", fraction=0.99, seconds=1.0),)) == 300
 

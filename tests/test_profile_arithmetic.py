@@ -13,10 +13,10 @@ from llmsizer.facts.records import DeviceRecord
 from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile.device import best_rate
 from llmsizer.profile.engines import default_engine, load_engine
+from llmsizer.profile.intervals import coverage, median_with_interval, quantile_with_interval
 from llmsizer.profile.measure import Point, Sample, Tokens, prompts_of, take_sample
 from llmsizer.profile.memory import current_memory
 from llmsizer.profile.row import Request, Run, measured_record, record_id
-from llmsizer.profile.statistics import coverage, median_with_interval, percentile
 from llmsizer.profile.worker import busy_seconds
 
 POINT = Point(batch=2, prompt_tokens=8, output_tokens=4)
@@ -120,8 +120,9 @@ def test_too_few_values_say_what_level_they_reach() -> None:
 
 
 def test_a_percentile_needs_enough_values() -> None:
-    assert percentile([1.0] * 19, 0.95) is None
-    assert percentile([float(i) for i in range(1, 21)], 0.95) == 19.0
+    assert quantile_with_interval([1.0] * 19, 0.95) is None
+    slow = quantile_with_interval([float(i) for i in range(1, 21)], 0.95)
+    assert slow is not None and slow.value == 19.0
 
 
 def test_a_record_by_hand() -> None:

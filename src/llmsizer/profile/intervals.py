@@ -127,6 +127,30 @@ def quantile_with_interval(values: Sequence[float], fraction: float, *, level: f
     )
 
 
+def median_with_interval(values: Sequence[float], *, wanted_level: float = LEVEL) -> Interval:
+    """The median and the narrowest symmetric pair of order statistics that reaches the level, or the widest there is.
+
+    Of n independent values, the k-th smallest and k-th largest enclose the median with probability
+    1 − 2 P(Binomial(n, ½) < k). Fewer than five values cannot reach 90 %; the level says what they do reach.
+
+    >>> median_with_interval([3.0, 1.0, 2.0])
+    Interval(value=2.0, low=1.0, high=3.0, level=0.75)
+    """
+    ordered, count = sorted(values), len(values)
+    best = max((k for k in range(1, count // 2 + 1) if coverage(count, k) >= wanted_level), default=1)
+    return Interval(
+        value=statistics.median(ordered),
+        low=ordered[best - 1],
+        high=ordered[count - best],
+        level=coverage(count, best),
+    )
+
+
+def coverage(count: int, k: int) -> float:
+    """Probability that the k-th smallest and k-th largest of ``count`` values enclose the median."""
+    return max(0.0, 1.0 - 2.0 * sum(math.comb(count, i) for i in range(k)) / 2.0**count)
+
+
 def _ranks(count: int, effective: float, fraction: float, level: float) -> tuple[int, int]:
     if effective == count:
         return binomial_ranks(count, fraction, level)

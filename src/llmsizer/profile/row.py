@@ -12,14 +12,13 @@ from llmsizer.facts.record_parts import SamplesFile
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import versions_of
-from llmsizer.profile.intervals import mean_with_interval
+from llmsizer.profile.intervals import Interval, mean_with_interval, median_with_interval, quantile_with_interval
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row_parts import merged, parts_of, throughput_of
-from llmsizer.profile.statistics import Median, median_with_interval, percentile
 from llmsizer.profile.verdict import judged
 
 PACKAGES = ("openvino", "openvino-genai", "torch", "transformers", "numpy")
-UNSTEADY_SPREAD = 0.25  # of the interval's width over the median
+UNSTEADY_WIDTH = 0.125  # of half the interval over the median
 FOREIGN_CPU_SHARE = 0.10
 
 
@@ -93,6 +92,7 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
     tpots = [sample.tpot_seconds for sample in run.samples if sample.tpot_seconds is not None]
     tpot = median_with_interval(tpots) if tpots else None
     gaps = [gap for sample in run.samples for gap in sample.gaps_seconds]
+    slow_gap = quantile_with_interval(gaps, 0.95) if gaps else None
     rate = _rate(point, run)
     values: dict[str, Any] = {
         **_asked(request, point),
@@ -102,7 +102,7 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
         "ttft_seconds": ttft.value,
         "ttft_seconds_low": ttft.low,
         "ttft_seconds_high": ttft.high,
-        "itl_seconds_p95": percentile(gaps, 0.95),
+        "itl_seconds_p95": None if slow_gap is None else slow_gap.value,
         "interval_level": ttft.level,
         "output_tokens_per_second": None if rate is None else rate.value,
         "prefill_tokens_per_second": point.batch * point.prompt_tokens / ttft.value if ttft.value > 0 else None,
@@ -125,7 +125,7 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
     return judged(ProfileRecord.model_validate(merged(values, parts) | {"unknown": unknown, "samples": samples}))
 
 
-def _rate(point: Point, run: Run) -> Median | None:
+def _rate(point: Point, run: Run) -> Interval | None:
     """Output tokens of the batch per second; None of runs that took no time at all."""
     if any(sample.total_seconds <= 0.0 for sample in run.samples):
         return None
@@ -173,10 +173,10 @@ def _asked(request: Request, point: Point) -> dict[str, Any]:
     }
 
 
-def _flags(run: Run, ttft: Median, tpot: Median | None) -> tuple[str, ...]:
+def _flags(run: Run, ttft: Interval, tpot: Interval | None) -> tuple[str, ...]:
     """What a reader should know before believing the row."""
     flags: list[str] = []
-    if any(m is not None and m.high - m.low > UNSTEADY_SPREAD * m.value for m in (ttft, tpot)):
+    if any(m is not None and m.value and m.relative_width > UNSTEADY_WIDTH for m in (ttft, tpot)):
         flags.append("unsteady")
     if run.core_seconds and run.foreign_cpu_seconds > FOREIGN_CPU_SHARE * run.core_seconds:
         flags.append("foreign_cpu_load")

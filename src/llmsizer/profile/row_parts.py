@@ -7,8 +7,8 @@ from typing import Any
 
 from llmsizer.facts.record_parts import RequestSample
 from llmsizer.profile.distribution import distribution_of
+from llmsizer.profile.intervals import Interval
 from llmsizer.profile.measure import Point, Sample
-from llmsizer.profile.statistics import Median
 from llmsizer.profile.steady import FEWEST, steady_state
 
 Json = dict[str, Any]
@@ -70,7 +70,7 @@ def merged(base: Json, over: Json) -> Json:
     return result
 
 
-def throughput_of(rate: Median) -> Json:
+def throughput_of(rate: Interval) -> Json:
     """The interval around the record's output tokens per second."""
     return {"output_tokens_per_second_low": rate.low, "output_tokens_per_second_high": rate.high}
 

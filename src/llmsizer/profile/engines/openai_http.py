@@ -142,7 +142,9 @@ class Session:
             pattern: Pattern = Open(requests_per_second=load, gap_cv=gap_cv)
             if users:
                 pattern = Closed(concurrency=max(1, round(load)))
-            return keeps(self.measure(pattern, number, most_points).record, self._settings.limits)
+            record = self.measure(pattern, number, most_points).record
+            _check_judged(record, self._settings.limits)
+            return keeps(record, self._settings.limits)
 
         e2e = self.profile.server.e2e_seconds(self._settings.shape.output.mean_tokens)
         start = 1.0 if users else float(f"{1.0 / e2e:.2g}")
@@ -275,6 +277,18 @@ def keeps(record: ProfileRecord, limits: Sequence[Limit]) -> bool:
     if failed > MOST_ERRORS_SHARE * counts.requests_total:
         return False
     return all(limit.judge(record.distributions) in ("held", "likely held") for limit in limits)
+
+
+def _check_judged(record: ProfileRecord, limits: Sequence[Limit]) -> None:
+    """A limit on what answers do not have is no limit that a load misses."""
+    if record.status != "ok":
+        return
+    for limit in limits:
+        if limit.judge(record.distributions) == "unknown":
+            raise InputError(
+                f"no answer has a {limit.metric.upper()}, so {limit.text()} cannot be judged; "
+                "ask for more --output-tokens"
+            )
 
 
 def _device(target: Target, stored: Sequence[ProfileRecord]) -> DeviceRecord:

@@ -11,7 +11,9 @@ from llmsizer.profile.load.answer import Answer, read_answer
 from llmsizer.profile.load.asking import Api, Asking
 from llmsizer.profile.load.failures import (
     BUSY,
+    DIED,
     NOT_FOUND,
+    NOT_STREAMING,
     REFUSED,
     REJECTED,
     SERVER_ERROR,
@@ -98,6 +100,8 @@ async def _model(client: Client, model: str | None) -> tuple[str, int | None]:
     url = client.endpoint.url
     if exchange.failure is not None or exchange.status >= 400:
         failure = exchange.failure or of_status(exchange.status, exchange.body)
+        if failure.kind == DIED and not exchange.status and client.endpoint.scheme == "http":
+            raise MeasurementError(f"{url} closed the connection without an answer; is it https instead?")
         if failure.kind in (NOT_FOUND, SERVER_ERROR) and model:
             return model, None  # a server without a list takes the name on trust
         raise _error(failure, url, "/v1/models")
@@ -158,5 +162,6 @@ def _error(failure: Failure, url: str, path: str) -> NetworkError | MeasurementE
         NOT_FOUND: "check the URL, --model and --api",
         BUSY: "try again when it is free",
         STALLED: "is it still loading? a longer --stall-timeout waits longer",
+        NOT_STREAMING: "tokens are timed as they come, so give a server that streams (stream=true)",
     }.get(failure.kind, "see the server's log")
     return MeasurementError(f"{url}{path}: {failure.text()}; {advice}")

@@ -113,5 +113,8 @@ def measured_prompts(words: Sequence[int], tokens: Sequence[int], *, seed: int =
     """Prompts by what a server counted for two numbers of words; exact where every word was one token."""
     slope = (tokens[1] - tokens[0]) / (words[1] - words[0])
     if not slope > 0:
-        raise InputError(f"the server counts {tokens[0]} and {tokens[1]} tokens for {words[0]} and {words[1]} words")
+        raise InputError(
+            f"the server counts {tokens[0]} tokens for {words[0]} words and {tokens[1]} for {words[1]}: "
+            "it cuts prompts or does not count them, and their lengths would be unknown; mend its context or its usage"
+        )
     return Prompts(tokens_per_word=slope, overhead_tokens=tokens[0] - slope * words[0], seed=seed)

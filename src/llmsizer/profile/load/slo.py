@@ -35,11 +35,14 @@ class Limit:
         return f"{self.percentile} {self.metric.upper()} ≤ {format_seconds(self.seconds)}"
 
     def judge(self, distributions: Mapping[str, Distribution]) -> Judgement:
-        """Certain where the whole interval lies on one side of the limit."""
+        """Certain where the whole interval lies on one side of the limit; unknown where no such time was seen."""
         distribution = distributions.get(JUDGED_BY[self.metric])
         quantile = distribution.percentiles.get(self.percentile) if distribution else None
-        if quantile is None:
+        if distribution is None or (quantile is None and distribution.maximum is None):
             return "unknown"
+        if quantile is None:
+            # Of fewer than 1/(1 − fraction) values a single one above the limit is already too large a share.
+            return "likely held" if (distribution.maximum or 0.0) <= self.seconds else "likely missed"
         if quantile.value <= self.seconds:
             return "held" if quantile.high is not None and quantile.high <= self.seconds else "likely held"
         return "missed" if quantile.low is not None and quantile.low > self.seconds else "likely missed"

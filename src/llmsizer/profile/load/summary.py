@@ -12,6 +12,7 @@ from llmsizer.units import format_seconds
 
 # Flags as sentences, for those who have not read the schema.
 MEANING = {
+    "errors": "some requests failed: times are of the answered ones alone",
     "client_bound": "this machine could not send or read fast enough: its own delays are in the figures",
     "saturated": "requests piled up to the end: the server cannot keep this rate, and a longer run waits longer",
     "token_mismatch": "server and tokenizer count different numbers of output tokens",
