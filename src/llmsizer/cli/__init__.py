@@ -21,11 +21,13 @@ def build_parser() -> OneLineParser:
     """The whole parser; each command module adds its own subcommands."""
     from llmsizer.cli import (
         catalog,
+        choosing,
         demo,
         evidence,
         measuring,
         planning,
         quality,
+        quantizing,
         records,
         reporting,
         serving,
@@ -47,7 +49,9 @@ def build_parser() -> OneLineParser:
         sweeping,
         catalog,
         measuring,
+        quantizing,
         quality,
+        choosing,
         records,
         evidence,
         demo,

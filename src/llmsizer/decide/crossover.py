@@ -1,0 +1,68 @@
+"""At which concurrency a format stops being faster: weight-only INT4 leads while weights are what a step waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmsizer.facts.deployment import Deployment
+from llmsizer.facts.workload import Workload
+from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds
+from llmsizer.physics.store import StoredCalibration
+
+MOST = 1024
+PACKED_PROMPT_TOKENS = 8192  # prompts go through the model together in passes of about so many tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossover:
+    """Two formats over the concurrency; ``loses_at`` is None where the first leads as far as was looked."""
+
+    first: str
+    second: str
+    lead_alone: float  # output tokens a second of the first over the second's, one request at a time
+    loses_at: int | None
+    looked_to: int
+
+    @property
+    def sentence(self) -> str:
+        alone = f"{self.first} is {self.lead_alone:.2f}× as fast as {self.second} alone"
+        if self.lead_alone <= 1:
+            return f"{alone}: it never leads"
+        if self.loses_at is None:
+            return f"{alone} and leads up to {self.looked_to:,} at once"
+        return f"{alone} and loses its lead at {self.loses_at:,} at once"
+
+
+def crossover(
+    first: Deployment, second: Deployment, workload: Workload, *, calibration: StoredCalibration | None = None
+) -> Crossover:
+    """Output tokens a second in a closed loop: n over (decode step at n + n prefills spread over the output tokens).
+
+    Memory is not asked here, only speed. Raises NoEvidenceError.
+    """
+    counts = np.unique(np.round(2.0 ** np.arange(0, np.log2(MOST) + 0.01, 0.125)))
+    own, other = (_tokens_per_second(d, workload, counts, calibration) for d in (first, second))
+    behind = np.flatnonzero(own < other)
+    return Crossover(
+        first=first.weights.name,
+        second=second.weights.name,
+        lead_alone=float(own[0] / other[0]),
+        loses_at=int(counts[behind[0]]) if behind.size else None,
+        looked_to=int(counts[-1]),
+    )
+
+
+def _tokens_per_second(
+    deployment: Deployment, workload: Workload, counts: NDArray[np.float64], calibration: StoredCalibration | None
+) -> NDArray[np.float64]:
+    context = workload.prompt_tokens + workload.generated_tokens / 2
+    decode = decode_seconds_grid(deployment, list(counts), [context], calibration=calibration)[:, 0]
+    fresh = max(1.0, workload.prompt_tokens * (1 - workload.cached_prompt_fraction))
+    packed = max(1.0, PACKED_PROMPT_TOKENS / fresh)
+    whole = prefill_seconds(deployment, fresh, prompts=packed, calibration=calibration).value
+    assert whole is not None, "a prefill with evidence has a time"
+    step = np.maximum.accumulate(decode) + counts * (whole / packed) / workload.generated_tokens
+    return np.asarray(counts / step)
