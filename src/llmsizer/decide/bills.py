@@ -25,7 +25,7 @@ from llmsizer.money.formulas import monthly_parts
 from llmsizer.money.owning import Activity, own_drivers
 from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.ranges import mid
-from llmsizer.money.renting import gpu_hour_price, is_marketplace, rent_drivers, with_interruptions
+from llmsizer.money.renting import gpu_hour_price, is_marketplace, rent_drivers
 from llmsizer.units import KILO, SECONDS_PER_MONTH
 
 Vector = NDArray[np.float64]
@@ -73,6 +73,32 @@ def activity(sized: Sized, average: Vector, serving: Vector) -> Activity:
     return Activity(busy_gpus=serving * sized.gpus * busy, busy_depth=depth)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Offers of one GPU as columns: a row for each."""
+
+    offers: tuple[Offer, ...]
+    gpus_each: Vector
+    usd_per_gpu_hour: Vector
+    up_share: Vector  # of the time that an instance is there
+
+    @classmethod
+    def of(cls, offers: tuple[Offer, ...], book: PriceBook) -> Terms:
+        """Prices looked up once."""
+        lost = mid(book.assumed["spot_lost_share"])
+        rows = [
+            (o.gpus_per_instance, mid(gpu_hour_price(o, book)), 1 - lost if o.is_interruptible else 1.0) for o in offers
+        ]
+        each, usd, up = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        return cls(offers=offers, gpus_each=each[:, None], usd_per_gpu_hour=usd[:, None], up_share=up[:, None])
+
+    def rented(self, width: int, replicas: Vector) -> tuple[Vector, Vector]:
+        """Instances by offer and load, and the dollars an hour of one: as ``money.renting`` counts them."""
+        count = np.where(self.up_share < 1, np.ceil(replicas / self.up_share - 1e-9), replicas)
+        instances = np.ceil(count / np.maximum(1, self.gpus_each // width))
+        return instances, self.usd_per_gpu_hour * np.maximum(self.gpus_each, width)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bills:
     """Totals of one scenario's fleets, prices looked up once."""
@@ -82,6 +108,9 @@ class Bills:
     output_tokens_per_request: int
     _server_usd: dict[tuple[str, int], float] = field(default_factory=dict)
     _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
+    _terms_of: dict[str, Terms] = field(default_factory=dict)
+    _own_records: dict[str, OwnDrivers] = field(default_factory=dict)
+    _rent_record: list[RentDrivers] = field(default_factory=list)
 
     @property
     def marginal(self) -> bool:
@@ -99,17 +128,24 @@ class Bills:
         serving = replica_counts(demand.held, sized.held.rate)
         replicas = serving + self.scenario.spare_replicas
         servers, each = self.servers_of(sized, replicas)
-        drivers, _ = own_drivers(
-            gpu,
-            exact(0.0, "USD/server", "assumed", "by the size of the server"),
-            self.scenario.horizon_months,
-            activity(sized, demand.average, serving),
-            self.book,
+        busy, gpus = activity(sized, demand.average, serving), servers * each
+        drivers = replace(
+            self._own_record(gpu),
             servers=servers,
-            gpus=servers * each,
+            gpus=gpus,
+            busy_gpus=np.minimum(busy.busy_gpus, gpus),
+            busy_depth=busy.busy_depth,
+            server_usd=self.server_usd(sized, each),
         )
-        drivers = replace(drivers, server_usd=self.server_usd(sized, each))
         return total_usd(drivers, marginal=self.marginal)
+
+    def _own_record(self, gpu: GpuSpec) -> OwnDrivers:
+        """One server's drivers, whose counts and price are put in by load."""
+        if gpu.id not in self._own_records:
+            price = exact(0.0, "USD/server", "assumed", "by the size of the server")
+            months, one = self.scenario.horizon_months, Activity(busy_gpus=1.0)
+            self._own_records[gpu.id], _ = own_drivers(gpu, price, months, one, self.book, servers=1.0, gpus=1.0)
+        return self._own_records[gpu.id]
 
     @property
     def months_too_late(self) -> float:
@@ -170,39 +206,38 @@ class Bills:
         return self._server_usd[key]
 
     def _rent_usd(self, sized: Sized, demand: Demand) -> Vector | None:
-        offers = self.offers(sized)
-        if not offers:
+        terms = self._terms(sized.deployment.gpu.id)
+        if not terms.offers:
             return None
         replicas = replica_counts(demand.held, sized.held.rate) + self.scenario.spare_replicas
-        instances, hourly = self._rentals(offers, sized.gpus, replicas)
+        instances, hourly = terms.rented(sized.gpus, replicas)
         chosen, column = np.argmin(instances * hourly, axis=0), np.arange(len(replicas))
         tokens = demand.average * self.output_tokens_per_request * SECONDS_PER_MONTH
-        drivers, _ = rent_drivers(
-            self.book,
-            instances=instances[chosen, column],
-            usd_per_instance_hour=hourly[chosen, column],
+        if not self._rent_record:
+            record, _ = rent_drivers(self.book, instances=1.0, usd_per_instance_hour=1.0, output_tokens_per_month=1.0)
+            self._rent_record.append(record)
+        count = instances[chosen, column]
+        drivers = replace(
+            self._rent_record[0],
+            instances=count,
+            instance_hours=count * self._rent_record[0].instance_hours,
+            usd_per_instance_hour=hourly[chosen, 0],
             output_tokens_per_month=tokens,
         )
         return total_usd(drivers, marginal=self.marginal)
 
-    def _rentals(self, offers: tuple[Offer, ...], width: int, replicas: Vector) -> tuple[Vector, Vector]:
-        """Instances and their dollars an hour, by offer and load."""
-        instances, hourly = [], []
-        for offer in offers:
-            count = with_interruptions(offer, replicas, self.book)
-            instances.append(np.ceil(count / max(1, offer.gpus_per_instance // width)))
-            hourly.append(
-                np.full_like(replicas, mid(gpu_hour_price(offer, self.book)) * max(offer.gpus_per_instance, width))
-            )
-        return np.array(instances), np.array(hourly)
+    def _terms(self, gpu: str) -> Terms:
+        if gpu not in self._terms_of:
+            self._terms_of[gpu] = Terms.of(self.offers_of(gpu), self.book)
+        return self._terms_of[gpu]
 
     def cheapest_offer(self, sized: Sized, replicas: int) -> Offer | None:
         """Of the offers the scenario allows."""
-        offers = self.offers(sized)
-        if not offers:
+        terms = self._terms(sized.deployment.gpu.id)
+        if not terms.offers:
             return None
-        instances, hourly = self._rentals(offers, sized.gpus, np.array([float(replicas)]))
-        return offers[int(np.argmin(instances * hourly, axis=0)[0])]
+        instances, hourly = terms.rented(sized.gpus, np.array([float(replicas)]))
+        return terms.offers[int(np.argmin(instances * hourly, axis=0)[0])]
 
     def offers(self, sized: Sized) -> tuple[Offer, ...]:
         """What may be rented of a GPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from llmsizer.decide.study import Study
 from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_usd
 from llmsizer.money.cost import Path
-from llmsizer.money.crossing import Curve, Vector
+from llmsizer.money.crossing import FIRST_POINTS, Curve, Vector
 from llmsizer.units import SECONDS_PER_MONTH
 
 LEAST_TOKENS, MOST_TOKENS = 1e6, 1e12  # a month, input and output
@@ -66,16 +67,30 @@ class Machines:
 
     def all_usd(self, tokens: Vector) -> Vector:
         """Candidate × volume."""
+        return self._usd_of(self.candidates, tokens)
+
+    def _usd_of(self, candidates: Sequence[Sized], tokens: Vector) -> Vector:
         demand, bills = self.demand(tokens), self.found.pricer.bills
         rows = []
-        for sized in self.candidates:
+        for sized in candidates:
             usd = bills.usd(sized, self.path, demand)
             rows.append(np.full(len(tokens), np.inf) if usd is None else np.broadcast_to(usd, tokens.shape))
         return np.array(rows) if rows else np.full((1, len(tokens)), np.nan)
 
     def usd(self, tokens: Vector) -> Vector:
-        lowest: Vector = self.all_usd(tokens).min(axis=0)
+        """The cheapest candidate's bill at each volume."""
+        lowest: Vector = self._usd_of(self._contenders, tokens).min(axis=0)
         return lowest
+
+    @cached_property
+    def _contenders(self) -> tuple[Sized, ...]:
+        """Those that are the cheapest somewhere. Bills never fall with the volume, so between two volumes a candidate
+        costs at least what it does at the lower one, and the cheapest at most what that does at the upper one."""
+        grid: Vector = np.geomspace(LEAST_TOKENS, MOST_TOKENS, FIRST_POINTS)
+        every = self.all_usd(grid)
+        lowest = every.min(axis=0)
+        can_win = (every[:, :-1] <= lowest[1:] * (1 + 1e-9)).any(axis=1) | (every[:, -1] <= lowest[-1])
+        return tuple(sized for sized, can in zip(self.candidates, can_win, strict=False) if can)
 
     def cheapest_each(self, tokens: Vector) -> list[Sized | None]:
         """The candidate to take at each volume; None where none has a price."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Shape = Literal["range", "interval"]
+SLICES = 16  # a power of two: draws are, and the slices are then of one size
 Z95 = NormalDist().inv_cdf(0.95)
 _NORMAL = NormalDist()
 _Z_GRID: Vector = np.linspace(-8.0, 8.0, 3201)
@@ -103,12 +104,17 @@ def middle(drivers: Sequence[Driver]) -> dict[str, Vector]:
 
 
 def conditional_means(of: Vector, given: Vector, slices: int) -> Vector:
-    """Means of a quantity over equally many draws each, in the order of a driver."""
-    order = np.argsort(given, kind="stable")
-    return np.array([part.mean() for part in np.array_split(of[order], min(slices, len(of)))])
+    """Means over equally many draws each, in the order of a driver; ``of`` may have rows."""
+    order, edges = np.argsort(given), _edges(len(given), slices)
+    means: Vector = np.add.reduceat(of[..., order], edges[:-1], axis=-1) / np.diff(edges)
+    return means
 
 
-def information_usd(costs: Mapping[str, Vector], given: Vector | None, slices: int = 20) -> float:
+def _edges(draws: int, slices: int) -> NDArray[np.intp]:
+    return np.linspace(0, draws, min(slices, draws) + 1).astype(np.intp)
+
+
+def information_usd(costs: Mapping[str, Vector], given: Vector | None, slices: int = SLICES) -> float:
     """What knowing something before choosing would save on average, in the costs' unit.
 
     With ``given`` that driver alone (partial perfect information), by slices of it; without, everything at once. Noise
@@ -118,12 +124,11 @@ def information_usd(costs: Mapping[str, Vector], given: Vector | None, slices: i
     by_choice = columns.mean(axis=1).min()
     if given is None:
         return max(0.0, float(by_choice - columns.min(axis=0).mean()))
-    sizes = np.array([len(part) for part in np.array_split(given, min(slices, len(given)))])
-    means = np.array([conditional_means(column, given, slices) for column in columns])
-    return max(0.0, float(by_choice - np.average(means.min(axis=0), weights=sizes)))
+    best = conditional_means(columns, given, slices).min(axis=0)
+    return max(0.0, float(by_choice - np.average(best, weights=np.diff(_edges(len(given), slices)))))
 
 
-def variance_share(of: Vector, given: Vector, slices: int = 20) -> float:
+def variance_share(of: Vector, given: Vector, slices: int = SLICES) -> float:
     """The part of a quantity's variance that a driver explains alone (a first-order Sobol index, by slices)."""
     whole = float(of.var())
     if whole <= 0:
