@@ -237,6 +237,6 @@ def test_hosts_are_counted_whole() -> None:
     assert replace(SITE, replicas=5).hosts == 3
 
 
-def test_a_fleet_too_large_to_simulate_is_refused_before_anything_runs() -> None:
-    with pytest.raises(InputError, match="at most 1,000 are simulated together"):
-        replace(SITE, replicas=1001)
+def test_a_number_of_replicas_that_nobody_has_is_refused_before_anything_runs() -> None:
+    with pytest.raises(InputError, match="at most 100,000 are looked at"):
+        replace(SITE, replicas=100_001)

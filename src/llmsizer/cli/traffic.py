@@ -81,8 +81,10 @@ def _simulate(arguments: argparse.Namespace) -> int:
             "seed": arguments.seed,
         }
         runs = observe(asked.replica, stream, asked.routed, asked.goal, **sampled)
-    service = service_of(runs, asked.replica, asked.routed, asked.goal, rate)
-    energy = energy_of(runs.runs, asked.fleet.replicas, asked.fleet.deployment.parallelism.gpus, power)
+    simulated = asked.fleet.replicas if arguments.trace else asked.routed.sample.replicas
+    service = service_of(runs, asked.replica, asked.routed, asked.goal, rate, simulated_replicas=simulated)
+    gpus, times = asked.fleet.deployment.parallelism.gpus, asked.fleet.replicas / simulated
+    energy = energy_of(runs.runs, simulated, gpus, power, times=times)
     answer: dict[str, object] = {"service": service, "closed_form": closed_point, "seed": arguments.seed}
     answer |= {"energy": energy, "assumptions": {name: assumed[name] for name in SHARES}}
     if split and stream:

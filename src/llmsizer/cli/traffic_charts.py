@@ -51,7 +51,7 @@ def plot_service(
     shares = distributions(runs)
     if shares:
         charts.append(cdf_chart(shares, slo, "in this run"))
-    series = occupancy_series(runs, asked.replica, asked.fleet.replicas)
+    series = occupancy_series(runs, asked.replica, service.simulated_replicas)
     charts += occupancy_charts(series)
     met = "meets the SLO" if service.meets_slo else f"misses the SLO ({service.missed})"
     said = f"{asked.fleet.label} at {rate:.4g} requests/s: {service.verdict}, {met}."

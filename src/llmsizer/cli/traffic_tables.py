@@ -39,6 +39,13 @@ def plain_number(number: Simulated, digits: int = 3) -> str:
     return text(number.value) + band
 
 
+def stand_for(simulated: int, replicas: int) -> str:
+    """What is said of a fleet that is too large to be simulated whole."""
+    return (
+        f"{simulated} of the {replicas:,} replicas are simulated, each under its share of the demand, and stand for all"
+    )
+
+
 def _verdict_line(service: Service) -> str:
     if service.verdict == "OVERLOADED":
         return "[bold red]OVERLOADED[/]: more comes than is served; there is no latency to report"
@@ -59,6 +66,8 @@ def print_service(asked: Asked, service: Service, closed: LoadPoint | str, energ
         _print_latencies(asked, service)
         _print_closed_form(service, closed)
     room, slo = service.occupancy, asked.scenario.slo
+    if service.simulated_replicas < service.replicas:
+        out.print(f"{stand_for(service.simulated_replicas, service.replicas)}", highlight=False)
     out.print(
         f"goodput (TTFT ≤ {format_seconds(slo.ttft_p95_seconds)}, TPOT ≤ {format_seconds(slo.tpot_p95_seconds)}"
         f"{'' if asked.goal.e2e_p95_seconds is None else f', E2E ≤ {format_seconds(asked.goal.e2e_p95_seconds)}'}): "

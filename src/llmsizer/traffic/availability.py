@@ -25,7 +25,7 @@ from llmsizer.traffic.sizing import replicas_for
 from llmsizer.traffic.stream import Stream
 from llmsizer.units import HOURS_PER_YEAR
 
-_MOST_REPLICAS = 1_000  # that are simulated together: more is a question for planning in parts
+_MOST_REPLICAS = 100_000  # more than anyone has: a slip in a number
 _FARTHEST_YEARS = 30.0  # growth beyond that says nothing
 
 
@@ -106,7 +106,7 @@ class Site:
     def __post_init__(self) -> None:
         if self.replicas > _MOST_REPLICAS:
             raise InputError(
-                f"the fleet has {self.replicas:,} replicas; at most {_MOST_REPLICAS:,} are simulated together: "
+                f"the fleet has {self.replicas:,} replicas; at most {_MOST_REPLICAS:,} are looked at: "
                 "give less demand, or --replicas"
             )
         assert self.domains.hosts  # refuses what cannot be before anything is simulated
@@ -135,17 +135,18 @@ class Site:
 
 def held_rate(site: Site, replicas: int, closed: ClosedReplica | None = None) -> HeldRate:
     """The largest rate that so many replicas hold, by bisection; with its interval where the closed form has one."""
+    fleet = site.fleet(replicas)
 
     def search(replica: Replica) -> tuple[float, Miss, int]:
         found = largest_rate(
             replica,
             site.stream,
             site.goal.slo,
-            fleet=site.fleet(replicas),
+            fleet=fleet.sample,
             e2e_p95_seconds=site.goal.e2e_p95_seconds,
             seed=site.seed,
         )
-        return found.requests_per_second, found.missed, found.simulations
+        return found.requests_per_second * fleet.times_sample, found.missed, found.simulations
 
     rate, missed, simulations = search(site.replica)
     low = high = None
@@ -165,7 +166,7 @@ def replicas_needed(site: Site, requests_per_second: float, rate_each: float) ->
     if high > _MOST_REPLICAS:
         raise InputError(
             f"{requests_per_second:,.4g} requests/s take about {high:,} replicas; at most {_MOST_REPLICAS:,} "
-            "are simulated together: give less demand or a nearer date"
+            "are looked at: give less demand or a nearer date"
         )
 
     def holds(replicas: int) -> bool:

@@ -81,10 +81,20 @@ def _curve(shares: Sequence[float], tdp_watts: float) -> PowerCurve:
     return PowerCurve(idle_watts=idle * tdp_watts, one_watts=one * tdp_watts, full_watts=full * tdp_watts)
 
 
-def energy_of(runs: Sequence[SimulationResult], replicas: int, gpus_per_replica: int, power: Power | str) -> Energy:
-    """The energy of simulated runs of one fleet. The interval is that of the curve, not of chance."""
-    gpus = replicas * gpus_per_replica
-    rate = sum(_output_tokens(run) for run in runs) / sum(run.measured_seconds for run in runs)
+def energy_of(
+    runs: Sequence[SimulationResult],
+    replicas: int,
+    gpus_per_replica: int,
+    power: Power | str,
+    *,
+    times: float = 1.0,
+) -> Energy:
+    """The energy of simulated runs of one fleet. The interval is that of the curve, not of chance.
+
+    ``replicas``: simulated ones, each of which stands for so many ``times``.
+    """
+    gpus = round(replicas * times) * gpus_per_replica
+    rate = times * sum(_output_tokens(run) for run in runs) / sum(run.measured_seconds for run in runs)
     if isinstance(power, str):
         missing = Estimate(value=None, basis="unknown", reason=power)
         return Energy(watts=missing, joules_per_output_token=missing, watt_hours_per_1000_output_tokens=missing,
@@ -94,7 +104,7 @@ def energy_of(runs: Sequence[SimulationResult], replicas: int, gpus_per_replica:
         found = [value(curve) for curve in (power.mid, power.low, power.high)]
         return Estimate(value=found[0], low=min(found), high=max(found), basis=power.basis, reason=power.reason)
 
-    watts = over(lambda curve: sum(_watts(run, replicas, curve) for run in runs) / len(runs))
+    watts = over(lambda curve: times * sum(_watts(run, replicas, curve) for run in runs) / len(runs))
     idle = over(lambda curve: _idle_share(runs, replicas, curve))
     if any(run.verdict == "OVERLOADED" for run in runs) or not rate > 0:
         why = "no output token comes" if not rate > 0 else "OVERLOADED: what comes out is not what was asked for"

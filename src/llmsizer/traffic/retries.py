@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
 from llmsizer.traffic.requests import Requests, joined
-from llmsizer.traffic.service import hours_for
+from llmsizer.traffic.service import hours_for, share_of
 from llmsizer.traffic.simulator.engine import replay, simulate
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.layout import E2E, TTFT
@@ -75,6 +75,7 @@ def retries(
     replica: Replica, stream: Stream, fleet: Fleet, policy: RetryPolicy, *, seed: int = 0, hours: float | None = None
 ) -> Retries:
     """Amplification of a steady demand by its clients' retries. Raises LlmSizerError."""
+    stream, fleet = share_of(stream, fleet), fleet.sample
     rate = stream.arrivals.requests_per_second
     duration = (hours if hours is not None else hours_for(rate)) * SECONDS_PER_HOUR
 

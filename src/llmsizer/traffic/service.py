@@ -36,6 +36,8 @@ DEFINITIONS = {
 }
 _USUAL_REQUESTS = 20_000  # of one replication: p99 then rests on 200
 _LEAST_HOURS, _MOST_HOURS = 0.25, 168.0
+_ENOUGH_REQUESTS = 500_000  # of one replication: where they come so fast, a shorter time says as much
+_MOST_REQUESTS = 500_000_000  # of all replications: minutes of work
 WARM_UP_SHARE = 0.1
 _TAIL = 4  # times the usual context is allowed for the longest requests
 
@@ -104,8 +106,8 @@ class Occupancy:
     mean_kv_tokens: Simulated  # of one replica
     peak_kv_tokens: int  # of the fullest replica at any moment
     kv_capacity_tokens: int
-    peak_waiting: int
-    preemptions: int
+    peak_waiting: int  # of all replicas
+    preemptions: int  # of all replicas and replications
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,7 @@ class Service:
     meets_slo: bool
     missed: str
     replicas: int
+    simulated_replicas: int  # that stand for all, each under its share of the demand
     requests_per_second: float  # offered
     simulated_hours: float  # of one replication
     replications: int
@@ -157,8 +160,9 @@ def workload_of_trace(name: str, summary: TraceSummary) -> Workload:
 
 
 def hours_for(requests_per_second: float) -> float:
-    """Long enough for every percentile, within a quarter of an hour and a week."""
-    return min(max(_USUAL_REQUESTS / requests_per_second / SECONDS_PER_HOUR, _LEAST_HOURS), _MOST_HOURS)
+    """Long enough for every percentile: a quarter of an hour to a week, less where requests are many."""
+    usual, enough = (count / requests_per_second / SECONDS_PER_HOUR for count in (_USUAL_REQUESTS, _ENOUGH_REQUESTS))
+    return min(max(usual, _LEAST_HOURS), enough, _MOST_HOURS)
 
 
 def serve(
@@ -186,25 +190,44 @@ def observe(
     replications: int = 5,
     seed: int = 0,
 ) -> Replications:
-    """The runs behind ``serve``, with everything that a chart or an energy account needs. Raises LlmSizerError."""
-    duration = (hours if hours is not None else hours_for(stream.arrivals.requests_per_second)) * SECONDS_PER_HOUR
+    """The runs behind ``serve``, of ``fleet.sample``, with all that a chart or an energy account needs.
+
+    Raises LlmSizerError, also where so many requests would take too long.
+    """
+    shared = share_of(stream, fleet)
+    rate = shared.arrivals.requests_per_second
+    duration = (hours if hours is not None else hours_for(rate)) * SECONDS_PER_HOUR
+    if rate * duration * replications > _MOST_REQUESTS:
+        raise InputError(
+            f"{replications} × {duration / SECONDS_PER_HOUR:.4g} h at {rate:.4g} requests/s are "
+            f"{rate * duration * replications:,.3g} requests to simulate; at most {_MOST_REQUESTS:,}: "
+            "give fewer hours or replications, or a lower rate"
+        )
     return replicate(
         replica,
-        stream,
+        shared,
         duration_seconds=duration,
         warmup_seconds=WARM_UP_SHARE * duration,
         replications=replications,
         seed=seed,
         workers=os.cpu_count() or 1,
-        fleet=fleet,
+        fleet=fleet.sample,
         targets=goal.targets,
     )
+
+
+def share_of(stream: Stream, fleet: Fleet) -> Stream:
+    """The share of a fleet's demand that falls to the replicas which are simulated for all."""
+    if fleet.times_sample == 1:
+        return stream
+    return stream.at_rate(stream.arrivals.requests_per_second / fleet.times_sample)
 
 
 def serve_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Service:
     """A fleet under a trace, fed at its own arrival times; one trace gives no interval. Raises LlmSizerError."""
     runs = observe_trace(replica, requests, fleet, goal)
-    return service_of(runs, replica, fleet, goal, len(requests) / runs.runs[0].duration_seconds)
+    rate = len(requests) / runs.runs[0].duration_seconds
+    return service_of(runs, replica, fleet, goal, rate, simulated_replicas=fleet.replicas)
 
 
 def observe_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Replications:
@@ -219,16 +242,17 @@ def simulated_once(
     replica: Replica, stream: Stream, fleet: Fleet, goal: Goal, *, seed: int, hours: float | None = None
 ) -> Service:
     """One run with exactly this seed: the unit of a sweep. Raises LlmSizerError."""
-    rate = stream.arrivals.requests_per_second
-    duration = (hours if hours is not None else hours_for(rate)) * SECONDS_PER_HOUR
+    rate, shared = stream.arrivals.requests_per_second, share_of(stream, fleet)
+    usual = hours_for(shared.arrivals.requests_per_second)
+    duration = (hours if hours is not None else usual) * SECONDS_PER_HOUR
     warmup = WARM_UP_SHARE * duration
     run = simulate(
         replica,
-        stream,
+        shared,
         duration_seconds=duration,
         warmup_seconds=warmup,
         seed=seed,
-        fleet=fleet,
+        fleet=fleet.sample,
         targets=goal.targets,
     )
     return service_of(Replications(runs=(run,)), replica, fleet, goal, rate)
@@ -250,9 +274,19 @@ def at_speed(replica: Replica, closed: ClosedReplica, end: Literal["slow", "fast
     return replace(replica, steps=scaled)
 
 
-def service_of(runs: Replications, replica: Replica, fleet: Fleet, goal: Goal, rate: float) -> Service:
-    """What users see in runs of a fleet at an offered rate."""
+def service_of(
+    runs: Replications,
+    replica: Replica,
+    fleet: Fleet,
+    goal: Goal,
+    rate: float,
+    *,
+    simulated_replicas: int | None = None,
+) -> Service:
+    """What users see at an offered rate, from runs of ``fleet.sample``, or of so many replicas."""
     verdict = runs.verdict
+    simulated = simulated_replicas or fleet.sample.replicas
+    times = fleet.replicas / simulated
     merged = {metric: runs.latency(metric) for _, metric in METRICS}
 
     def p95(metric: Metric) -> float | None:
@@ -265,15 +299,18 @@ def service_of(runs: Replications, replica: Replica, fleet: Fleet, goal: Goal, r
         meets_slo=not missed,
         missed=missed,
         replicas=fleet.replicas,
+        simulated_replicas=simulated,
         requests_per_second=rate,
         simulated_hours=runs.runs[0].duration_seconds / SECONDS_PER_HOUR,
         replications=len(runs.runs),
         requests=sum(run.counts.measured for run in runs.runs),
         latencies=tuple(_row(name, metric, merged[metric], runs) for name, metric in METRICS),
         goodput_requests_per_second=_number(
-            runs, lambda run: run.good_per_second, reason="OVERLOADED: none that would last"
+            runs,
+            lambda run: None if run.good_per_second is None else run.good_per_second * times,
+            reason="OVERLOADED: none that would last",
         ),
-        occupancy=_occupancy(runs, replica, fleet),
+        occupancy=_occupancy(runs, replica, simulated, times),
     )
 
 
@@ -320,14 +357,14 @@ def _number(
     return Simulated(value=shown, low=max(0.0, min(spread.low, shown)), high=max(spread.high, shown))
 
 
-def _occupancy(runs: Replications, replica: Replica, fleet: Fleet) -> Occupancy:
+def _occupancy(runs: Replications, replica: Replica, simulated: int, times: float) -> Occupancy:
     return Occupancy(
         utilisation=_number(runs, lambda run: run.utilisation),
-        mean_batch=_number(runs, lambda run: run.mean_batch / fleet.replicas),
+        mean_batch=_number(runs, lambda run: run.mean_batch / simulated),
         max_sequences=replica.max_sequences,
-        mean_kv_tokens=_number(runs, lambda run: run.mean_kv_tokens / fleet.replicas),
+        mean_kv_tokens=_number(runs, lambda run: run.mean_kv_tokens / simulated),
         peak_kv_tokens=max(run.peak_kv_tokens for run in runs.runs),
         kv_capacity_tokens=replica.kv_blocks * replica.block_tokens,
-        peak_waiting=max(run.peak_waiting for run in runs.runs),
-        preemptions=sum(run.counts.preemptions for run in runs.runs),
+        peak_waiting=round(times * max(run.peak_waiting for run in runs.runs)),
+        preemptions=round(times * sum(run.counts.preemptions for run in runs.runs)),
     )

@@ -19,6 +19,7 @@ from llmsizer.traffic.requests import Requests, in_order, joined
 Number = TypeVar("Number", np.int64, np.float64)
 
 _LIFETIMES = 3  # of a conversation: so long before a steady demand's start the first ones begin
+_MOST_UNDER_WAY = 5_000_000  # turns still to come of conversations that have begun: they are kept in memory
 CONVERSATION_GROUPS = 1 << 16  # conversations are told apart by number modulo this many
 
 
@@ -142,6 +143,14 @@ class Stream:
 
         A steady demand is full from the start: conversations that began before it are under way.
         """
+        under_way = (
+            self.arrivals.requests_per_second * self.arrivals.peak_to_average * how.mean_turns * how.pause_seconds
+        )
+        if under_way > _MOST_UNDER_WAY:
+            raise InputError(
+                f"at {self.arrivals.requests_per_second:.4g} requests/s {under_way:,.3g} turns of conversations are "
+                f"under way at once; at most {_MOST_UNDER_WAY:,} are simulated: give a lower rate"
+            )
         starts = replace(self.arrivals, requests_per_second=self.arrivals.requests_per_second / how.mean_turns)
         before = _LIFETIMES * how.mean_turns * how.pause_seconds if self.arrivals.is_steady else 0.0
         pending, begun = None, 0

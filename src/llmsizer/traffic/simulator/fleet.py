@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from llmsizer.traffic.requests import Requests
 from llmsizer.traffic.simulator.layout import LEAST_LOADED, MAX_BLOCK_TOKENS, PREFIX_AFFINE, ROUND_ROBIN
 from llmsizer.traffic.simulator.steps import StepTable
 
+MOST_TOGETHER = 16  # replicas that are simulated together: more share a queue hardly better
 Routing = Literal["round robin", "least loaded", "prefix affine"]
 ROUTINGS: dict[Routing, int] = {
     "round robin": ROUND_ROBIN,
@@ -96,6 +97,23 @@ class Fleet:
             )
         if not all(0 <= at < math.inf for at in self.ready_at_seconds):
             raise InputError("a replica's start time is not a moment from 0 s on")
+
+    @property
+    def sample(self) -> Fleet:
+        """So many of the replicas as stand for all, each under its own share of the demand.
+
+        A router over more replicas evens their batches out a little more, by less the more there are: of 64 simulated
+        as 16, TPOT and E2E come out up to 15 % longer at p95, TTFT up to 15 % shorter on average and at most 7 % at
+        p95. Where start times differ, none can stand for another.
+        """
+        if self.replicas <= MOST_TOGETHER or self.ready_at_seconds:
+            return self
+        return replace(self, replicas=MOST_TOGETHER)
+
+    @property
+    def times_sample(self) -> float:
+        """Replicas that each simulated one stands for."""
+        return self.replicas / self.sample.replicas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
