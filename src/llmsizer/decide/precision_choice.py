@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from llmsizer.decide.bills import Bills
 from llmsizer.decide.modelled import ModelledPhysics
-from llmsizer.decide.quality import quality_recovery
+from llmsizer.decide.quality import quality_recovery, rejected_by_divergence
 from llmsizer.decide.question import TENSOR_PARALLEL, Memory
 from llmsizer.errors import InputError, NoEvidenceError
 from llmsizer.facts.catalog import Catalog
@@ -156,6 +156,9 @@ def _why_out(
         return f"unknown whether {engine} runs {precision.name} on {gpu.family}: no source names it"
     if not kernel.runs:
         return f"{engine} has no {precision.name} kernel for {gpu.family}: {kernel.note}"
+    diverges = rejected_by_divergence(question.model, precision, question.records)
+    if diverges:
+        return diverges
     if quality.value is None:
         return f"quality unknown: {quality.estimate.reason}"
     floor = question.scenario.slo.quality_floor

@@ -40,7 +40,10 @@ def _lm_eval(model: TextModel, asked: dict[str, Any]) -> dict[str, Any]:
     evaluator = optional("lm_eval", what="lm-eval tasks", extra="tasks")
     tasks = optional("lm_eval.tasks", what="lm-eval tasks", extra="tasks")
     name = asked["task"]
-    manager = tasks.TaskManager(include_path=asked["folder"])
+    # lm-eval's own tasks are thousands of files to read: only where the folder does not have this one.
+    manager = None if not asked["folder"] else tasks.TaskManager(include_path=asked["folder"], include_defaults=False)
+    if manager is None or name not in manager.all_tasks:
+        manager = tasks.TaskManager(include_path=asked["folder"])
     if name not in manager.all_tasks:
         beside = f" or {asked['folder']}" if asked["folder"] else ""
         raise InputError(f"no task {name!r} in lm-eval{beside}; give --task-folder with a YAML that has this task")

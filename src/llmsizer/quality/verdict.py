@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmsizer.facts.provenance import Basis
+from llmsizer.facts.quality_parts import MAX_KL_NATS
 from llmsizer.facts.records import QualityRecord
 
 Judgement = Literal["rejected", "acceptable", "indistinguishable", "unknown"]
-MAX_KL_NATS = 0.1  # a token; published 4-bit variants of one model lie between 0.01 and 0.06
 MIN_RECOVERY = 0.99
 
 
