@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import LlmSizerError
-from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.model import ModelSpec
-from llmsizer.facts.precision import PRECISIONS
-from llmsizer.facts.variant import Variant, WeightPart
+from llmsizer.facts.variant import Variant
 from llmsizer.profile.measure import Point
+from llmsizer.quantize.at_precisions import random_variant
 
 ROOT = Path(__file__).parents[2]
 BUDGET_SECONDS = 500.0  # of a call of nine minutes, the start of Python and the last point's end left out
@@ -43,8 +42,6 @@ DRY_CONFIG: dict[str, Any] = {
     "sliding_window": None,
     "tie_word_embeddings": False,
 }
-# What "fp16", "int8" and "int4" run as: weight-only and, for INT8 at more than one sequence, 8-bit activations too.
-PRECISIONS_RUN = {"fp16": "fp16", "int8": "int8-wo", "int8-w8a8": "int8", "int4": "int4"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,29 +141,10 @@ def config_of(model: str, *, dry_run: bool) -> dict[str, Any]:
 
 def variant_of(model: str, precision: str, folder: Path, *, dry_run: bool) -> Variant:
     """A folder with a config and no weights: engines make random ones on the device."""
-    config = config_of(model, dry_run=dry_run)
-    spec = model_from_config(config, name=model)
     path = folder / f"{model}-{precision}"
     path.mkdir(parents=True, exist_ok=True)
-    (path / "config.json").write_text(json.dumps(config))
-    run_as = PRECISIONS[PRECISIONS_RUN[precision]]
-    inner, rest = spec.quantizable_params, spec.total_params - spec.quantizable_params
-    parts = (
-        WeightPart(format=precision, params=inner, bytes=int(inner * run_as.bytes_per_quantized_weight)),
-        WeightPart(format="fp16", params=rest, bytes=int(rest * 2)),
-    )
-    return Variant(
-        path=path,
-        model=model,
-        name=precision,
-        precision=PRECISIONS_RUN[precision],
-        method=f"random-{precision}",
-        format="huggingface",
-        source_sha256=f"random-{model}",
-        parts=parts,
-        config=config,
-        notes=("random weights made on the device",),
-    )
+    (path / "config.json").write_text(json.dumps(config_of(model, dry_run=dry_run)))
+    return random_variant(path, precision, model=model)
 
 
 def grid(batches: Iterable[int], prompts: Iterable[int], output_tokens: int) -> list[Point]:

@@ -14,6 +14,7 @@ import campaign
 import numpy as np
 
 from llmsizer.profile.engines.transformers_batching import TransformersBatching
+from llmsizer.quantize.at_precisions import RANDOM_PRECISIONS
 
 USERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PROMPT_TOKENS, OUTPUT_TOKENS = 512, 128
@@ -85,7 +86,7 @@ def parts(at: campaign.Stage, model: str, precision: str) -> Iterator[tuple[str,
 def run(arguments: list[str] | None = None) -> None:
     parser = campaign.parser(__doc__ or "")
     parser.add_argument("--model", choices=sorted(campaign.MODELS), default="22b")
-    parser.add_argument("--precision", choices=list(campaign.PRECISIONS_RUN), default="fp16")
+    parser.add_argument("--precision", choices=list(RANDOM_PRECISIONS), default="fp16")
     asked = parser.parse_args(arguments)
     at = campaign.stage("concurrency", asked)
     with campaign.stopping_at(at):

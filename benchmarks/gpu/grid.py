@@ -13,6 +13,7 @@ from llmsizer.facts.records import ProfileRecord
 from llmsizer.profile import describe_device, profile, read_records
 from llmsizer.profile.row import record_id
 from llmsizer.profile.sweep import Request
+from llmsizer.quantize.at_precisions import RANDOM_PRECISIONS
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 PROMPTS = (128, 512, 2048, 8192)
@@ -24,7 +25,7 @@ REPEATS = 5
 def run(arguments: list[str] | None = None) -> None:
     parser = campaign.parser(__doc__ or "")
     parser.add_argument("--model", choices=sorted(campaign.MODELS), default="22b")
-    parser.add_argument("--precision", choices=list(campaign.PRECISIONS_RUN), default="fp16")
+    parser.add_argument("--precision", choices=list(RANDOM_PRECISIONS), default="fp16")
     parser.add_argument("--engine", default="transformers-compiled")
     asked = parser.parse_args(arguments)
     at = campaign.stage(f"grid-{asked.model}", asked)

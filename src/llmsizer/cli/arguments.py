@@ -29,6 +29,21 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
 
 
+class AnyOrderParser(OneLineParser):
+    """Takes positionals after options too, where there may be any number of them."""
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
+
 def whole_number(name: str, *, least: int = 1, most: int = 10**9) -> Callable[[str], int]:
     """A parser of whole numbers within bounds; ``8k`` and ``1M`` are understood."""
 

@@ -51,16 +51,23 @@ def _add_quantize(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
-    parser = commands.add_parser("profile", help="latency, throughput and memory: of variants here, or of a server")
+    parser = commands.add_parser("profile", help="latency, throughput and memory: of models here, or of a server")
     parser.add_argument(
-        "variants", nargs="+", type=load.variant_or_url, metavar="VARIANT|URL",
-        help="folders that `llmsizer quantize` wrote, or one http://host:port of an OpenAI-compatible server",
+        "variants", nargs="+", type=load.variant_or_url, metavar="MODEL|URL",
+        help="variants that `llmsizer quantize` wrote, a checkpoint, a folder of a config.json alone (random weights), "
+        "or one http://host:port of an OpenAI-compatible server",
     )  # fmt: skip
+    parser.add_argument(
+        "--precisions", metavar="P,…", help="of a checkpoint, e.g. fp16,int8,int4: made where missing, then measured"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where they are made (default: CHECKPOINT-variants)")
     parser.add_argument(
         "--records", type=Path, default=Path("records.jsonl"), help="file to append to; resumes from it"
     )
-    parser.add_argument("--points", help="batch×prompt×output, comma list, e.g. 1x128x32,8x64x32")
-    parser.add_argument("--repeats", type=whole_number("repeats", most=1000), default=None)
+    parser.add_argument("--points", "--grid", help="batch×prompt×output, comma list, e.g. 1x128x32,8x64x32")
+    parser.add_argument(
+        "--repeats", type=whole_number("repeats", most=1000), help="timed runs of each point (default: 5)"
+    )
     parser.add_argument(
         "--until-width", type=number("until-width", least=0.001, most=1.0), metavar="SHARE",
         help="repeat on until half the 90 %% intervals is this share of TTFT and TPOT, e.g. 0.03",
@@ -99,7 +106,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
         def report(what: str, fraction: float) -> None:
             bar.update(task, description=what, completed=min(1.0, fraction))
-            name = re.split(r"[:,]", what)[0].rstrip("0123456789/. %")  # details after it are the same stage
+            name = re.sub(r"\s[\d/.%\s]+$", "", re.split(r"[:,]", what)[0])  # details after it are the same stage
             if not out.is_terminal and name not in stages:
                 out.print(f"{fraction:4.0%}  {what}", highlight=False)
             stages.append(name)
@@ -190,10 +197,9 @@ def _profile(arguments: argparse.Namespace) -> int:
     if any(load.is_url(variant) for variant in arguments.variants):
         return load.run(arguments)
     from llmsizer import profile
-    from llmsizer.quantize import read_variant
 
-    variants = [read_variant(path) for path in arguments.variants]
     points = _points(arguments.points) if arguments.points else profile.DEFAULT_POINTS
+    variants = _variants(arguments)
     with progress_bar("profiling") as progress:
         measure = _on_cluster(arguments) if arguments.cluster else profile.profile
         records = measure(
@@ -214,6 +220,23 @@ def _profile(arguments: argparse.Namespace) -> int:
     print_profiles(records)
     _print_predictions(records)
     return 0
+
+
+def _variants(arguments: argparse.Namespace) -> list[Variant]:
+    from llmsizer.profile.engines import ENGINES, known_engine
+    from llmsizer.quantize.at_precisions import variants_of
+
+    engine = arguments.engine or next(iter(ENGINES))
+    if ":" not in engine:
+        known_engine(engine)  # a wrong name stops before variants are made
+    with progress_bar("quantizing") as progress:
+        return [
+            variant
+            for path in arguments.variants
+            for variant in variants_of(
+                path, comma_list(arguments.precisions or ""), engine=engine, out=arguments.out, progress=progress
+            )
+        ]
 
 
 def _on_cluster(arguments: argparse.Namespace) -> Callable[..., list[ProfileRecord]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsizer.cli.arguments import Commands, add_json, existing_path, whole_number
+from llmsizer.cli.arguments import AnyOrderParser, Commands, add_json, existing_path, whole_number
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, complain, read_kind
 from llmsizer.errors import InputError
@@ -25,7 +25,7 @@ FILTERS = ("model", "variant", "precision", "engine", "device")
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser = commands.add_parser("records", help="list, show, compare, export and import what was measured")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=AnyOrderParser)
     listed = actions.add_parser("list", help="one row an operating point")
     _add_source(listed)
     _add_filters(listed)
