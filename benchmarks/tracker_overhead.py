@@ -17,7 +17,7 @@ from typing import Any
 
 from llmsizer.facts.record_parts import EnergySource
 from llmsizer.profile.engines import chosen_engine, load_engine
-from llmsizer.profile.intervals import median_with_interval
+from llmsizer.profile.intervals import judged, median_with_interval
 from llmsizer.profile.measure import Point, prompts_of, take_sample
 from llmsizer.profile.trackers.sensor import Reading, find_sensor
 from llmsizer.profile.trackers.watch import Watch
@@ -95,10 +95,13 @@ def main() -> None:
         "high": ratio.high,
         "level": ratio.level,
         "bar": 1.0 + BAR,
-        "within_bar": ratio.value <= 1.0 + BAR,
+        "bar_is": judged(ratio, most=1.0 + BAR),
     }
     RESULTS.write_text(json.dumps(row, indent=1) + "\n")
-    print(f"watched ÷ unwatched {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}] over {asked.pairs} pairs")
+    print(
+        f"watched ÷ unwatched {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}] over {asked.pairs} pairs: "
+        f"bar {row['bar_is']}"
+    )
 
 
 if __name__ == "__main__":

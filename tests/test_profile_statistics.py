@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from llmsizer.errors import InputError
 from llmsizer.profile.distribution import distribution_of
 from llmsizer.profile.intervals import (
+    Interval,
     autocorrelation_time,
+    judged,
     mean_with_interval,
     quantile_with_interval,
     ratio_with_interval,
@@ -181,3 +183,10 @@ def test_too_few_values_are_never_called_steady() -> None:
 
 def test_a_drift_of_no_interest_is_no_drift() -> None:
     assert steady_state((1.0 + np.linspace(0, 0.01, 50)).tolist()).found
+
+
+def test_a_bar_is_decided_only_by_the_whole_interval() -> None:
+    assert judged(Interval(value=1.0, low=0.98, high=1.02), least=0.97, most=1.03) == "held"
+    assert judged(Interval(value=1.0, low=0.96, high=1.02), least=0.97, most=1.03) == "not decided"
+    assert judged(Interval(value=1.1, low=1.04, high=1.2), most=1.03) == "missed"
+    assert judged(Interval(value=1.0, low=0.98, high=None), most=1.03) == "not decided"

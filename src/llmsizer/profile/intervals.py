@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from llmsizer.profile.student import binomial_ranks, normal_quantile, student_qu
 
 LEVEL = 0.90
 Floats = NDArray[np.float64]
+Judged = Literal["held", "missed", "not decided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,19 @@ class Interval:
         if self.low is None or self.high is None or not self.value:
             return math.inf
         return (self.high - self.low) / 2.0 / abs(self.value)
+
+
+def judged(interval: Interval, *, least: float = -math.inf, most: float = math.inf) -> Judged:
+    """Whether a value keeps its bounds: decided only where the whole interval lies on one side of each.
+
+    >>> judged(Interval(value=1.0, low=0.9, high=1.1), most=1.05)
+    'not decided'
+    """
+    low = -math.inf if interval.low is None else interval.low
+    high = math.inf if interval.high is None else interval.high
+    if least <= low and high <= most:
+        return "held"
+    return "missed" if high < least or most < low else "not decided"
 
 
 def autocorrelation_time(values: Sequence[float] | Floats) -> float:
