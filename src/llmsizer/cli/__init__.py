@@ -20,6 +20,7 @@ __all__ = ["build_parser", "main"]
 def build_parser() -> OneLineParser:
     """The whole parser; each command module adds its own subcommands."""
     from llmsizer.cli import (
+        answering,
         catalog,
         choosing,
         demo,
@@ -33,6 +34,7 @@ def build_parser() -> OneLineParser:
         serving,
         sweeping,
         traffic,
+        tuning,
     )
 
     parser = OneLineParser(
@@ -45,6 +47,8 @@ def build_parser() -> OneLineParser:
     for module in (
         planning,
         reporting,
+        answering,
+        tuning,
         traffic,
         sweeping,
         catalog,

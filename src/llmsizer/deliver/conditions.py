@@ -54,7 +54,8 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
         yield Condition(
             text="The same model at an API costs less than any machines",
             state=_state(cheaper),
-            consequence="on price this workload should stay on the API",
+            consequence="on price this workload should stay on the API"
+            + (", if the provider confirms where it processes data" if decision.scenario.constraints.eu_only else ""),
             detail=f"{format_usd(api.bill.total.value)} against {format_usd(best.bill.total.value)} a month",
             test=best.bill.total > api.bill.total,
         )

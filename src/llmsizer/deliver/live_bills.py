@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.study import Study
 from llmsizer.deliver.live import Live, exp, least, live, ln, most, rounded_up, whole
-from llmsizer.deliver.places import Place
+from llmsizer.deliver.places import Inputs, Place
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.facts.offer import ApiOffer, Offer
 from llmsizer.money.api import api_drivers
@@ -18,7 +18,7 @@ from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import Line, lines_of
 from llmsizer.money.owning import Activity, own_drivers
 from llmsizer.money.prices import gpu_price, is_whole_board, is_whole_machine, server_price
-from llmsizer.money.renting import gpu_hour_price, is_marketplace, rent_drivers
+from llmsizer.money.renting import gpu_hour_price, rent_drivers
 from llmsizer.units import HOURS_PER_MONTH, SECONDS_PER_MONTH
 
 _FULL_BATCH = 256.0  # at which the power curve ends, as in decide.bills
@@ -50,7 +50,7 @@ class Bill:
 class Shared:
     """The inputs that all paths have in common, by name."""
 
-    def __init__(self, found: Study, place: Place) -> None:
+    def __init__(self, found: Study, place: Inputs) -> None:
         self.found = found
         self.place = place  # whose names carry no prefix
         workload, book = found.question.workload, found.book
@@ -235,7 +235,10 @@ def bill_live(drivers: Drivers, shared: Shared, place: Place) -> Bill:
     found: dict[str, Live] = {}
     taxed: list[Live] = []
     for line in _shown(drivers, marginal=shared.marginal):
-        usd = _sum(list(found.values())) * drivers.retry_share if _is_retries(line, drivers) else line.usd(drivers)
+        if isinstance(drivers, ApiDrivers) and line.name == "retries":
+            usd: object = _sum(list(found.values())) * drivers.retry_share  # all lines before it once more, by share
+        else:
+            usd = line.usd(drivers)
         found[line.name] = place.put(line.name.replace(" ", "_") + "_usd", "USD/month", live(usd))
         taxed += [found[line.name]] if line.taxed else []
     found["VAT"] = place.put("vat_usd", "USD/month", _sum(taxed) * shared.vat)
@@ -246,22 +249,8 @@ def _shown(drivers: Drivers, *, marginal: bool) -> Sequence[Line]:
     return [line for line in lines_of(drivers) if not (marginal and line.sunk)]
 
 
-def _is_retries(line: Line, drivers: Drivers) -> bool:
-    return isinstance(drivers, ApiDrivers) and line.name == "retries"
-
-
 def _sum(numbers: Sequence[Live]) -> Live:
     total = live(0)
     for number in numbers:
         total = total + number
     return total
-
-
-def market_note(offer: Offer) -> str:
-    """What a reader has to know of an offer's price."""
-    return "a marketplace's lowest host: commonly two to three times as dear" if is_marketplace(offer) else ""
-
-
-def known(lines: Mapping[str, Live]) -> bool:
-    """Whether every line has a price."""
-    return not any(math.isnan(line.value) for line in lines.values())

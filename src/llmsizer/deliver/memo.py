@@ -7,18 +7,21 @@ from importlib.resources import files
 from string import Template
 
 from llmsizer.deliver import html
+from llmsizer.deliver.answer_tables import ordered
 from llmsizer.deliver.basis import mark
 from llmsizer.deliver.conditions import Condition, holding
 from llmsizer.deliver.decision import Decision, LivePath
 from llmsizer.deliver.escaping import escape
 from llmsizer.deliver.order_dates import OrderDates
 from llmsizer.deliver.power_and_rack import PowerSheet
-from llmsizer.deliver.wording import amount, figure_range, headline, sentence, tokens
+from llmsizer.deliver.wording import amount, figure_range, headline, plain_number, sentence, tokens
 from llmsizer.facts.figure import Figure
+from llmsizer.money.spread import PathSpread
 from llmsizer.units import format_usd
 from llmsizer.version import __version__
 
 # What a page holds; the report has the rest.
+_NUM = ' class="num"'
 _FLIPS, _CONDITIONS, _ASSUMPTIONS, _LONGEST = 3, 4, 5, 230
 
 
@@ -83,12 +86,18 @@ def _costs(decision: Decision) -> str:
     heads = "".join(
         f'<th scope="col"{css}>{escape(text)}</th>'
         for text, css in (
-            ("Way", ""), ("USD a month", ' class="num"'), ("range", ' class="num"'), ("USD per 1M tokens", ' class="num"'),
-            ("wins in", ' class="num"'), ("least sure input", ""),
+            ("Way", ""),
+            ("USD a month", _NUM),
+            ("range", _NUM),
+            ("per 1M tokens", _NUM),
+            ("wins in", _NUM),
+            ("least sure input", ""),
         )
-    )  # fmt: skip
+    )
     asked = f"At {tokens(decision.shared.tokens.value)} tokens a month"
-    return html.said("h2", asked) + f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    outs = [spread.why_not for one in shown if (spread := _spread(decision, one)) is not None and spread.why_not]
+    note = html.said("p", sentence(f"out: {_short('; '.join(dict.fromkeys(outs)), 190)}"), "muted") if outs else ""
+    return html.said("h2", asked) + f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" + note
 
 
 def _cost_row(decision: Decision, one: LivePath, *, is_lowest: bool) -> str:
@@ -100,27 +109,28 @@ def _cost_row(decision: Decision, one: LivePath, *, is_lowest: bool) -> str:
         f'<td class="num">{escape(between)}</td>'
         f'<td class="num">{escape(format_usd(one.cost.usd_per_million_tokens.value))}</td>'
         f'<td class="num">{escape(_wins(decision, one))}</td>'
-        f"<td>{escape(mark(usd.basis))}{' · stale price' if usd.stale else ''}</td>"
+        f"<td>{escape(mark(usd.basis))}{', old price' if usd.stale else ''}</td>"
     )
     return f"<tr{' class=lowest' if is_lowest else ''}>{cells}</tr>"
 
 
-def _spread(decision: Decision, one: LivePath) -> object | None:
+def _spread(decision: Decision, one: LivePath) -> PathSpread | None:
     sure = decision.recommendation.uncertainty
-    if sure is None or not one.same_model:
-        return None
+    if sure is None or one is not decision.path(one.path):
+        return None  # draws are of the first of each path
     return next((spread for spread in sure.paths if spread.path == one.path), None)
 
 
 def _p10_to_p90(decision: Decision, one: LivePath) -> str:
     spread = _spread(decision, one)
-    low, high = getattr(spread, "usd_p10", None), getattr(spread, "usd_p90", None)
-    return "" if low is None or high is None else f"{format_usd(low)} to {format_usd(high)} (P10–P90)"
+    return f"{format_usd(spread.usd_p10)} to {format_usd(spread.usd_p90)} (P10–P90)" if spread else ""
 
 
 def _wins(decision: Decision, one: LivePath) -> str:
-    wins = getattr(_spread(decision, one), "wins", None)
-    return "–" if wins is None else f"{wins:.0%}"
+    spread = _spread(decision, one)
+    if spread is None:
+        return "–"
+    return "out" if spread.why_not else "–" if spread.wins is None else f"{spread.wins:.0%}"
 
 
 def _changes(decision: Decision) -> str:
@@ -143,13 +153,13 @@ def _machine(decision: Decision, power: PowerSheet | None) -> str:
         return html.tag("section", html.said("h2", "Machines") + html.said("p", "None meets what was asked."))
     ttft, tpot = best.at_peak.ttft_p95, best.at_peak.tpot_p95
     items = [
-        f"{best.label}: {best.replicas} serving, {best.spare_replicas} spare; {best.units} {best.unit_name}",
+        f"{best.label}: {best.replicas} serving, {best.spare_replicas} spare; {ordered(best)}",
         f"peak hour: TTFT p95 {_figure(ttft)}, TPOT p95 {_figure(tpot)}",
         f"quality kept: {_figure(best.quality_recovery)}",
     ]
     if power is not None and best.path == "own":
         items.append(
-            f"power: {power.value('reserved_kw'):.1f} kW to reserve, {power.value('racks'):.0f} racks, "
+            f"power: {power.value('reserved_kw'):.1f} kW to reserve, racks: {power.value('racks'):.0f}, "
             f"{power.value('kwh_month'):,.0f} kWh a month with cooling"
         )
     return html.tag("section", html.said("h2", "Machines") + html.bullets(_short(item, 190) for item in items))
@@ -170,7 +180,7 @@ def _assumed(decision: Decision) -> str:
     if sure is None or not sure.tornado:
         return ""
     items = [
-        f"{bar.driver.replace('_', ' ')}: {bar.low:,.3g} to {bar.high:,.3g} {bar.unit} makes "
+        f"{bar.driver.replace('_', ' ')}: {plain_number(bar.low)} to {plain_number(bar.high)} {bar.unit} makes "
         f"{format_usd(min(bar.usd_at_low, bar.usd_at_high))} to {format_usd(max(bar.usd_at_low, bar.usd_at_high))}"
         for bar in sure.tornado[:_ASSUMPTIONS]
     ]

@@ -15,12 +15,16 @@ from llmsizer.facts.figure import Figure
 NAN = float("nan")
 
 
-class Place(Protocol):
-    """Takes a number and hands back what formulas call it by."""
+class Inputs(Protocol):
+    """Takes an input and hands back what formulas call it by."""
 
     def given(self, key: str, figure: Figure) -> Live:
         """An input with its range and source."""
         ...
+
+
+class Place(Inputs, Protocol):
+    """Takes results too."""
 
     def put(self, key: str, unit: str, number: Live) -> Live:
         """What follows from other numbers."""

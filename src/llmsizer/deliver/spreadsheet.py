@@ -14,12 +14,14 @@ from llmsizer.installed import optional
 
 _MOST_CHARACTERS = 32_000  # of a cell; a sheet holds 32,767
 _UNKNOWN = "#N/A"
+_LINE_POINTS, _MOST_LINES, _USUAL_WIDTH = 15, 8, 9.0
+_WRAPPED = ("text", "quoted", "header")
 _STYLES: dict[str, dict[str, Any]] = {
     "text": {"text_wrap": True, "valign": "top"},
     "quoted": {"text_wrap": True, "valign": "top", "quote_prefix": True},
     "plain": {"valign": "top"},
     "title": {"bold": True, "font_size": 15},
-    "note": {"italic": True, "font_color": "#59616b", "text_wrap": True, "valign": "top"},
+    "note": {"italic": True, "font_color": "#59616b", "valign": "top"},
     "header": {"bold": True, "bottom": 1, "text_wrap": True, "valign": "bottom", "bg_color": "#eef1f4"},
     "usd": {"num_format": "#,##0.00", "valign": "top"},
     "number": {"num_format": "#,##0.######", "valign": "top"},
@@ -48,21 +50,25 @@ class Spreadsheet:
 
     def sheet(self, name: str, widths: tuple[float, ...]) -> Sheet:
         """A new sheet, after those before it."""
-        made = Sheet(self, name, self.book.add_worksheet(name))
+        made = Sheet(self, name, self.book.add_worksheet(name), widths)
         for column, width in enumerate(widths):
             made.page.set_column(column, column, width)
         self.sheets[name] = made
         return made
 
     def close(self) -> None:
+        for sheet in self.sheets.values():
+            for row, lines in sheet.lines.items():
+                sheet.page.set_row(row, _LINE_POINTS * lines)
         self.book.close()
 
 
 class Sheet:
     """One sheet; ``row`` is the next free one, counted from 0."""
 
-    def __init__(self, owner: Spreadsheet, name: str, page: Any) -> None:
-        self.owner, self.name, self.page = owner, name, page
+    def __init__(self, owner: Spreadsheet, name: str, page: Any, widths: tuple[float, ...]) -> None:
+        self.owner, self.name, self.page, self.widths = owner, name, page, widths
+        self.lines: dict[int, int] = {}  # of rows whose words take more than one
         self.row = 0
         page.set_landscape()
         page.set_paper(9)
@@ -74,7 +80,11 @@ class Sheet:
         kept = "".join(c if c >= " " or c == "\n" else " " for c in text)[:_MOST_CHARACTERS]
         if style == "text" and re.match(r"\s*[=+\-@|%]", kept):
             style = "quoted"
-        self.page.write_string(self.row if row is None else row, column, kept, self.owner.styles[style])
+        at = self.row if row is None else row
+        if style in _WRAPPED:
+            wide = self.widths[column] if column < len(self.widths) else _USUAL_WIDTH
+            self.lines[at] = max(self.lines.get(at, 1), min(_MOST_LINES, math.ceil(len(kept) / wide)))
+        self.page.write_string(at, column, kept, self.owner.styles[style])
 
     def number(self, column: int, number: Live | float, style: str = "number", *, row: int | None = None) -> None:
         """A formula with its value beside it, or a plain number; what nobody knows is ``#N/A``, never 0."""

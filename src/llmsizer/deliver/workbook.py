@@ -84,7 +84,7 @@ def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> No
         sheet.words(0, label, "bold")
         sheet.page.merge_range(sheet.row, 1, sheet.row, 6, "")
         sheet.words(1, text)
-        sheet.page.set_row(sheet.row, 15 * max(1, math.ceil(len(text) / 105)))
+        sheet.lines[sheet.row] = max(1, math.ceil(len(text) / 105))
         sheet.row += 1
     sheet.row += 1
     sheet.line("Way", "USD a month", "low (program)", "high (program)", "USD per 1M tokens", "USD a year",
@@ -139,8 +139,7 @@ def _fleet(sheet: Sheet, decision: Decision, orders: OrderDates) -> None:
             _results(sheet, f"{_WORDS[one.path]}: {one.label}", one.place)
     sheet.words(0, "When to order", "bold")
     sheet.row += 1
-    sheet.words(0, orders.text)
-    sheet.row += 1
+    sheet.line(orders.text, style="plain")
     if orders.steps:
         sheet.line("Replicas, spares included", "needed on", "order by", "at the longest lead", style="header")
         lead = decision.register.given("hardware_lead_months", orders.lead_months)
@@ -160,7 +159,7 @@ def _results(sheet: Sheet, title: str, place: Under) -> None:
         if key.endswith("_usd") and key not in ("server_usd",):
             continue  # lines of the bill stand on its own sheet
         sheet.words(0, key.replace("_", " "))
-        sheet.number(1, number)
+        sheet.number(1, number, "usd" if unit.startswith("USD") else "number")
         sheet.name_cell(name, 1)
         sheet.words(2, unit)
         sheet.row += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 from llmsizer.deliver.decision import Decision, LivePath
 from llmsizer.deliver.live import GENERATIONS, Live, either, least, live, most, rounded_up
@@ -162,7 +163,9 @@ def _generations(
         sheet.number(3, live(price), "usd")
         sheet.number(4, either(kept_cell > 0, each * price_cell * (1 + vat), 0), "usd")
         sheet.number(5, least(last, rounded_up(at + kept_cell + lead)), "short")
-        back = -(each * price_cell * residual_fraction(d.residual_after_36_months, kept_cell) * (1 + vat))
+        back = -(
+            each * price_cell * live(residual_fraction(d.residual_after_36_months, cast(Any, kept_cell))) * (1 + vat)
+        )
         sheet.number(6, either(kept_cell > 0, back, 0), "usd")
         sheet.row += 1
     bottom = sheet.row
