@@ -16,13 +16,13 @@ from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.quality_parts import TaskScore
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.variant import Variant
-from llmsizer.quality.evaluate import compare, record_of
+from llmsizer.quality.evaluate import compare, labels_of, record_of
 from llmsizer.quality.logits import Logits, Reader, Tokens
 from llmsizer.quality.losses import DocumentLoss
 from llmsizer.quality.pairs import check_comparable, differences, sentences
 from llmsizer.quality.partial import Kept
 from llmsizer.quality.statistics import mean_by_document, quantile_by_document
-from llmsizer.quality.text import check_not_leaked, check_same_tokens, hash_of
+from llmsizer.quality.text import check_same_tokens, hash_of
 from llmsizer.quality.verdict import Limits, gate, judge
 from tiny_models import needs, write_checkpoint
 
@@ -123,11 +123,12 @@ def test_another_tokenizer_of_the_same_size_is_refused(tmp_path: Path) -> None:
         check_same_tokens(variant("fp16", first), [variant("int4", second)])
 
 
-def test_text_that_calibrated_a_variant_is_refused_at_any_offset() -> None:
-    words = [f"w{i}" for i in range(60)]
-    check_not_leaked([" ".join(words)], [" ".join(reversed(words))])
-    with pytest.raises(InputError, match=r"1 of 2 documents share 24 words.* document 2"):
-        check_not_leaked(["all new", "before that " + " ".join(words)], ["x " + " ".join(words[:55])])
+def test_text_that_calibrated_a_variant_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"w{i}" for i in range(400)]
+    text = tmp_path / "text.txt"
+    text.write_text("all new\n" + " ".join(words))
+    assert main(["quality", str(tmp_path), str(tmp_path), "--text", str(text), "--calibration", str(text)]) == 1
+    assert "seen in calibration" in capsys.readouterr().err
 
 
 def test_the_hash_knows_where_documents_end() -> None:
@@ -157,6 +158,13 @@ def test_overlapping_pairs_are_called_indistinguishable_in_words() -> None:
         for name, losses in by_name.items()
     ]
     assert "indistinguishable" in sentences(records)[0]
+
+
+def test_two_variants_of_one_name_are_told_apart_by_their_methods() -> None:
+    first, second = variant("int4"), variant("int4").model_copy(update={"method": "gptq"})
+    assert labels_of([first, second, variant("fp16")]) == ["rtn", "gptq", "fp16"]
+    with pytest.raises(InputError, match="give each once"):
+        labels_of([first, first])
 
 
 def test_records_of_other_text_are_not_compared() -> None:

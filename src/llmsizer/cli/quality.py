@@ -44,6 +44,7 @@ def _add_text(parts: Commands) -> None:  # type: ignore[type-arg]
     _add_variants(parser)
     parser.add_argument("--text", type=existing_path, required=True, help="held-out text: a file, a document a line")
     parser.add_argument("--calibration", type=existing_path, help="text that calibrated a variant: refused if repeated")
+    parser.add_argument("--force", action="store_true", help="examine on text seen in calibration, and record that")
     parser.add_argument("--document-tokens", type=whole_number("document-tokens", least=16), default=256)
     add_json(parser)
     parser.set_defaults(run=_text)
@@ -98,14 +99,16 @@ def _text(arguments: argparse.Namespace) -> int:
     from llmsizer.quality.pairs import sentences
     from llmsizer.quantize import read_variant
 
+    documents = read_documents(arguments.text)
+    if not arguments.force:
+        _check_leakage(arguments, documents)
     kept = arguments.records.with_name(f".{arguments.records.name}.unfinished")
     with progress_bar("examining") as progress:
         records = evaluate(
             [read_variant(path) for path in arguments.variants],
             read_variant(arguments.reference),
-            read_documents(arguments.text),
-            dataset=arguments.text.name,
-            calibration=read_documents(arguments.calibration) if arguments.calibration else (),
+            documents,
+            dataset=arguments.text.name + (" (not checked for leaks)" if arguments.force else ""),
             max_document_tokens=arguments.document_tokens,
             kept_in=kept,
             progress=progress,
@@ -120,6 +123,17 @@ def _text(arguments: argparse.Namespace) -> int:
     for sentence in sentences(records):
         console().print(f"→ {sentence}", highlight=False, markup=False)
     return 0
+
+
+def _check_leakage(arguments: argparse.Namespace, documents: list[str]) -> None:
+    """Against the text that calibrated each variant, which lies beside it as a fingerprint, and the text named."""
+    from llmsizer.quantize.calibration import check_leakage, fingerprint, read_fingerprint
+
+    for path in arguments.variants:
+        check_leakage(read_fingerprint(path), documents, where=f"{arguments.text} against {path.name}")
+    if arguments.calibration:
+        seen = fingerprint(read_documents(arguments.calibration))
+        check_leakage(seen, documents, where=f"{arguments.text} against {arguments.calibration}")
 
 
 def print_quality(records: Sequence[QualityRecord]) -> None:
@@ -210,6 +224,7 @@ def _print_long_context(found: Sequence[Any]) -> None:
 
 
 def _tasks(arguments: argparse.Namespace) -> int:
+    from llmsizer.quality.evaluate import labels_of
     from llmsizer.quality.tasks import TaskChoice, evaluate_tasks
     from llmsizer.quantize import read_variant
 
@@ -225,8 +240,10 @@ def _tasks(arguments: argparse.Namespace) -> int:
     kept = arguments.records.with_name(f"{arguments.records.name}.tasks")
     with progress_bar("tasks") as progress:
         scored = evaluate_tasks(variants, read_variant(arguments.reference), choice, kept_in=kept, progress=progress)
-    by_variant = {v.name: scores for v, scores in zip(variants, scored, strict=True)}
-    joined = _join(arguments.records, {(v.model, v.name): by_variant[v.name] for v in variants})
+    by_variant = dict(zip(labels_of(variants), scored, strict=True))
+    joined = _join(
+        arguments.records, {(v.model, label): by_variant[label] for v, label in zip(variants, by_variant, strict=True)}
+    )
     print_json(by_variant) if arguments.json else _print_tasks(by_variant, joined)
     return 0
 

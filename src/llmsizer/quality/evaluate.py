@@ -22,7 +22,7 @@ from llmsizer.quality.losses import DocumentLoss, expected_of, loss_of
 from llmsizer.quality.pairs import differences
 from llmsizer.quality.partial import Kept
 from llmsizer.quality.statistics import INTERVAL_LEVEL, Floats, mean_by_document, quantile_by_document
-from llmsizer.quality.text import MAX_DOCUMENT_TOKENS, check_not_leaked, check_same_tokens, hash_of, tokenize
+from llmsizer.quality.text import MAX_DOCUMENT_TOKENS, check_same_tokens, hash_of, tokenize
 
 ENGINE_PACKAGES = ("openvino", "openvino-genai", "transformers", "torch", "numpy")
 Losses = list[DocumentLoss]
@@ -35,7 +35,6 @@ def evaluate(
     documents: Sequence[str],
     *,
     dataset: str,
-    calibration: Sequence[str] = (),
     max_document_tokens: int = MAX_DOCUMENT_TOKENS,
     kept_in: Path | None = None,
     progress: Progress = silent,
@@ -43,14 +42,12 @@ def evaluate(
     """Compare variants with a reference document by document, each through the engine that runs it.
 
     The reference computes in single precision, so that its own row, where it is also a variant, shows what the engine's
-    16-bit arithmetic alone costs: the floor below which no difference means anything. ``calibration`` is text that the
-    documents must not repeat. What is finished is kept in ``kept_in``, from which the same call goes on.
+    16-bit arithmetic alone costs: the floor below which no difference means anything. What is finished is kept in
+    ``kept_in``, from which the same call goes on.
     Raises InputError and MeasurementError.
     """
-    if len({variant.name for variant in variants}) < len(variants):
-        raise InputError("two variants have the same name; examine them one after the other")
+    labels = labels_of(variants)
     check_same_tokens(reference, variants)
-    check_not_leaked(documents, calibration)
     token_rows = tokenize(reference.path, documents, max_document_tokens)
     text_sha256 = hash_of(token_rows)
     keys = [_key(variant, reference, text_sha256) for variant in variants]
@@ -59,12 +56,23 @@ def evaluate(
         reference_reader = stack.enter_context(open_reader(reference, compute="f32"))
         readers = [stack.enter_context(open_reader(variant)) for variant in variants]
         losses = compare(readers, reference_reader, token_rows, progress, keys=keys, kept=kept)
-    records = [
-        record_of(variant, reference, loss, dataset=dataset, text_sha256=text_sha256)
-        for variant, loss in zip(variants, losses, strict=True)
+    by_label = dict(zip(labels, losses, strict=True))
+    return [
+        record_of(variant, reference, by_label[label], dataset=dataset, text_sha256=text_sha256).model_copy(
+            update={"variant": label, "differences": differences(label, by_label)}
+        )
+        for variant, label in zip(variants, labels, strict=True)
     ]
-    by_name = {variant.name: loss for variant, loss in zip(variants, losses, strict=True)}
-    return [r.model_copy(update={"differences": differences(r.variant, by_name)}) for r in records]
+
+
+def labels_of(variants: Sequence[Variant]) -> list[str]:
+    """Their names; by their methods where two share a name. Raises InputError where two are the same."""
+    names = [variant.name for variant in variants]
+    labels = [v.name if names.count(v.name) == 1 else v.method for v in variants]
+    repeated = next((label for label in labels if labels.count(label) > 1), None)
+    if repeated is not None:
+        raise InputError(f"two of the variants are {repeated}; give each once")
+    return labels
 
 
 def compare(

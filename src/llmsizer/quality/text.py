@@ -15,8 +15,6 @@ from llmsizer.quality.logits import Tokens
 
 MAX_DOCUMENT_TOKENS = 256  # the context that the reference model was trained for
 MIN_DOCUMENT_TOKENS = 16
-LEAK_WORDS = 24  # so many words in the same order are a copy, not chance
-SHOWN_HASH = 12
 
 
 def tokenize(folder: Path, documents: Sequence[str], max_document_tokens: int) -> list[Tokens]:
@@ -69,20 +67,3 @@ def _vocabulary(variant: Variant) -> dict[str, int] | None:
     tokenizers = optional("tokenizers", what="reading text", extra="quantize")
     vocabulary: dict[str, int] = tokenizers.Tokenizer.from_file(str(file)).get_vocab()
     return vocabulary
-
-
-def check_not_leaked(examined: Sequence[str], seen: Sequence[str]) -> None:
-    """Raises InputError where examined text shares a run of 24 words with text that calibrated a variant."""
-    known = {run for text in seen for run in _runs(text, step=1)}
-    leaked = [i for i, text in enumerate(examined, start=1) if any(run in known for run in _runs(text, LEAK_WORDS))]
-    if leaked:
-        raise InputError(
-            f"{len(leaked)} of {len(examined)} documents share {LEAK_WORDS} words in a row with the calibration text, "
-            f"the first is document {leaked[0]}; give text that no method has seen"
-        )
-
-
-def _runs(text: str, step: int) -> Iterable[int]:
-    """Hashes of runs of words; disjoint runs on one side meet every offset on the other, so no copy slips through."""
-    words = text.split()
-    return (hash(tuple(words[i : i + LEAK_WORDS])) for i in range(0, len(words) - LEAK_WORDS + 1, step))
