@@ -16,6 +16,7 @@ from llmsizer.profile.trackers.energy import counter_difference, energy_of, flag
 from llmsizer.profile.trackers.rapl import Rapl
 from llmsizer.profile.trackers.sensor import Reading, find_sensor
 from llmsizer.profile.trackers.watch import Watch, hardware_of, idle_watts
+from llmsizer.profile.trackers.window import processor_window
 
 
 class FakeNvml:
@@ -302,8 +303,30 @@ def test_cpu_energy_is_counted_over_a_wrap(tmp_path: Path) -> None:
     assert rapl.joules() == pytest.approx(2.5)
 
 
+def test_a_point_on_a_processor_gets_the_joules_of_its_window(tmp_path: Path) -> None:
+    package = tmp_path / "intel-rapl:0"
+    package.mkdir()
+    (package / "max_energy_range_uj").write_text("1000000000")
+    (package / "energy_uj").write_text("5000000")
+    now = [0.0]
+
+    def run(number: int) -> None:  # each run takes 4 s and 100 J
+        now[0] += 4.0
+        (package / "energy_uj").write_text(str(5_000_000 + (number + 1) * 100_000_000))
+
+    parts = processor_window(Rapl(tmp_path), run, output_tokens=10, all_tokens=30, clock=lambda: now[0])
+    # 10.5 s are full after the third run: 300 J for 30 tokens made
+    assert parts["energy"] == {
+        "joules": pytest.approx(300.0), "cpu_joules": pytest.approx(300.0), "mean_watts": pytest.approx(25.0),
+        "window_seconds": 12.0, "source": "rapl", "output_tokens": 30,
+        "joules_per_output_token": pytest.approx(10.0), "joules_per_token": pytest.approx(300 / 90),
+    }  # fmt: skip
+
+
 def test_cpu_energy_without_a_counter_is_unknown(tmp_path: Path) -> None:
     rapl = Rapl(tmp_path)
+    parts = processor_window(rapl, lambda number: pytest.fail("ran for nothing"), output_tokens=1, all_tokens=1)
+    assert parts["unknown"]["energy"] == "this system has no RAPL counters"
     assert rapl.joules() is None
     assert rapl.reason == "this system has no RAPL counters"
 
@@ -403,7 +426,8 @@ def test_an_engine_that_leaves_the_gpu_alone_is_not_given_its_energy(monkeypatch
     child = worker.Worker()
     child._sensor, child._used_before = gpu(), 10 * 2**30
     point = Point(batch=1, prompt_tokens=2, output_tokens=2)
-    assert child._watched(SimpleNamespace(vocabulary=9), point, 0) == {}  # type: ignore[arg-type]
+    monkeypatch.setattr(worker, "processor_window", lambda *a, **k: {"unknown": {"energy": "no counter"}})
+    assert "energy" not in child._watched(SimpleNamespace(vocabulary=9), point, 0)  # type: ignore[arg-type]
     child._used_before = 0
     monkeypatch.setattr(worker, "watched_window", lambda *a, **k: {"energy": {"joules": 1.0}})
     parts = child._watched(SimpleNamespace(vocabulary=9), point, 0)  # type: ignore[arg-type]

@@ -23,9 +23,10 @@ from llmsizer.profile.engines import load_engine
 from llmsizer.profile.measure import Backend, Point, prompts_of, take_sample
 from llmsizer.profile.memory import PeakMemory, current_memory
 from llmsizer.profile.row_parts import merged
+from llmsizer.profile.trackers.rapl import Rapl
 from llmsizer.profile.trackers.sensor import Sensor, find_sensor
 from llmsizer.profile.trackers.watch import idle_watts
-from llmsizer.profile.trackers.window import visible_device, watched_window
+from llmsizer.profile.trackers.window import processor_window, visible_device, watched_window
 
 Message = dict[str, Any]
 LEAST_USED_BYTES = 64e6  # a context alone takes more
@@ -97,22 +98,23 @@ class Worker:
         }
 
     def _watched(self, backend: Backend, shape: Point, seed: int) -> Message:
-        """Energy, clocks and memory as the device's driver shows them, over a window of its own; empty without one."""
+        """Energy, clocks and memory as the device's driver shows them, over a window of its own."""
         sensor, before = self._sensor, self._used_before
-        used = sensor.used_bytes() if sensor is not None else None
-        if sensor is None or (used is not None and before is not None and used - before < LEAST_USED_BYTES):
-            return {}  # no accelerator, or an engine that does not use it
-        own = (os.getpid(), *getattr(backend, "process_ids", tuple)())
+        made, all_tokens = shape.batch * shape.output_tokens, shape.work_tokens
 
         def run(number: int) -> None:
             prompts = _prompts(backend, shape, seed, run=FIRST_WATCHED_RUN + number)
             take_sample(backend, prompts, shape.output_tokens, time.perf_counter)
 
+        used = sensor.used_bytes() if sensor is not None else None
+        if sensor is None or (used is not None and before is not None and used - before < LEAST_USED_BYTES):
+            return processor_window(Rapl(), run, output_tokens=made, all_tokens=all_tokens)  # nothing else was used
+        own = (os.getpid(), *getattr(backend, "process_ids", tuple)())
         parts = watched_window(
             sensor,
             run,
-            output_tokens=shape.batch * shape.output_tokens,
-            all_tokens=shape.work_tokens,
+            output_tokens=made,
+            all_tokens=all_tokens,
             idle_watts=self._idle_watts,
             own_processes=own,
         )
