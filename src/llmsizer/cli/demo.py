@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.evidence import print_calibration
-from llmsizer.cli.measuring import print_profiles, print_variants, progress_bar
+from llmsizer.cli.measuring import print_profiles, progress_bar
 from llmsizer.cli.output import console, print_json
 from llmsizer.cli.planning import find_scenario, print_recommendation
 from llmsizer.cli.quality import print_quality
+from llmsizer.cli.quantizing import print_variants
 
 if TYPE_CHECKING:
     from llmsizer.demo import Demo

@@ -1,4 +1,4 @@
-"""``model``, ``quantize``, ``profile``: making variants and measuring them here."""
+"""``model``, ``profile``: models of our own, and what variants do here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ if TYPE_CHECKING:
     from llmsizer.profile.row import Stopping
     from llmsizer.progress import Progress
 
-DEFAULT_METHODS = "openvino-fp16,openvino-int8,openvino-int4"
-
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     _add_model(commands)
-    _add_quantize(commands)
     _add_profile(commands)
 
 
@@ -37,17 +34,6 @@ def _add_model(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
     add_json(parser)
     parser.set_defaults(run=_model)
-
-
-def _add_quantize(commands: Commands) -> None:  # type: ignore[type-arg]
-    parser = commands.add_parser("quantize", help="write INT8 and INT4 variants of a checkpoint")
-    parser.add_argument("checkpoint", type=existing_path, help="a folder with config.json and safetensors")
-    parser.add_argument("--methods", default=DEFAULT_METHODS, help=f"comma list (default: {DEFAULT_METHODS})")
-    parser.add_argument("--out", type=Path, default=Path("variants"), metavar="DIR")
-    parser.add_argument("--calibration", type=existing_path, help="text file, a document a line, for GPTQ")
-    parser.add_argument("--list", action="store_true", help="list the methods and what they write")
-    add_json(parser)
-    parser.set_defaults(run=_quantize)
 
 
 def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -129,22 +115,6 @@ def _model(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _quantize(arguments: argparse.Namespace) -> int:
-    from llmsizer.quantize import RECIPES, quantize_all
-
-    if arguments.list:
-        rows = [(r.name, r.format, r.toolkit, r.description) for r in RECIPES.values()]
-        print_json(RECIPES) if arguments.json else print_table("Methods", ("method", "format", "toolkit", ""), rows)
-        return 0
-    texts = read_documents(arguments.calibration) if arguments.calibration else _own_calibration(arguments.checkpoint)
-    with progress_bar("quantizing") as progress:
-        variants = quantize_all(
-            arguments.checkpoint, comma_list(arguments.methods), arguments.out, calibration=texts, progress=progress
-        )
-    print_json(variants) if arguments.json else print_variants(variants)
-    return 0
-
-
 def read_documents(path: Path) -> list[str]:
     """A document a line: plain text, or JSON lines with a "text" key."""
     import json
@@ -163,34 +133,6 @@ def read_documents(path: Path) -> list[str]:
     if not any(documents):
         raise InputError(f"{path}: holds no text; give a document a line")
     return documents
-
-
-def _own_calibration(checkpoint: Path) -> list[str]:
-    """The texts that lie beside a reference model, where they do."""
-    from llmsizer import reference_model
-
-    try:
-        return reference_model.calibration_documents(checkpoint)
-    except InputError:
-        return []
-
-
-def print_variants(variants: list[Variant]) -> None:
-    """Bytes on disk, of the quantized layers apart, and effective bits per weight of each."""
-    base = variants[0].weights_bytes
-    rows = [
-        (
-            v.name,
-            v.method,
-            format_gb(v.weights_bytes, digits=3),
-            f"{v.weights_bytes / base:.2f}×",
-            "–" if v.quantized_bytes_ratio is None else f"{v.quantized_bytes_ratio:.2f}×",
-            "unknown" if v.bits_per_weight is None else f"{v.bits_per_weight:.2f}",
-        )
-        for v in variants
-    ]
-    headers = ("variant", "method", "weights", "of the first", "quantized layers, of 16 bit", "bits per weight")
-    print_table(f"Variants in {variants[0].path.parent} (bytes on disk: measured)", headers, rows)
 
 
 def _profile(arguments: argparse.Namespace) -> int:

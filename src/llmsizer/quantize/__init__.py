@@ -10,11 +10,12 @@ from __future__ import annotations
 from llmsizer.facts.variant import Variant
 from llmsizer.quantize.manifest import MANIFEST, read_variant
 from llmsizer.quantize.recipes import RECIPES, Recipe, get_recipe
-from llmsizer.quantize.run import original, quantize, quantize_all
+from llmsizer.quantize.run import Job, original, quantize, quantize_all
 
 __all__ = [
     "MANIFEST",
     "RECIPES",
+    "Job",
     "Recipe",
     "Variant",
     "get_recipe",

@@ -48,7 +48,10 @@ class Tensor:
         return np.memmap(self.file, dtype=dtype, mode="r", offset=self.offset, shape=self.shape)
 
     def float32(self) -> NDArray[np.float32]:
-        bits = self.raw()
+        return self.widened(self.raw())
+
+    def widened(self, bits: NDArray[Any]) -> NDArray[np.float32]:
+        """Stored bits of this tensor, or of some of its rows, in single precision."""
         if self.dtype == "BF16":  # the upper half of a float32
             return (bits.astype(np.uint32) << 16).view(np.float32)
         return bits.view(np.float16 if self.dtype == "F16" else np.float32).astype(np.float32)
@@ -118,7 +121,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
                 f"{path}: {pickles[0]} is a pickle, which can run code when it is opened; convert it to safetensors"
             )
         raise InputError(f"{path}: no *.safetensors file; give a folder with the weights")
-    tensors = {tensor.name: tensor for file in files for tensor in _read_header(file)}
+    tensors = {tensor.name: tensor for file in files for tensor in read_header(file)}
     _check_shards(path, tensors)
     return Checkpoint(path=path, config=config, tensors=tensors)
 
@@ -142,7 +145,8 @@ def _read_config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _read_header(file: Path) -> Iterator[Tensor]:
+def read_header(file: Path) -> Iterator[Tensor]:
+    """The tensors of one safetensors file. Raises InputError where it is not whole."""
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:

@@ -2,92 +2,159 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import WeightPart
-from llmsizer.installed import optional, quiet_transformers
-from llmsizer.progress import Progress
+from llmsizer.installed import optional
+from llmsizer.progress import Progress, part_of
+from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import Checkpoint, open_checkpoint
-from llmsizer.quantize.openvino_ir import check_groups
+from llmsizer.quantize.groups import check_groups
+from llmsizer.quantize.layered import EXTRA, Work, assemble, layer_count, quantize_layers, quietly
 from llmsizer.quantize.recipes import Recipe
 
-PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
-SEQUENCE_TOKENS = 256
-MINIMUM_SEQUENCES = 8  # GPTQ's Hessian of fewer tokens than this is noise
-MODIFIERS = {
-    "gptq": ("llmcompressor.modifiers.gptq", "GPTQModifier"),
-    "round-to-nearest": ("llmcompressor.modifiers.quantization", "QuantizationModifier"),
+PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch", "numpy")
+# Engines read what is fused in one kernel in one scheme, so these are stored alike.
+UNITS = {
+    "qkv": r"self_attn\.(q|k|v)_proj",
+    "o": r"self_attn\.o_proj",
+    "gate_up": r"mlp\.(gate|up)_proj",
+    "down": r"mlp\.down_proj",
 }
-STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "I8": "int8"}
+STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
+PLAIN = "16"  # the scheme of a unit that is left as it is
+Assignment = Mapping[tuple[int, str], str]  # layer and unit to scheme
 
 
 def write(
-    checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progress, *, calibration: Sequence[str] = ()
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    *,
+    work: Path,
+    calibration: Sequence[str] = (),
+    assignment: Assignment | None = None,
 ) -> tuple[WeightPart, ...]:
-    """Quantize with llm-compressor and save into a folder."""
+    """Quantize layer by layer with llm-compressor and save into a folder; ``assignment`` is of a mixed recipe."""
     check_groups(checkpoint, recipe)
-    torch = optional("torch", what=f"the method {recipe.name}", extra="quantize")
-    transformers = quiet_transformers(what=f"the method {recipe.name}")
-    llmcompressor = optional("llmcompressor", what=f"the method {recipe.name}", extra="compressed-tensors")
-    logging.getLogger("llmcompressor").setLevel(logging.ERROR)
-    _quiet_loguru()
-    progress(f"{recipe.name}: loading", 0.0)
-    data = _calibration_set(checkpoint, calibration) if recipe.algorithm == "gptq" else None
-    load = transformers.AutoModelForCausalLM.from_pretrained
-    model = load(checkpoint.path, dtype=torch.float32, local_files_only=True)
-    progress(f"{recipe.name}: quantizing", 0.2)
-    options: dict[str, Any] = {"model": model, "recipe": _modifier(recipe)}
-    if data is not None:
-        options |= {"dataset": data, "max_seq_length": SEQUENCE_TOKENS, "num_calibration_samples": len(data)}
-    llmcompressor.oneshot(**options)
-    progress(f"{recipe.name}: saving", 0.9)
-    model.to(torch.float16).save_pretrained(folder, save_compressed=True)
-    return weight_parts(open_checkpoint(folder), f"int{recipe.bits}")
+    optional("torch", what=f"the method {recipe.name}", extra="quantize")
+    optional("llmcompressor", what=f"the method {recipe.name}", extra=EXTRA)
+    rows = token_rows(checkpoint, calibration, recipe) if recipe.is_calibrated else None
+    place = Work(work)
+    settings = quantize_layers(
+        checkpoint,
+        modifiers_of(recipe, assignment),
+        place,
+        part_of(progress, 0.0, 0.95),
+        rows=rows,
+        name=recipe.name,
+    )
+    progress(f"{recipe.name}: saving", 0.95)
+    with quietly():
+        assemble(checkpoint, place, folder, whole_settings(checkpoint, settings, assignment))
+    bits = {"W4A16": "int4", "W8A16": "int8"}
+    parts = weight_parts(
+        open_checkpoint(folder),
+        checkpoint,
+        lambda stem: recipe.part if assignment is None else bits[assignment[unit_of(stem)]],
+    )
+    if not any(part.format not in STORED.values() for part in parts):
+        raise QuantizationError(f"{checkpoint.path}: {recipe.name} found nothing to quantize in layers of this kind")
+    return parts
 
 
-def _modifier(recipe: Recipe) -> Any:
-    module, kind = MODIFIERS[recipe.algorithm]
-    modifier = getattr(optional(module, what=f"the method {recipe.name}", extra="compressed-tensors"), kind)
-    return modifier(targets="Linear", scheme="W4A16" if recipe.bits == 4 else "W8A16", ignore=["lm_head"])
+def modifiers_of(recipe: Recipe, assignment: Assignment | None = None) -> Callable[[int], Any]:
+    """The toolkit's modifiers for a layer, which stands as layer 0 in its own model."""
+
+    def modifiers(layer: int) -> list[Any]:
+        if assignment is None:
+            return _modifiers(recipe, {recipe.scheme: ["Linear"]})
+        targets: dict[str, list[str]] = {}
+        for (owner, unit), scheme in assignment.items():
+            if owner == layer and scheme != PLAIN:
+                targets.setdefault(scheme, []).append(rf"re:.*layers\.0\.{UNITS[unit]}$")
+        return _modifiers(recipe, targets)
+
+    return modifiers
 
 
-def _calibration_set(checkpoint: Checkpoint, texts: Sequence[str]) -> Any:
-    """The texts as equal sequences of tokens; too few are refused, since their Hessian would be noise."""
-    datasets = optional("datasets", what="calibration", extra="compressed-tensors")
-    transformers = quiet_transformers(what="calibration")
-    if not (checkpoint.path / "tokenizer.json").is_file():
-        raise QuantizationError(f"{checkpoint.path}: no tokenizer.json, which calibration needs; use int4-rtn")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
-    ids = [token for text in texts for token in tokenizer(text)["input_ids"]]
-    rows = [ids[i : i + SEQUENCE_TOKENS] for i in range(0, len(ids) - SEQUENCE_TOKENS + 1, SEQUENCE_TOKENS)]
-    if len(rows) < MINIMUM_SEQUENCES:
-        raise QuantizationError(
-            f"too little calibration text: {len(ids)} tokens, at least {MINIMUM_SEQUENCES * SEQUENCE_TOKENS} "
-            "are needed; give more text, or use int4-rtn, which needs none"
-        )
-    return datasets.Dataset.from_dict({"input_ids": rows, "attention_mask": [[1] * SEQUENCE_TOKENS] * len(rows)})
+def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]]) -> list[Any]:
+    def load(module: str, name: str) -> Any:
+        what = f"the method {recipe.name}"
+        return getattr(optional(f"llmcompressor.modifiers.{module}", what=what, extra=EXTRA), name)
+
+    preset = optional("compressed_tensors.quantization", what="quantizing", extra=EXTRA).preset_name_to_scheme
+    groups = {f"group_{i}": preset(scheme, names) for i, (scheme, names) in enumerate(sorted(targets.items()))}
+    options: dict[str, Any] = {"config_groups": groups, "ignore": list(recipe.kept_16bit)}
+    if recipe.kv_scales == "fp8":
+        options["kv_cache_scheme"] = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
+    found: list[Any] = []
+    rounding = recipe.algorithm
+    if recipe.algorithm == "smoothquant":
+        strength = recipe.smoothing_strength
+        found.append(load("transform.smoothquant", "SmoothQuantModifier")(smoothing_strength=strength))
+        rounding = recipe.then
+    elif recipe.algorithm == "awq":
+        found.append(load("transform.awq", "AWQModifier")())
+        rounding = recipe.then
+    if rounding == "gptq":
+        return [*found, load("gptq", "GPTQModifier")(actorder=recipe.act_order, **options)]
+    return [*found, load("quantization", "QuantizationModifier")(**options)]
 
 
-def _quiet_loguru() -> None:
-    """llm-compressor logs each layer through loguru to stderr, which would break into our progress."""
-    optional("loguru", what="llm-compressor", extra="compressed-tensors").logger.remove()
+def whole_settings(
+    checkpoint: Checkpoint, settings: Mapping[str, Any], assignment: Assignment | None
+) -> dict[str, Any]:
+    """The quantization settings of the whole model from those of its layers."""
+    first = next(iter(settings.values()))
+    plain = ["lm_head"]
+    if assignment is None:
+        return {**first, "ignore": sorted({*first.get("ignore", ()), *plain})}
+    groups: dict[str, Any] = {}
+    for layer in range(layer_count(checkpoint)):
+        for group in settings[str(layer)]["config_groups"].values():
+            scheme = "W4A16" if group["weights"]["num_bits"] == 4 else "W8A16"
+            units = sorted(unit for (owner, unit), chosen in assignment.items() if (owner, chosen) == (layer, scheme))
+            names = [rf"re:.*layers\.{layer}\.{UNITS[unit]}$" for unit in units]
+            groups.setdefault(scheme, {**group, "targets": []})["targets"] += names
+    for (layer, unit), scheme in sorted(assignment.items()):
+        if scheme == PLAIN:
+            plain.append(rf"re:.*layers\.{layer}\.{UNITS[unit]}$")
+    return {
+        **first,
+        "config_groups": {f"group_{i}": groups[scheme] for i, scheme in enumerate(sorted(groups))},
+        "ignore": plain,
+    }
 
 
-def weight_parts(checkpoint: Checkpoint, quantized: str) -> tuple[WeightPart, ...]:
-    """What the tensors weigh by stored format; packed weights, scales and shapes belong to the quantized part."""
+def unit_of(stem: str) -> tuple[int, str]:
+    """Layer and unit of a module's name.
+
+    >>> unit_of("model.layers.3.self_attn.k_proj")
+    (3, 'qkv')
+    """
+    found = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem)
+    for unit, pattern in UNITS.items():
+        if found and re.fullmatch(pattern, found[2]):
+            return int(found[1]), unit
+    raise QuantizationError(f"{stem} is no projection that mixed precision knows; known: q, k, v, o, gate, up, down")
+
+
+def weight_parts(stored: Checkpoint, source: Checkpoint, label: Callable[[str], str]) -> tuple[WeightPart, ...]:
+    """What the tensors weigh by stored format; scales, zero points and shapes count with their matrix."""
     parts: dict[str, tuple[int, int]] = {}
-    bits = int(quantized.removeprefix("int"))
-    for tensor in checkpoint.tensors.values():
+    quantized = {name.removesuffix(".weight_scale") for name in stored.tensors if name.endswith(".weight_scale")}
+    for tensor in stored.tensors.values():
         stem, _, kind = tensor.name.rpartition(".")
-        if kind.startswith("weight_") or (kind == "weight" and f"{stem}.weight_scale" in checkpoint.tensors):
-            packed = kind in ("weight_packed", "weight")
-            # weight_packed holds 32 bits an element, weight itself one value an element
-            count = tensor.byte_count * 8 // bits if packed else 0
-            name = quantized
+        if stem in quantized:
+            # the count is the source's: a packed tensor does not say how many weights its last word holds
+            count = source.tensor(f"{stem}.weight").params if kind in ("weight", "weight_packed") else 0
+            name = label(stem)
         else:
             count, name = tensor.params, STORED.get(tensor.dtype, tensor.dtype.lower())
         params, size = parts.get(name, (0, 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,17 @@ from llmsizer.quantize.recipes import Recipe
 PACKAGES = ("gguf", "numpy")
 # Hugging Face model types that are the "llama" graph of GGUF: pre-norm, rotary positions, gated SiLU.
 LLAMA_LIKE = ("llama", "mistral")
-PART_NAMES = {"F32": "fp32", "F16": "fp16", "Q8_0": "int8", "Q4_0": "int4"}
-FILE_TYPES = {16: 1, 8: 7, 4: 2}  # mostly F16, Q8_0, Q4_0: OpenVINO GenAI goes by this, llama.cpp by each tensor
+PART_NAMES = {
+    "F32": "fp32",
+    "F16": "fp16",
+    "Q8_0": "int8",
+    "Q6_K": "int6",
+    "Q5_K": "int5",
+    "Q4_K": "int4",
+    "Q4_0": "int4",
+}
+# What a file is mostly: OpenVINO GenAI goes by this, llama.cpp by each tensor. Q4_K_M and Q5_K_M by name.
+FILE_TYPES = {"F16": 1, "Q8_0": 7, "Q4_0": 2, "Q4_K": 15, "Q5_K": 17, "Q6_K": 18}
 GPT2_BYTES = {  # the printable stand-ins of byte-level BPE for bytes that are no printable character
     byte: chr(byte) for byte in (*range(33, 127), *range(161, 173), *range(174, 256))
 }
@@ -34,11 +45,12 @@ def write(checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progre
     check_architecture(checkpoint)
     config = checkpoint.config
     writer: Any = gguf.GGUFWriter(folder / GGUF_FILE, "llama")
-    _add_geometry(writer, checkpoint, recipe.bits)
+    _add_geometry(writer, checkpoint, FILE_TYPES[recipe.tensor_types["other"]])
     _add_tokenizer(writer, checkpoint)
     names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, int(config["num_hidden_layers"]))
     parts: dict[str, tuple[int, int]] = {}
-    planned = [(tensor, _stored_format(tensor, recipe)) for tensor in checkpoint.tensors.values()]
+    layers = int(config["num_hidden_layers"])
+    planned = [(tensor, _stored_format(tensor, recipe, layers)) for tensor in checkpoint.tensors.values()]
     for tensor, stored in planned:
         name = names.get_name(tensor.name, try_suffixes=(".weight",))
         if name is None:
@@ -83,7 +95,7 @@ def check_architecture(checkpoint: Checkpoint) -> None:
         )
 
 
-def _add_geometry(writer: Any, checkpoint: Checkpoint, bits: int) -> None:
+def _add_geometry(writer: Any, checkpoint: Checkpoint, file_type: int) -> None:
     config = checkpoint.config
     heads = int(config["num_attention_heads"])
     writer.add_name(checkpoint.name)
@@ -99,7 +111,7 @@ def _add_geometry(writer: Any, checkpoint: Checkpoint, bits: int) -> None:
     writer.add_rope_freq_base(float(rope_parameters(config)["rope_theta"]))
     writer.add_rope_dimension_count(head_dim(config))
     writer.add_vocab_size(int(config["vocab_size"]))
-    writer.add_file_type(FILE_TYPES[bits])
+    writer.add_file_type(file_type)
     writer.add_quantization_version(2)
 
 
@@ -135,14 +147,22 @@ def read_vocabulary(checkpoint: Checkpoint) -> tuple[list[str], list[str]]:
     return [by_id.get(i, f"<extra_{i}>") for i in range(size)], merges
 
 
-def _stored_format(tensor: Tensor, recipe: Recipe) -> str:
+def _stored_format(tensor: Tensor, recipe: Recipe, layers: int) -> str:
     if len(tensor.shape) != 2:
         return "F32"  # norms: a handful of values that every reader expects in full
-    if recipe.bits == 16:
-        return "F16"
-    if recipe.bits == 8 or any(name in tensor.name for name in recipe.kept_8bit):
-        return "Q8_0"
-    return "Q4_0"
+    for part, stored in recipe.tensor_types.items():
+        if part in tensor.name:
+            return stored
+    favoured = re.fullmatch(r"model\.layers\.(\d+)\.(self_attn\.v_proj|mlp\.down_proj)\.weight", tensor.name)
+    if recipe.more_bits and favoured and uses_more_bits(int(favoured[1]), layers):
+        return recipe.more_bits
+    return recipe.tensor_types["other"]
+
+
+def uses_more_bits(layer: int, layers: int) -> bool:
+    """Whether llama.cpp's mixes favour a layer: the first and last eighth, and every third between them."""
+    eighth = layers // 8
+    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
 def _check_blocks(tensor: Tensor, stored: str, block: int) -> tuple[int, ...]:
@@ -164,8 +184,33 @@ def _values(tensor: Tensor, stored: str, checkpoint: Checkpoint, gguf: Any) -> N
     values = np.ascontiguousarray(values)
     if stored == "F16":
         return values
-    quantized: NDArray[Any] = gguf.quants.quantize(values, getattr(gguf.GGMLQuantizationType, stored))
+    kind = getattr(gguf.GGMLQuantizationType, stored)
+    if stored.endswith("_K"):
+        return _by_llama_cpp(values.astype(np.float32), kind, gguf)
+    quantized: NDArray[Any] = gguf.quants.quantize(values, kind)
     return quantized
+
+
+def _by_llama_cpp(values: NDArray[np.float32], kind: Any, gguf: Any) -> NDArray[np.uint8]:
+    """K-quants by llama.cpp's own quantizer, out of the library in the xllamacpp wheel: gguf-py only reads them."""
+    xllamacpp = optional("xllamacpp.xllamacpp", what="writing K-quants", extra="llama-cpp")
+    quantize = ctypes.CDLL(xllamacpp.__file__).ggml_quantize_chunk
+    quantize.restype = ctypes.c_size_t
+    rows, columns = values.shape
+    block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    out = np.empty((rows, columns // block * block_bytes), dtype=np.uint8)
+    written = quantize(
+        ctypes.c_int(int(kind)),
+        values.ctypes.data_as(ctypes.c_void_p),
+        out.ctypes.data_as(ctypes.c_void_p),
+        ctypes.c_int64(0),
+        ctypes.c_int64(rows),
+        ctypes.c_int64(columns),
+        None,  # no importance matrix
+    )
+    if written != out.nbytes:
+        raise QuantizationError(f"llama.cpp wrote {written} bytes where {out.nbytes} were due; use xllamacpp 2026.10")
+    return out
 
 
 def _interleaved(matrix: NDArray[Any], heads: int) -> NDArray[Any]:

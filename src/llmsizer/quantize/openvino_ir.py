@@ -10,28 +10,41 @@ import io
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import llmsizer.quantize.gguf_file as gguf_file
-from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import WeightPart
 from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE, read_unmapped, replace_model, save_as_ir
 from llmsizer.installed import optional
 from llmsizer.progress import Progress, part_of
+from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import Checkpoint
+from llmsizer.quantize.groups import check_groups
 from llmsizer.quantize.recipes import RECIPES, Recipe
 
 PACKAGES = ("openvino", "openvino-genai", "openvino-tokenizers", "nncf", "gguf")
+ALGORITHMS = {"awq": "awq", "scale-estimation": "scale_estimation", "gptq": "gptq"}  # NNCF's names
 STORED = {"i4": "int4", "u4": "int4", "i8": "int8", "u8": "int8", "f16": "fp16", "bf16": "bf16", "f32": "fp32"}
 
 
 def write(
-    checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progress, *, base: Path | None = None
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    *,
+    base: Path | None = None,
+    calibration: Sequence[str] = (),
 ) -> tuple[WeightPart, ...]:
     """Write the IR into a folder; ``base`` is an unquantized IR of the same checkpoint that saves the conversion."""
     if recipe.is_quantized:
         check_groups(checkpoint, recipe)
+    rows = token_rows(checkpoint, calibration, recipe) if recipe.is_calibrated else None
     if base is None:
         convert(checkpoint, folder, part_of(progress, 0.0, 0.6))
     else:
@@ -39,7 +52,7 @@ def write(
             shutil.copy2(file, folder / file.name)
     if recipe.is_quantized:
         progress(f"NNCF {recipe.name}", 0.6)
-        _compress(folder, recipe)
+        _compress(folder, recipe, rows)
     progress(f"OpenVINO IR {recipe.name} written", 1.0)
     return weight_parts(folder / MODEL_FILE)
 
@@ -59,20 +72,7 @@ def convert(checkpoint: Checkpoint, folder: Path, progress: Progress) -> None:
     progress("OpenVINO GenAI reads the graph", 1.0)
 
 
-def check_groups(checkpoint: Checkpoint, recipe: Recipe) -> None:
-    """Raises QuantizationError where a matrix cannot be cut into the recipe's groups."""
-    if recipe.group_size is None:
-        return
-    kept = (*recipe.kept_8bit, *recipe.kept_16bit)
-    for tensor in checkpoint.matrices():
-        if tensor.shape[1] % recipe.group_size and not any(name in tensor.name for name in kept):
-            raise QuantizationError(
-                f"{checkpoint.path}: {tensor.name} has rows of {tensor.shape[1]} weights, not divisible by the group "
-                f"size {recipe.group_size} of {recipe.name}; an 8-bit method has no groups and would work"
-            )
-
-
-def _compress(folder: Path, recipe: Recipe) -> None:
+def _compress(folder: Path, recipe: Recipe, rows: NDArray[np.int64] | None) -> None:
     # NNCF reports usage to its makers unless told that it runs in CI; a planner must not phone home.
     os.environ.setdefault("NNCF_CI", "1")
     nncf = optional("nncf", what="compressing OpenVINO IR", extra="quantize")
@@ -81,11 +81,24 @@ def _compress(folder: Path, recipe: Recipe) -> None:
     if recipe.bits == 4:
         mode = nncf.CompressWeightsMode.INT4_SYM if recipe.symmetric else nncf.CompressWeightsMode.INT4_ASYM
         options = {"mode": mode, "group_size": recipe.group_size, "ratio": 1.0, "all_layers": not recipe.kept_8bit}
+    if rows is not None:
+        options |= {"dataset": nncf.Dataset([_inputs(row) for row in rows]), "subset_size": len(rows)}
+        options |= {ALGORITHMS[recipe.algorithm]: True}
     # NNCF draws tables and bars of its own, which would break into our progress.
     nncf.set_log_level("ERROR")
     with contextlib.redirect_stdout(io.StringIO()):
         model = nncf.compress_weights(read_unmapped(openvino, folder / MODEL_FILE), **options)
     replace_model(openvino, model, folder / MODEL_FILE)
+
+
+def _inputs(row: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    count = row.size
+    return {
+        "input_ids": row.reshape(1, count),
+        "attention_mask": np.ones((1, count), np.int64),
+        "position_ids": np.arange(count, dtype=np.int64).reshape(1, count),
+        "beam_idx": np.zeros(1, np.int32),
+    }
 
 
 def weight_parts(graph: Path) -> tuple[WeightPart, ...]:

@@ -69,13 +69,14 @@ def read_recipe(file: Path) -> Recipe:
     unknown = set(data) - set(known) | ({"name"} & set(data))
     if unknown:
         raise CatalogError(f"{file}: {min(unknown)} is not known; known: {', '.join(sorted(set(known) - {'name'}))}")
-    missing = [name for name in ("description", "variant", "precision", "toolkit", "format", "bits") if name not in data]
-    if missing:
-        raise CatalogError(f"{file}: {missing[0]} is missing")
+    needed = {"description", "variant", "precision", "toolkit", "format", "bits"}
+    if not data.keys() >= needed:
+        raise CatalogError(f"{file}: {min(needed - data.keys())} is missing; needed: {', '.join(sorted(needed))}")
     for key, allowed in (("toolkit", Toolkit), ("format", Format), ("algorithm", Algorithm), ("then", Algorithm)):
         if key in data and data[key] not in get_args(allowed):
             raise CatalogError(f"{file}: {key} = {data[key]!r}; known: {', '.join(get_args(allowed))}")
-    return Recipe(name=file.stem, **{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Recipe(name=file.stem, **values)
 
 
 RECIPES: dict[str, Recipe] = {file.stem: read_recipe(file) for file in toml_files(find_profiles() / "recipes")}

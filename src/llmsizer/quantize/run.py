@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llmsizer.quantize.compressed_tensors as compressed_tensors
 import llmsizer.quantize.gguf_file as gguf_file
+import llmsizer.quantize.gptqmodel as gptqmodel
 import llmsizer.quantize.openvino_ir as openvino_ir
 from llmsizer.errors import InputError, LlmSizerError, QuantizationError
 from llmsizer.facts.variant import Variant, WeightPart
-from llmsizer.files import whole_folder
 from llmsizer.installed import versions_of
 from llmsizer.progress import Progress, part_of, silent
+from llmsizer.quantize.calibration import check_leakage, fingerprint, texts_sha256, write_fingerprint
 from llmsizer.quantize.checkpoint import Checkpoint, check_values, open_checkpoint
 from llmsizer.quantize.manifest import MANIFEST, read_variant, write_manifest
+from llmsizer.quantize.mixed import choose
+from llmsizer.quantize.model_card import write_model_card
 from llmsizer.quantize.recipes import Recipe, get_recipe
+from llmsizer.quantize.round_trip import round_trip
+from llmsizer.quantize.work import work_folder
 
 TOOLKITS = {"openvino": openvino_ir, "gguf": gguf_file, "llm-compressor": compressed_tensors}
+VERIFY_PARAMS = 200_000_000  # up to here reading a variant back twice takes seconds
 # What a reader needs beside the weights: the architecture and, where there is one, the tokenizer.
 COMPANIONS = (
     "config.json",
@@ -28,8 +36,21 @@ COMPANIONS = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
 )
 STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one variant is made of, beside its recipe."""
+
+    calibration: Sequence[str] = ()  # texts, for methods that look at activations
+    held_out: Sequence[str] = ()  # texts that quality will be judged on: must not be among the calibration texts
+    force: bool = False  # let them be
+    base: Path | None = None  # an ``openvino-fp16`` variant of the same checkpoint: saves converting it again
+    size_budget_bytes: int | None = None  # of a recipe with choices
+    verify: bool | None = None  # None: models below VERIFY_PARAMS
 
 
 def quantize(
@@ -39,38 +60,84 @@ def quantize(
     *,
     calibration: Sequence[str] = (),
     base: Path | None = None,
+    job: Job | None = None,
     progress: Progress = silent,
 ) -> Variant:
     """Make one variant in the folder ``out``; what is there already, made of the same weights alike, is kept.
 
-    ``calibration`` are texts for methods that look at activations; ``base`` is an ``openvino-fp16`` variant of the same
-    checkpoint, which saves converting it again. Raises InputError on a bad checkpoint and QuantizationError else;
-    either way nothing half-written stays.
+    A run that was killed goes on from its last finished layer: until the end all lies in a hidden folder beside
+    ``out``, and a run that fails takes it away. Raises InputError on a bad checkpoint and QuantizationError else.
     """
+    job = job or Job(calibration=calibration, base=base)
     recipe = get_recipe(method)
     source = open_checkpoint(checkpoint)
     check_values(source)
+    if job.calibration and job.held_out and not job.force:
+        check_leakage(fingerprint(job.calibration), job.held_out, where="the evaluation text")
     digest = source.sha256()
+    texts_digest = texts_sha256(job.calibration) if recipe.is_calibrated else ""
     kept = _finished(out, recipe, digest)
     if kept is not None:
         progress(f"{method}: made before", 1.0)
         return kept
-    if base is not None and read_variant(base).source_sha256 != digest:
+    if job.base is not None and read_variant(job.base).source_sha256 != digest:
         raise QuantizationError(
-            f"{base} was made of other weights than {checkpoint}; leave base out or name the right one"
+            f"{job.base} was made of other weights than {checkpoint}; leave base out or name the right one"
         )
-    with whole_folder(out) as folder:
-        try:
-            parts = _write(source, recipe, folder, calibration, base, progress)
-        except (LlmSizerError, OSError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # toolkits raise anything; the user gets one line, the cause stays attached
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise QuantizationError(f"{method} on {checkpoint} failed in {recipe.toolkit}: {reason}") from error
+    key = key_of(digest, recipe, texts_digest, job.size_budget_bytes)
+    with work_folder(out, key) as work:
+        folder = work / "variant"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        variant = _made(source, recipe, job, work, progress)
         _copy_companions(source, folder)
-        variant = _variant(source, recipe, digest, parts).model_copy(update={"path": out.resolve()})
+        facts = {"source_sha256": digest, "calibration_sha256": texts_digest, "file_bytes": _weight_file_bytes(folder)}
+        variant = variant.model_copy(update={"path": folder, **facts})
+        variant = _verified(source, variant, job, progress)
+        if texts_digest:
+            write_fingerprint(folder, job.calibration)
+        variant = variant.model_copy(update={"path": out.resolve()})
         write_manifest(folder, variant)
+        write_model_card(folder, variant, recipe)
     return variant
+
+
+def key_of(*parts: object) -> str:
+    """Twelve digits that differ where anything differs that the files depend on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _made(source: Checkpoint, recipe: Recipe, job: Job, work: Path, progress: Progress) -> Variant:
+    """The recipe's toolkit at work; whatever it raises becomes one line, its cause stays attached."""
+    try:
+        parts = _write(source, recipe, job, work, part_of(progress, 0.0, 0.9))
+    except (LlmSizerError, OSError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise QuantizationError(f"{recipe.name} on {source.path} failed in {recipe.toolkit}: {reason}") from error
+    return _variant(source, recipe, parts)
+
+
+def _verified(source: Checkpoint, variant: Variant, job: Job, progress: Progress) -> Variant:
+    """The variant with its round trip: read by an engine and by our own reader of the format, logit by logit."""
+    wanted = variant.params <= VERIFY_PARAMS if job.verify is None else job.verify
+    if not wanted or variant.quantized_format is None:
+        return variant
+    progress(f"{variant.method}: read back", 0.92)
+    trip = round_trip(source, variant)
+    if trip is None:
+        return variant.model_copy(update={"notes": (*variant.notes, "not read back: its engine is not installed")})
+    if not trip.holds:
+        raise QuantizationError(
+            f"{variant.method} on {source.path}: {trip.reader} and {trip.against} read the stored weights differently "
+            f"({trip.measure} {trip.value:.2g}, bound {trip.bound:.2g}); nothing was kept"
+        )
+    return variant.model_copy(update={"round_trip": trip})
+
+
+def _weight_file_bytes(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.iterdir() if f.suffix in (".safetensors", ".gguf", ".bin"))
 
 
 def quantize_all(
@@ -79,19 +146,18 @@ def quantize_all(
     out: Path,
     *,
     calibration: Sequence[str] = (),
+    job: Job | None = None,
     progress: Progress = silent,
 ) -> list[Variant]:
     """Make several variants below one folder, each in a folder named like its method."""
     recipes = [get_recipe(method) for method in methods]  # a wrong name stops before the first hour of work
     variants: list[Variant] = []
-    for index, recipe in enumerate(recipes):
-        base = next((v.path for v in variants if v.method == "openvino-fp16"), None)
+    job = job or Job(calibration=calibration)
+    for index, (method, recipe) in enumerate(zip(methods, recipes, strict=True)):
+        made = next((v.path for v in variants if v.method == "openvino-fp16"), None)
+        base = made if recipe.toolkit == "openvino" else None
         stage = part_of(progress, index / len(recipes), (index + 1) / len(recipes))
-        target = out / recipe.name
-        use_base = base if recipe.toolkit == "openvino" else None
-        variants.append(
-            quantize(checkpoint, recipe.name, target, calibration=calibration, base=use_base, progress=stage)
-        )
+        variants.append(quantize(checkpoint, method, out / recipe.name, job=replace(job, base=base), progress=stage))
     return variants
 
 
@@ -127,16 +193,25 @@ def _finished(out: Path, recipe: Recipe, digest: str) -> Variant | None:
     raise QuantizationError(f"{out} holds another variant ({variant.method} of {variant.model}); give another folder")
 
 
-def _write(
-    source: Checkpoint, recipe: Recipe, folder: Path, calibration: Sequence[str], base: Path | None, progress: Progress
-) -> tuple[WeightPart, ...]:
+def _write(source: Checkpoint, recipe: Recipe, job: Job, work: Path, progress: Progress) -> tuple[WeightPart, ...]:
+    folder = work / "variant"
     if recipe.toolkit == "openvino":
-        return openvino_ir.write(source, recipe, folder, progress, base=base)
+        return openvino_ir.write(source, recipe, folder, progress, base=job.base, calibration=job.calibration)
     if recipe.toolkit == "gguf":
         if not gguf_file.has_byte_level_tokenizer(source):
             raise InputError(f"{source.path}: GGUF needs a byte-level BPE tokenizer.json beside the weights")
         return gguf_file.write(source, recipe, folder, progress)
-    return compressed_tensors.write(source, recipe, folder, progress, calibration=calibration)
+    if recipe.toolkit == "gptqmodel":
+        return gptqmodel.write(source, recipe, folder, progress, work=work, calibration=job.calibration)
+    layers = work / "layers"
+    texts = job.calibration
+    if recipe.choices:
+        assignment = choose(source, recipe, texts, job.size_budget_bytes, work, part_of(progress, 0.0, 0.4))
+        rest = part_of(progress, 0.4, 1.0)
+        return compressed_tensors.write(
+            source, recipe, folder, rest, work=layers, calibration=texts, assignment=assignment
+        )
+    return compressed_tensors.write(source, recipe, folder, progress, work=layers, calibration=texts)
 
 
 def _copy_companions(source: Checkpoint, folder: Path) -> None:
@@ -150,7 +225,7 @@ def _as_json(recipe: Recipe) -> dict[str, object]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(recipe).items()}
 
 
-def _variant(source: Checkpoint, recipe: Recipe, digest: str, parts: tuple[WeightPart, ...]) -> Variant:
+def _variant(source: Checkpoint, recipe: Recipe, parts: tuple[WeightPart, ...]) -> Variant:
     return Variant(
         path=source.path,
         model=source.name,
@@ -160,10 +235,15 @@ def _variant(source: Checkpoint, recipe: Recipe, digest: str, parts: tuple[Weigh
         format=recipe.format,
         recipe=_as_json(recipe),
         toolkit=recipe.toolkit,
-        versions=versions_of(*TOOLKITS[recipe.toolkit].PACKAGES),
-        source_sha256=digest,
-        quantized_format=f"int{recipe.bits}" if recipe.is_quantized else None,
+        versions=_versions(recipe),
+        quantized_format=recipe.part if recipe.is_quantized else None,
         parts=parts,
         config=dict(source.config),
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _versions(recipe: Recipe) -> dict[str, str]:
+    if recipe.toolkit == "gptqmodel":
+        return gptqmodel.versions()
+    return versions_of(*TOOLKITS[recipe.toolkit].PACKAGES)
