@@ -93,6 +93,29 @@ def test_completion_and_schema_print(capsys: Capture) -> None:
     assert code == 0 and "properties" in json.loads(schema)
 
 
+@pytest.mark.parametrize(
+    ("model", "weights"), [("gpt-oss-120b", "mxfp4"), ("deepseek-v3", "fp8"), ("llama-3.1-8b", "bf16")]
+)
+def test_memory_takes_the_weights_that_the_maker_published(capsys: Capture, model: str, weights: str) -> None:
+    _, text, _ = run(capsys, "memory", model, "--gpu", "h200", "--tp", "8", "--json")
+    assert json.loads(text)["weights"] == weights
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("row_id,model,gpu\n1,llama-3.1-8b,h100,stray\n", "line 2 has more cells than the header"),
+        ("row_id;model;gpu\n1;llama-3.1-8b;h100\n", "separate them by commas"),
+        ("", "it has none"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_in_one_line(capsys: Capture, tmp_path: Path, table: str, said: str) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text(table)
+    code, _, error = run(capsys, "predict", str(rows), "--output", str(tmp_path / "out.csv"))
+    assert code == 1 and said in error and error.count("\n") == 1
+
+
 BAD_COMMANDS = [
     ("memory", "no-such-model", "--gpu", "h100-sxm-80"),
     ("memory", "llama-3.1-8b", "--gpu", "h1000"),

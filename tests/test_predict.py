@@ -172,3 +172,31 @@ def test_validation_compares_counts_and_reports() -> None:
     assert (report.rows, report.abstained) == (2, 1)
     assert {line.label[0] for line in report.by_metric} >= {"TPOT under load"}
     assert "abstained on 1 (50.0%)" in report.text()
+
+
+def test_what_was_assumed_for_an_empty_cell_stands_in_the_basis() -> None:
+    assert "load_kind assumed: concurrency" in predicted(load_kind="")["basis"]
+    assert "load_value assumed: 1" in predicted(load_value="", batch_size="")["basis"]
+    assert "load_value assumed: 1" in predicted(load_kind="request_rate", load_value="")["basis"]
+    assert "load_value" not in predicted(load_value="", batch_size="8")["basis"]
+    assert "assumed" not in predicted()["basis"]
+
+
+def test_a_weight_format_nobody_knows_is_read_as_16_bit_and_said() -> None:
+    assert "weight_dtype 'bananas' not understood: 16 bit assumed" in predicted(weight_dtype="bananas")["basis"]
+    assert predicted(weight_dtype="bananas")["pred_tpot_ms"] == predicted(weight_dtype="")["pred_tpot_ms"]
+    for known in ("", "fp16", "bfloat16", "w4a16", "gguf-q4_k_m", "exl2-4.0bpw", "int8-gptq", "mxfp4"):
+        assert "not understood" not in predicted(weight_dtype=known)["basis"]
+
+
+def test_weights_far_beyond_the_memory_abstain_except_where_the_host_holds_them() -> None:
+    large = {"model": "meta-llama/Llama-3.1-405B", "n_params_b": "", "gpu": "rtx-4090"}
+    assert predicted(**large)["abstained"].startswith("does not fit: 8")
+    assert predicted(**large, engine="llama.cpp", weight_dtype="gguf-q4_k_m")["pred_tpot_ms"]
+
+
+def test_a_row_without_gpu_or_model_says_so_in_words() -> None:
+    assert predicted(gpu="")["abstained"] == "the row names no GPU"
+    assert predicted(model="", n_params_b="")["abstained"] == "the row names no model and no n_params_b"
+    assert predicted(model="nobody/thing", n_params_b="")["abstained"].endswith("n_params_b would do")
+    assert "h100-sxm-80" in predicted(gpu="h101")["abstained"]

@@ -119,3 +119,16 @@ def test_a_trace_is_summarised(tmp_path: Path) -> None:
     assert summary.hourly_weights == (60.0,) * 24
     assert summary.peak_hour_to_average == 1.0
     assert summary.cached_prompt_fraction is None
+
+
+def test_our_own_names_need_no_map(tmp_path: Path) -> None:
+    lines = ("arrival,prompt_tokens,output_tokens,cached_tokens,group", "0,100,10,0,a", "1.5,120,10,100,a")
+    requests = read_trace(written(tmp_path / "ours.csv", *lines))
+    assert requests.arrival_seconds.tolist() == [0.0, 1.5]
+    assert (requests.cached_tokens.tolist(), requests.groups.tolist()) == ([0, 100], [0, 0])
+
+
+def test_a_time_before_the_beginning_is_refused_and_not_shifted(tmp_path: Path) -> None:
+    path = written(tmp_path / "early.csv", "arrival,prompt_tokens,output_tokens", "-3,100,10", "1,100,10")
+    with pytest.raises(InputError, match="request 1 arrives at -3 s"):
+        read_trace(path)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from llmsizer.decide.rentals import rent_of_modes
 from llmsizer.decide.study import workload_of
 from llmsizer.errors import InputError
+from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.figure import exact
@@ -35,6 +36,7 @@ from llmsizer.traffic.week import (
     hour_name,
     hourly_rates,
     peak_hour,
+    restart,
     run_week,
     start_up,
     unit_share,
@@ -210,7 +212,9 @@ def test_rented_machines_are_billed_while_a_replica_of_theirs_is_up() -> None:
 
 def test_renting_by_the_hour_costs_its_share_and_the_people() -> None:
     catalog = default_catalog()
-    scenario = load_scenario(catalog.root / "scenarios" / "eu-chat.toml")
+    named = load_scenario(catalog.root / "scenarios" / "eu-chat.toml")
+    anywhere = named.constraints.model_copy(update={"eu_only": False})  # an EU operator of these cards has no price
+    scenario = named.model_copy(update={"constraints": anywhere})
     served = workload_of(scenario, catalog)
     book = price_book(catalog, scenario, datetime.date(2026, 11, 1))
     replica = deployment(load_model("mistral-small-4", catalog), catalog.gpu("l4"), "int4", tp=4)
@@ -220,7 +224,7 @@ def test_renting_by_the_hour_costs_its_share_and_the_people() -> None:
     assert usd["scale-to-zero"] <= usd["by-hour"] <= usd["always-on"] and usd["active-window"] < usd["always-on"]
     assert rents["always-on"].billed_share == 1.0 and "L4" in rents["always-on"].offer
     # No GPU of this kind is rented out in the EU: unknown, never free.
-    nowhere = rent_of_modes(modes, replace(replica, gpu=catalog.gpu("rtx-3090")), served, scenario, book)
+    nowhere = rent_of_modes(modes, replace(replica, gpu=catalog.gpu("rtx-3090")), served, named, book)
     assert all(
         rent.usd_per_month.value is None and "no offer" in rent.usd_per_month.estimate.reason for rent in nowhere
     )
@@ -305,3 +309,10 @@ def test_too_many_requests_for_a_sleep_are_said_to_be() -> None:
     running = run_week(np.full(168, 100.0), SIZING, "scale-to-zero")
     with pytest.raises(InputError, match="keep a service up"):
         cold_starts(REPLICA, stream(100.0, 1.0), running, SIZING, GOAL)
+
+
+def test_an_engine_that_is_replaced_on_a_running_machine_does_not_boot_it() -> None:
+    assumed = load_assumptions({}, datetime.date(2026, 11, 1), default_catalog().root)
+    whole, engine = start_up(16e9, assumed), restart(16e9, assumed)
+    boot = assumed["machine_boot_seconds"].estimate
+    assert whole.value == pytest.approx((engine.value or 0) + (boot.value or 0))

@@ -17,7 +17,7 @@ LlmSizerError                 one line for the user: what, where, what would wor
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class LlmSizerError(Exception):
@@ -25,13 +25,15 @@ class LlmSizerError(Exception):
 
 
 class UnknownNameError(LlmSizerError):
-    """A name that the catalogue does not hold."""
+    """A name that the catalogue does not hold. ``also``: other spellings → the name that they stand for."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, also: Mapping[str, str] | None = None) -> None:
         self.kind, self.name = kind, name
-        names = sorted(known)
-        self.nearest = nearest_names(name, names)
-        super().__init__(f"no {kind} named {name!r}; {suggest(self.nearest, names)}")
+        names = sorted(set(known))
+        meant = dict(also or {}) | {known_name: known_name for known_name in names}
+        self.nearest = tuple(dict.fromkeys(meant[near] for near in nearest_names(name, meant))) if name else ()
+        none = f"no {kind} named {name!r}" if name else f"no {kind} is named"
+        super().__init__(f"{none}; {suggest(self.nearest, names)}")
 
 
 class InputError(LlmSizerError):

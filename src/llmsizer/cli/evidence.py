@@ -46,12 +46,19 @@ def read_table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
-            rows = [{key: value or "" for key, value in row.items() if isinstance(key, str)} for row in reader]
+            rows = []
+            for row in reader:
+                if None in row:
+                    raise csv.Error(f"line {reader.line_num} has more cells than the header")
+                rows.append({key: value or "" for key, value in row.items()})
             header: Sequence[str] = reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not readable as CSV ({error}); give a UTF-8 table with a header line") from None
     if not {"model", "gpu"} <= set(header):
-        raise InputError(f"{path}: the header has no columns model and gpu; it has {', '.join(header)[:200] or 'none'}")
+        other = next((sign for sign in (";", "\t") if sign in "".join(header)), "")
+        hint = f"; its cells seem to be separated by {other!r}, separate them by commas" if other else ""
+        had = ", ".join(header)[:200] or "none"
+        raise InputError(f"{path}: the header has no columns model and gpu; it has {had}{hint}")
     if len(set(header)) != len(header):
         raise InputError(f"{path}: a column stands twice in the header; name each once")
     return rows
@@ -88,9 +95,8 @@ def _predict(arguments: argparse.Namespace) -> int:
         )
         return 0
     done = len(rows) - sum(reasons.values())
-    console().print(
-        f"{done:,} of {len(rows):,} rows predicted (basis: calibrated) → {arguments.output}", highlight=False
-    )
+    basis = " (basis: calibrated)" if done else ""
+    console().print(f"{done:,} of {len(rows):,} rows predicted{basis} → {arguments.output}", highlight=False)
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
         console().print(f"  abstained {count} ×: {reason}", highlight=False)
     return 0

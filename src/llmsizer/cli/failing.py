@@ -33,17 +33,20 @@ def failure_answers(
     """Every answer about failures, in the terms of the JSON document."""
     from llmsizer.facts.assumptions import load_assumptions
     from llmsizer.facts.catalog import default_catalog
+    from llmsizer.physics.memory import estimate_memory
     from llmsizer.traffic.availability import losses, outages, rolling_upgrade
     from llmsizer.traffic.failures import NAMES, Failures
+    from llmsizer.traffic.week import RESTART, restart
 
     policy = _policy(arguments)
     assumed = load_assumptions(asked.scenario.assumptions, datetime.date.today(), default_catalog().root)
     lost = losses(site, peak)
+    starting = restart(estimate_memory(asked.fleet.deployment).replica_weight_bytes, assumed)
     answer: dict[str, Any] = {
         "losses": lost,
         "outages": outages(site, peak, Failures.of(assumed), replicas_needed),
-        "rolling_upgrade": rolling_upgrade(lost[0], site.replicas, assumed["replica_start_seconds"].estimate),
-        "assumptions": {name: assumed[name] for name in (*NAMES, "replica_start_seconds")},
+        "rolling_upgrade": rolling_upgrade(lost[0], site.replicas, starting),
+        "assumptions": {name: assumed[name] for name in (*NAMES, *RESTART)},
     }
     if policy is not None:
         answer["retry_policy"] = policy

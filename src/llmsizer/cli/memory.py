@@ -26,7 +26,7 @@ def add_command(commands: Commands) -> None:  # type: ignore[type-arg]
     parser = commands.add_parser("memory", help="where the VRAM of one GPU goes, and whether it fits")
     parser.add_argument("model", help="a catalogue name, a config.json, its folder, or a hub id")
     parser.add_argument("--gpu", required=True, help="e.g. h100-sxm-80; see: llmsizer catalog list gpus")
-    parser.add_argument("--weights", default="bf16", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: bf16)")
+    parser.add_argument("--weights", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: as published)")
     parser.add_argument("--kv", default="bf16", help="format of the KV cache (default: bf16)")
     for flag, name in (("--tp", "tensor"), ("--pp", "pipeline"), ("--ep", "expert")):
         parser.add_argument(flag, type=whole_number(flag[2:], most=4096), default=1, help=f"{name} parallel degree")
@@ -78,10 +78,11 @@ def _deployment(arguments: argparse.Namespace, catalog: Catalog) -> Deployment:
     from llmsizer.facts.precision import get_precision
 
     speculation = speculation_asked(arguments)
+    model = load_model(arguments.model, catalog)
     return Deployment(
-        model=load_model(arguments.model, catalog),
+        model=model,
         gpu=catalog.gpu(arguments.gpu),
-        weights=get_precision(arguments.weights),
+        weights=get_precision(arguments.weights or model.native_weights),
         kv_format=arguments.kv,
         parallelism=Parallelism(tensor=arguments.tp, pipeline=arguments.pp, expert=arguments.ep),
         engine=arguments.engine,

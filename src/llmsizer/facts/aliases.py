@@ -131,7 +131,7 @@ class Names:
             if found is not None:
                 return found
         known = {*self.catalog.gpu_names, *(spec.id for spec in self._accelerators.values())}
-        raise UnknownNameError("GPU", name, known)
+        raise UnknownNameError("GPU", name, known, also=self.catalog.gpu_spellings)
 
 
 @cache

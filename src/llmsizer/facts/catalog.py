@@ -130,8 +130,13 @@ class Catalog:
         """An accelerator by id, printed name or alias, however it is spelled. Raises UnknownNameError."""
         found = self._gpu_by_id.get(name) or self._gpu_by_plain_name.get(plain_gpu_name(name))
         if found is None:
-            raise UnknownNameError("GPU", name, self.gpu_names)
+            raise UnknownNameError("GPU", name, self.gpu_names, also=self.gpu_spellings)
         return found
+
+    @cached_property
+    def gpu_spellings(self) -> dict[str, str]:
+        """What is understood beside the ids, and which it means: ``h100`` → ``h100-sxm-80``."""
+        return {alias.lower(): gpu.id for gpu in self._gpu_by_id.values() for alias in gpu.aliases}
 
     @cached_property
     def _gpu_by_id(self) -> dict[str, GpuSpec]:

@@ -43,7 +43,8 @@ def week_of(weights: Sequence[float]) -> tuple[float, ...]:
 
 
 def peak_to_average(weights: Sequence[float]) -> float:
-    return max(weights) * len(weights) / math.fsum(weights)
+    # One busy hour of a week is 168 times the average, whatever rounding says.
+    return min(max(weights) * len(weights) / math.fsum(weights), float(len(weights)))
 
 
 def with_peak(weights: Sequence[float], peak: float) -> tuple[float, ...]:

@@ -60,8 +60,17 @@ def weight_format(dtype: str, architecture: str) -> WeightFormat:
     for pattern, weight_class, bits in _LABELS:
         if re.fullmatch(pattern, text):
             return WeightFormat(weight_class=weight_class, bits=bits, rest_bits=32.0 if bits == 32.0 else 16.0)
-    return WeightFormat(weight_class="16bit", bits=16.0, rest_bits=16.0)
+    known = re.fullmatch(_SIXTEEN_BITS, text)
+    return WeightFormat(weight_class="16bit" if known else UNSTATED, bits=16.0, rest_bits=16.0)
 
+
+def is_weight_format(dtype: str) -> bool:
+    """Whether a label says which format is meant; an empty one says none, and is none the worse for it."""
+    text = dtype.strip().lower()
+    return text in {"", "auto", "native", "nan"} or weight_format(text, "").weight_class != UNSTATED
+
+
+_SIXTEEN_BITS = r".*(fp16|bf16|float16|f16|half|16bit|16-bit|w16a16|none).*"
 
 _LABELS = (
     (r"fp32|float32|f32", "fp32", 32.0),

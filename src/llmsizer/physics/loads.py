@@ -63,7 +63,6 @@ class LoadTimes:
     e2e_seconds: Floats
     output_tokens_per_second: Floats
     batch: Floats  # running together per replica
-    memory_bytes: Floats  # weights, cache in use and reserve, per GPU
     saturated: Floats  # 1 where more is asked than fits or than can be served
 
 
@@ -112,15 +111,12 @@ def load_times(model: StepModel) -> LoadTimes:
         )
         for field in ("ttft", "tpot", "e2e", "throughput", "batch", "saturated")
     }
-    in_use = sequence_cache_bytes(model, c["input_tokens"] + c["output_tokens"]) * chosen["batch"] / c["data"]
-    memory = weight_bytes_per_gpu(model) + reserved_bytes(c) + in_use
     return LoadTimes(
         ttft_seconds=chosen["ttft"],
         tpot_seconds=chosen["tpot"],
         e2e_seconds=chosen["e2e"],
         output_tokens_per_second=chosen["throughput"] * c["replicas"],
         batch=chosen["batch"],
-        memory_bytes=np.minimum(memory, c["memory_bytes"]),
         saturated=chosen["saturated"],
     )
 

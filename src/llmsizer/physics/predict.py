@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from llmsizer.facts.aliases import Names, names
-from llmsizer.physics.cases import Cases
+from llmsizer.physics.cases import Case, Cases
 from llmsizer.physics.correction import Corrected, correct
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
 from llmsizer.physics.rows import Reading, Row, read_row
+from llmsizer.physics.steps import SPILLING_ENGINES
 from llmsizer.physics.store import StoredCalibration, default_calibration
 from llmsizer.physics.support import evidence_problem
 from llmsizer.units import GIB
@@ -31,6 +32,7 @@ _METRIC_OF = {
     "tpot_ms": ("tpot", 1e3),
     "e2e_ms": ("e2e", 1e3),
 }
+CERTAINLY_TOO_LARGE = 1.1  # times the memory: sizes in names are rounded
 MEMORY_BAND = 0.15  # relative; the memory model's own figures are exact, engines differ in what they reserve
 
 
@@ -57,8 +59,16 @@ def _abstain_without_evidence(reading: Reading, calibration: StoredCalibration) 
     case = reading.case
     if case is None:
         return reading
-    problem = evidence_problem(case.gpu, case.family, case.engine, calibration)
+    problem = evidence_problem(case.gpu, case.family, case.engine, calibration) or _too_large(case)
     return Reading(case=None, reason=problem) if problem else reading
+
+
+def _too_large(case: Case) -> str:
+    """Why nothing ran there; engines that keep layers in host memory run anything."""
+    weights, room = case.layer_params * case.weight_bytes, case.memory_bytes * case.gpus
+    if weights <= CERTAINLY_TOO_LARGE * room or case.engine in SPILLING_ENGINES:
+        return ""
+    return f"does not fit: {weights / 1e9:,.0f} GB of weights on {case.gpus:g} × {case.memory_bytes / GIB:.0f} GiB"
 
 
 def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from llmsizer.physics.formats import (
     class_on_device,
     engine_class,
     engine_on,
+    is_weight_format,
     kv_bytes,
     peak_flops,
     weight_format,
@@ -88,11 +89,15 @@ def read_row(row: Row, names: Names) -> Reading:
     if wrong:
         return Reading(case=None, reason=wrong)
     billions = number(row, "n_params_b")
+    unnamed = next((key for key in ("gpu", "model") if not (row.get(key) or "").strip()), "")
+    if unnamed == "gpu" or (unnamed and billions is None):
+        return Reading(case=None, reason=f"the row names no {'GPU' if unnamed == 'gpu' else 'model and no n_params_b'}")
     try:
         gpu = names.gpu(row.get("gpu") or "")
         model = names.model(row.get("model") or "", billions)
     except UnknownNameError as error:
-        return Reading(case=None, reason=str(error))
+        more = "" if error.kind != "model" or error.nearest else "; n_params_b would do"
+        return Reading(case=None, reason=f"{error}{more}")
     load = (row.get("load_kind") or "").strip().lower() or "concurrency"
     if load not in LOAD_KINDS:
         return Reading(case=None, reason=f"load kind {load!r} is not one of {', '.join(LOAD_KINDS)}")
@@ -143,6 +148,15 @@ def _notes(row: Row, model_known: bool, engine: str) -> tuple[str, ...]:
     found = [] if model_known else ["model shape assumed from its size"]
     found += [] if (row.get("engine") or "").strip() else [f"engine assumed: {engine}"]
     found += [f"{key} assumed" for key in ("input_len", "output_len") if number(row, key) is None]
+    load = (row.get("load_kind") or "").strip().lower()
+    found += [] if load else ["load_kind assumed: concurrency"]
+    value, batch = number(row, "load_value"), number(row, "batch_size")
+    if (load == "request_rate" and value is None) or (
+        load in {"", "concurrency", "single-batch-static"} and value is None and batch is None
+    ):
+        found.append("load_value assumed: 1")
+    dtype = (row.get("weight_dtype") or "").strip()
+    found += [] if is_weight_format(dtype) else [f"weight_dtype {dtype[:40]!r} not understood: 16 bit assumed"]
     return tuple(found)
 
 

@@ -33,7 +33,9 @@ COLUMNS: dict[str, dict[Field, str]] = {
     "azure": {"arrival": "TIMESTAMP", "prompt_tokens": "ContextTokens", "output_tokens": "GeneratedTokens"},
     "vidur": {"arrival": "arrived_at", "prompt_tokens": "num_prefill_tokens", "output_tokens": "num_decode_tokens"},
     "mooncake": {"arrival": "timestamp", "prompt_tokens": "input_length", "output_tokens": "output_length"},
+    "ours": {"arrival": "arrival", "prompt_tokens": "prompt_tokens", "output_tokens": "output_tokens"},
 }
+_OURS_TOO: tuple[Field, ...] = ("cached_tokens", "group")
 ARRIVAL_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -87,6 +89,8 @@ def read_trace(
     if unit not in ARRIVAL_UNITS:
         raise InputError(f"no unit of time named {unit!r}; known: {', '.join(ARRIVAL_UNITS)}")
     times = np.array([_seconds(path, i, row, names["arrival"], ARRIVAL_UNITS[unit]) for i, row in enumerate(rows)])
+    if times[0] < 0:
+        raise InputError(f"{path}: request 1 arrives at {times[0]:g} s; times count from 0 or from 1970")
     if np.isfinite(times[0]) and known != "vidur":
         times = times - times[0]
     prompts = _tokens(path, rows, names["prompt_tokens"])
@@ -158,7 +162,8 @@ def _columns(
         return columns, ""
     for known, names in COLUMNS.items():
         if all(column in row for column in names.values()):
-            return names, known
+            more = {name: name for name in _OURS_TOO if known == "ours" and name in row}
+            return {**names, **more}, known
     raise InputError(f"{path}: columns {', '.join(map(str, row))} are no known trace; give a column map")
 
 

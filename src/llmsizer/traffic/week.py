@@ -32,7 +32,8 @@ MEANING: dict[Mode, str] = {
 }
 WEEKS_PER_MONTH = HOURS_PER_MONTH / HOURS_PER_WEEK
 QUIET_SHARE = 0.05  # of the peak hour: hours below it are outside a window that nobody drew
-START_UP = ("machine_boot_seconds", "model_load_bytes_per_second", "engine_init_seconds")
+RESTART = ("model_load_bytes_per_second", "engine_init_seconds")
+START_UP = ("machine_boot_seconds", *RESTART)
 
 Week = NDArray[np.float64]
 
@@ -211,6 +212,12 @@ def start_up(weight_bytes: float, assumed: dict[str, Figure]) -> Estimate:
         init,
         reason=f"boot + {weight_bytes / 1e9:.1f} GB of weights at the load rate + engine init",
     )
+
+
+def restart(weight_bytes: float, assumed: dict[str, Figure]) -> Estimate:
+    """The same where the machine stays and only the engine is replaced: no boot."""
+    load, init = (assumed[name].estimate for name in RESTART)
+    return over_corners(lambda rate, inits: weight_bytes / rate + inits, load, init, reason="the machine stays")
 
 
 def _starts(counts: list[int]) -> float:
