@@ -190,7 +190,9 @@ def _print(profile: ServerProfile, settings: Settings, arguments: argparse.Names
 
 def sentences_of(profile: ServerProfile, settings: Settings) -> list[str]:
     """What was found, then what to know before believing it."""
-    from llmsizer.profile.load.summary import edge_sentence, knee_sentence, point_sentence, warnings
+    from llmsizer.profile.flags import warnings
+    from llmsizer.profile.load.record import point_name
+    from llmsizer.profile.load.summary import edge_sentence, knee_sentence, point_sentence
 
     records = profile.records
     ok = [record for record in records if record.status == "ok"]
@@ -204,7 +206,7 @@ def sentences_of(profile: ServerProfile, settings: Settings) -> list[str]:
     asking = profile.server.asking
     if not asking.prompts.exact and asking.prompts.tokens_per_word != 1.0:
         sentences.append("Prompt lengths are approximate; --tokenizer makes them exact.")
-    return sentences + warnings(records)
+    return sentences + warnings(records, point_name)
 
 
 def print_points(records: list[ProfileRecord], title: str) -> None:

@@ -238,7 +238,11 @@ def _points(text: str) -> list[Any]:
 
 def print_profiles(records: list[ProfileRecord]) -> None:
     """One row a point: what was measured, with its interval; a failure with its reason; the run in plain words."""
+    from llmsizer.profile.flags import warnings
     from llmsizer.profile.sentence import sentences
+
+    def name(record: ProfileRecord) -> str:
+        return f"{record.variant} {record.batch}×{record.prompt_tokens}→{record.output_tokens}"
 
     def band(value: float | None, low: float | None, high: float | None) -> str:
         if value is None:
@@ -251,7 +255,7 @@ def print_profiles(records: list[ProfileRecord]) -> None:
     for r in records:
         point = f"{r.batch}×{r.prompt_tokens}→{r.output_tokens}"
         if r.status != "ok":
-            rows.append((r.variant, point, f"failed: {r.failure}", "", "", ""))
+            rows.append((r.variant, point, f"failed: {r.failure}", "", "", "", ""))
             continue
         rows.append(
             (
@@ -261,13 +265,26 @@ def print_profiles(records: list[ProfileRecord]) -> None:
                 band(r.tpot_seconds, r.tpot_seconds_low, r.tpot_seconds_high),
                 "unknown" if r.output_tokens_per_second is None else f"{r.output_tokens_per_second:.1f}",
                 format_gb(r.process_peak_bytes, digits=2),
+                _held_back(r),
             )
         )
-    headers = ("variant", "batch×prompt→output", "TTFT", "TPOT", "output tok/s", "process peak")
-    flags = sorted({flag for record in records for flag in record.flags})
-    note = f"flags on some points: {', '.join(flags)}" if flags else ""
+    headers = ("variant", "point", "TTFT", "TPOT", "output tok/s", "process peak", "held back by")
     level = next((r.interval_level for r in records if r.interval_level), None)
     title = "Measured on this machine" + ("" if level is None else f" (median [{level:.0%} interval])")
-    print_table(title, headers, rows, note=note)
+    print_table(
+        title, headers, rows, note="point: batch × prompt → output tokens; MBU, MFU: of bandwidth, of arithmetic"
+    )
     for sentence in sentences(records):
         console().print(f"→ {sentence}", highlight=False, markup=False)
+    for warning in warnings(records, name):
+        console().print(f"· {warning}", highlight=False, markup=False)
+
+
+def _held_back(record: ProfileRecord) -> str:
+    """The verdict with the larger of its shares: of the memory's bandwidth or of the arithmetic."""
+    if record.verdict is None:
+        return "unknown"
+    phases = record.phases
+    shares = [(phases.mbu or 0.0, "MBU"), (phases.mfu or 0.0, "MFU")] if phases else []
+    share, name = max(shares, default=(0.0, ""))
+    return f"{record.verdict.bound}, {name} {share:.0%}" if share else record.verdict.bound

@@ -51,7 +51,7 @@ def calibration_summary(records: Sequence[ProfileRecord]) -> CalibrationSummary 
     _, moves = calibrate(records)
     checks = tuple(
         Check(
-            what=f"{found.record.variant}, {found.record.batch} × {found.record.prompt_tokens:,} tokens",
+            what=_point(found.record),
             quantity=found.quantity,
             measured=found.measured_seconds,
             predicted=found.predicted_seconds,
@@ -61,6 +61,11 @@ def calibration_summary(records: Sequence[ProfileRecord]) -> CalibrationSummary 
         for found in held_out(records)
     )
     return CalibrationSummary(text=". ".join(move.text() for move in moves), checks=checks)
+
+
+def _point(record: ProfileRecord) -> str:
+    """What sets a configuration apart from the others of its sweep, the output's length included."""
+    return f"{record.variant}, {record.batch} × {record.prompt_tokens:,}→{record.output_tokens:,} tokens"
 
 
 def residuals_table(checks: Sequence[Check]) -> Table:

@@ -10,21 +10,6 @@ from llmsizer.profile.load.search import KNEE_SHARE, Edge, Knee
 from llmsizer.profile.load.slo import Limit
 from llmsizer.units import format_seconds
 
-# Flags as sentences, for those who have not read the schema.
-MEANING = {
-    "errors": "some requests failed: times are of the answered ones alone",
-    "client_bound": "this machine could not send or read fast enough: its own delays are in the figures",
-    "saturated": "requests piled up to the end: the server cannot keep this rate, and a longer run waits longer",
-    "token_mismatch": "server and tokenizer count different numbers of output tokens",
-    "tokens_not_counted_by_server": "the server counts no tokens: a chunk was taken for a token",
-    "several_tokens_per_chunk": "chunks hold several tokens: ITL is between chunks, TPOT per token",
-    "prefix_cache_hit": "the server took part of the prompts from a cache: TTFT is too short for new prompts",
-    "prompt_length_differs": "the server counts other prompt lengths than were asked for",
-    "output_shorter_than_asked": "some answers ended early; the server does not ignore the end token",
-    "unsteady": "the times still drifted or varied much from request to request: measure longer (--requests)",
-    "too_few_samples": "fewer than 100 answers: no p99",
-}
-
 
 def value(record: ProfileRecord, metric: str, percentile: str = "p50") -> float | None:
     """A percentile of a metric in a record; None where it has none."""
@@ -87,17 +72,3 @@ def _each(record: ProfileRecord) -> str:
 def point_sentence(record: ProfileRecord) -> str:
     rate = record.output_tokens_per_second
     return f"With {point_name(record)}: {_each(record)}; {0.0 if rate is None else rate:,.0f} tok/s together."
-
-
-def warnings(records: Sequence[ProfileRecord]) -> list[str]:
-    """Each flag once, with the points it holds for."""
-    found: dict[str, list[str]] = {}
-    for record in records:
-        for flag in record.flags:
-            if flag in MEANING:
-                found.setdefault(flag, []).append(point_name(record))
-    lines = []
-    for flag, points in found.items():
-        where = "all points" if len(points) == len(records) else "; ".join(points)
-        lines.append(f"{where}: {MEANING[flag]}")
-    return lines
