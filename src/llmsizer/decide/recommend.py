@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
@@ -12,6 +13,7 @@ from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
 from llmsizer.decide.effects import stated_effects
 from llmsizer.decide.excluded import excluded
+from llmsizer.decide.modes import cheapest_mode, mode_note
 from llmsizer.decide.pareto import pareto_plans
 from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
@@ -30,8 +32,10 @@ from llmsizer.traffic.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
 LEAVES_OUT = (
     *TRAFFIC_LEAVES_OUT,
     "spare replicas may share a server: llmsizer capacity simulates the loss of a whole host",
-    "replicas over more than one server, pipeline parallelism and expert parallelism",
-    "fleets that follow the hours of the week: llmsizer hourly prices them; here rented machines are always on",
+    "replicas over more than one server",
+    "a ranking by modes of the week: rented machines are ranked always on, and the first says what following the hours "
+    "costs",
+    "pipeline and expert parallelism, and whether an offer can be had at all: no price list says",
     "intervals of costs move all parts together, which is wider than 90 % where parts are independent",
     *API_LEAVES_OUT,
 )
@@ -51,6 +55,7 @@ def recommend(
     """The answer to a scenario. "Nothing fits" is an answer too; LlmSizerError is for what cannot be meant."""
     found = study(model, scenario, catalog, today=today, physics=physics, records=records)
     picks, rejections = _priced(found)
+    picks, said_of_mode = _with_mode(found, picks)
     plans = tuple(plan for plan, _ in picks)
     choices = api_choices(found) if scenario.constraints.api else []
     apis = api_plans(found, choices)
@@ -60,7 +65,7 @@ def recommend(
         scenario=scenario.name,
         model=model.name,
         reading=model.reading,
-        sentence=sentence(found, plans, apis, rejections, sure),
+        sentence=" ".join(filter(None, (sentence(found, plans, apis, rejections, sure), said_of_mode))),
         plans=plans,
         apis=apis,
         rejections=rejections,
@@ -104,6 +109,18 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     out = {rejection.candidate for rejection in beyond}
     within = [pick for pick in picks if pick[0].label not in out]
     return within, (*excluded(found), *_once(rejections), *beyond)
+
+
+def _with_mode(found: Study, picks: Sequence[Pick]) -> tuple[list[Pick], str]:
+    """The first rented plan with a note of the mode that is cheapest; said aloud where that plan is the answer."""
+    at = next((at for at, (plan, _) in enumerate(picks) if plan.path == "rent"), None)
+    if at is None:
+        return list(picks), ""
+    plan, sized = picks[at]
+    mode = cheapest_mode(found, plan, sized)
+    note = "" if mode is None else mode_note(mode, plan)
+    noted = (replace(plan, notes=(*plan.notes, note)), sized) if note else picks[at]
+    return [*picks[:at], noted, *picks[at + 1 :]], note if at == 0 else ""
 
 
 def _rank(sized: Sized, usd: float) -> Rank:
