@@ -173,5 +173,5 @@ def _usd(offer: Offer | None, time: TrainingTime | None, gpus: int) -> Figure:
     dearer = max(offer.median_usd_per_gpu_hour or 0.0, offer.usd_per_gpu_hour) * _billed(offer, gpus)
     assert hours.value and hours.low and hours.high, "hours that are known are a range"
     estimate = Estimate(value=hours.value * each, low=hours.low * each, high=hours.high * dearer, basis="assumed",
-                        reason="hours by an assumed share of the rate, the cheapest price up to the median")  # fmt: skip
+                        reason="hours by an assumed share of the rate, cheapest to median price")  # fmt: skip
     return Figure(estimate=estimate, unit="USD", source=offer.provenance.source, as_of=offer.provenance.as_of)

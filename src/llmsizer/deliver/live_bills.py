@@ -142,7 +142,8 @@ def own_live(sized: Sized, load: Load, shared: Shared, place: Place) -> OwnDrive
     months = shared.found.question.scenario.horizon_months
     priced = unknown("computed in a cell", "USD/server")
     plain, figures = own_drivers(gpu, priced, months, Activity(busy_gpus=0.0), book, servers=1.0, gpus=1.0)
-    given = {name: shared.driver(name, f, place) for name, f in figures.items() if name != "server_usd"}
+    used = _used(plain, shared) - {"server_usd"}
+    given = {name: shared.driver(name, figure, place) for name, figure in figures.items() if name in used}
     changes: dict[str, Any] = {
         **given, "servers": servers, "gpus": gpus, "busy_gpus": busy_gpus, "busy_depth": depth,
         "server_usd": server_usd, "horizon_months": shared.horizon, "vat_rate": shared.vat,
@@ -190,7 +191,8 @@ def rent_live(sized: Sized, offer: Offer, load: Load, shared: Shared, place: Pla
     hour = place.given("usd_per_gpu_hour", gpu_hour_price(offer, book))
     hourly = place.put("usd_per_instance_hour", "USD/h", hour * most(in_instance, width))
     plain, figures = rent_drivers(book, instances=1.0, usd_per_instance_hour=1.0, output_tokens_per_month=1.0)
-    changes: dict[str, Any] = {name: shared.driver(name, figure, place) for name, figure in figures.items()}
+    used = _used(plain, shared)
+    changes: dict[str, Any] = {n: shared.driver(n, figure, place) for n, figure in figures.items() if n in used}
     changes |= {
         "instances": instances,
         "instance_hours": instances * HOURS_PER_MONTH,
@@ -243,6 +245,11 @@ def bill_live(drivers: Drivers, shared: Shared, place: Place) -> Bill:
         taxed += [found[line.name]] if line.taxed else []
     found["VAT"] = place.put("vat_usd", "USD/month", _sum(taxed) * shared.vat)
     return Bill(lines=found, total=place.put("total_usd", "USD/month", _sum(list(found.values()))))
+
+
+def _used(drivers: Drivers, shared: Shared) -> set[str]:
+    """The drivers of the lines that are shown: others are no assumption of this workbook."""
+    return {name for line in _shown(drivers, marginal=shared.marginal) for name in line.uses}
 
 
 def _shown(drivers: Drivers, *, marginal: bool) -> Sequence[Line]:

@@ -238,7 +238,7 @@ def _assumptions(sheet: Sheet, decision: Decision) -> None:
             if end is not None:
                 sheet.number(column, end)
         stale = "stale price; " if figure.stale else ""
-        for column, text in ((5, figure.source), (6, figure.as_of), (7, figure.basis),
+        for column, text in ((5, figure.source), (6, figure.as_of or decision.recommendation.priced_on), (7, figure.basis),
                              (8, stale + figure.estimate.reason)):  # fmt: skip
             sheet.words(column, text)
         sheet.row += 1
