@@ -61,7 +61,13 @@ HEAVY = {
     "uvloop",
 }
 NETWORK = {"urllib", "http", "socket", "requests", "httpx", "aiohttp", "huggingface_hub", "httptools"}
-NETWORK_ALLOWED = {"facts/hub.py", "cluster.py", "profile/load/wire.py", "profile/engines/served.py"}
+NETWORK_ALLOWED = {
+    "facts/hub.py",
+    "cluster.py",
+    "profile/load/wire.py",
+    "profile/load/pool.py",
+    "profile/engines/served.py",
+}
 
 
 def modules() -> list[Path]:

@@ -17,6 +17,7 @@ from llmsizer.cli import main
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile.engines import openai_http
 from llmsizer.profile.load.point import Ran, Task
+from llmsizer.profile.load.pool import PoolWatch
 from llmsizer.profile.load.wire import endpoint_of
 from llmsizer.profile.load.workers import Target, run
 from llmsizer.profile.store import read_records
@@ -95,6 +96,14 @@ def test_points_become_records_with_samples_beside_them(start: Start, capsys: py
     assert not four.carries_step_times  # nobody said what is served
     assert four.samples is not None
     assert Path(four.samples.file).exists()
+
+
+def test_a_full_pool_is_the_verdict_of_a_point(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PoolWatch, "why_full", lambda watch: "the server put 3 sequences out of its full KV pool")
+    assert main(["profile", start(KnownAnswers(at_once)), "--concurrency", "2", *QUICK]) == 0
+    verdict = records_of()[0].verdict
+    assert verdict is not None and (verdict.bound, verdict.extrapolate) == ("kv", False)
+    assert "kv_bound" in records_of()[0].flags
 
 
 def test_the_same_command_takes_finished_points_from_the_records(start: Start) -> None:

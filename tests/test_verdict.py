@@ -163,6 +163,15 @@ def test_transformers_reads_what_it_holds_not_what_was_stored() -> None:
     assert evidence.weight_bytes == 1_600_000 - 320 * 128 * 2
 
 
+def test_a_batch_that_does_not_fit_the_pool_waited_for_room() -> None:
+    # the record's batch × (prompt + output) tokens at 10 bytes each, against a pool of one token less, then of as many
+    asked = record()
+    tokens = asked.batch * (asked.prompt_tokens + asked.output_tokens)
+    for pool_tokens, full in ((tokens - 1, True), (tokens, False)):
+        evidence = evidence_of(record(memory=MemoryUse(kv_pool_bytes=10.0 * pool_tokens, kv_bytes_per_token=10.0)))
+        assert evidence is not None and evidence.kv_pool_full is full
+
+
 def test_what_says_too_little_is_left_alone() -> None:
     for bare in (record(model_config_hf={}), record(status="failed"), record(model_config_hf={"model_type": "x"})):
         assert judged(bare) == bare

@@ -158,7 +158,17 @@ def evidence_of(record: ProfileRecord) -> Evidence | None:
         device_busy_share=phases.device_busy_share if phases else None,
         throttled_share=hardware.throttled_share if hardware else None,
         throttle_reasons=(hardware.throttle_reasons or ()) if hardware else (),
+        kv_pool_full=_pool_is_short(record),
     )
+
+
+def _pool_is_short(record: ProfileRecord) -> bool:
+    """Whether the batch's tokens do not fit the engine's pool at once, so that some sequences had to wait."""
+    memory = record.memory
+    if memory is None or not memory.kv_pool_bytes or not memory.kv_bytes_per_token:
+        return False
+    tokens = record.batch * (record.prompt_tokens + record.output_tokens)
+    return tokens * memory.kv_bytes_per_token > memory.kv_pool_bytes
 
 
 def weight_bytes_read(record: ProfileRecord, spec: ModelSpec, *, tokens: int) -> float:

@@ -18,6 +18,7 @@ from llmsizer.profile.load.asking import Api, Asks
 from llmsizer.profile.load.figures import Figures, figures
 from llmsizer.profile.load.patterns import Budget, Closed, Open, Pattern, Replay, Shape, describe
 from llmsizer.profile.load.point import Ran, Sent, Task
+from llmsizer.profile.load.pool import PoolWatch
 from llmsizer.profile.load.probe import Server, probe
 from llmsizer.profile.load.prompts import counter, read_tokenizer
 from llmsizer.profile.load.record import Asked, Served, load_record, request_samples
@@ -182,8 +183,9 @@ class Session:
         processes = workers.workers_for(pattern, self._expected_streams(pattern), most=self._settings.most_workers)
         if self._settings.shape.turns > 1 and isinstance(pattern, Closed):
             processes = min(processes, pattern.concurrency)
-        ran = self._run_point(self._target, task, workers=processes, on_answer=answered)
-        return self._recorded(asked, ran, processes)
+        with PoolWatch(self._target.endpoint) as pool:
+            ran = self._run_point(self._target, task, workers=processes, on_answer=answered)
+        return self._recorded(asked, ran, processes, pool.why_full())
 
     # How.
     def _asked(self, pattern: Pattern) -> Asked:
@@ -229,7 +231,7 @@ class Session:
             3 * pattern.requests_per_second * self.profile.server.e2e_seconds(self._settings.shape.output.mean_tokens)
         )
 
-    def _recorded(self, asked: Asked, ran: Ran, processes: int) -> Measured:
+    def _recorded(self, asked: Asked, ran: Ran, processes: int, pool_full: str | None) -> Measured:
         settings, shape = self._settings, self._settings.shape
         found = figures(
             ran.sent,
@@ -245,6 +247,7 @@ class Session:
             self.profile.server,
             found,
             samples=write_samples(self._records_path, asked.record_id, samples) if samples else None,
+            pool_full=pool_full,
             sweep_id=self._sweep_id,
             command=settings.command,
         )

@@ -20,6 +20,7 @@ from llmsizer.profile.load.patterns import Budget, Closed, Open, Pattern, Replay
 from llmsizer.profile.load.point import Sent
 from llmsizer.profile.load.probe import Server
 from llmsizer.profile.load.wire import Endpoint
+from llmsizer.profile.verdict import NOT_EXTRAPOLATABLE
 
 PACKAGES = ("httptools", "uvloop", "numpy")
 
@@ -86,10 +87,11 @@ def load_record(
     found: Figures,
     *,
     samples: SamplesFile | None = None,
+    pool_full: str | None = None,
     sweep_id: str = "",
     command: str = "",
 ) -> ProfileRecord:
-    """The record of a point; failed where no request was answered."""
+    """The record of a point; failed where no request was answered. ``pool_full``: the server's own sign of it."""
     values = {**_question(asked, server, found), "samples": samples, "sweep_id": sweep_id, "command": command}
     if not found.counts.requests_ok:
         reason = found.worst_error or "no request was begun before the time was up"
@@ -103,11 +105,11 @@ def load_record(
         "distributions": found.distributions,
         "throughput": found.throughput,
         "steady": found.steady,
-        "verdict": _verdict(found),
-        "flags": found.flags,
+        "verdict": _verdict(found, pool_full),
+        "flags": (*found.flags, *(("kv_bound",) if pool_full else ())),
     }
     if asked.served.precision == "unknown" or not asked.served.model_config:
-        figures["flags"] = (*found.flags, "not_extrapolatable")  # nobody knows what it would be carried over from
+        figures["flags"] += (NOT_EXTRAPOLATABLE,)  # nobody knows what it would be carried over from
     for name, distribution in (("ttft", ttft), ("tpot", tpot)):
         middle = distribution.percentiles.get("p50") if distribution else None
         if middle is not None:
@@ -173,10 +175,10 @@ def _load(asked: Asked, server: Server, found: Figures, mean_prompt: float) -> L
     )
 
 
-def _verdict(found: Figures) -> Verdict | None:
-    """Only what the client can see of itself; what holds the server back its own counters must tell."""
+def _verdict(found: Figures, pool_full: str | None) -> Verdict | None:
+    """What the client sees of itself, else what the server's own counters tell; no more can be known from outside."""
     if "client_bound" not in found.flags:
-        return None
+        return Verdict(bound="kv", extrapolate=False, why=pool_full) if pool_full else None
     why = f"the load generator used {found.cpu_share:.0%} of a core or sent late; its own delays are in the latencies"
     return Verdict(bound="client", extrapolate=False, why=why)
 
