@@ -100,7 +100,7 @@ def usd(plan: Plan) -> float:
 def test_every_shipped_scenario_is_answered_in_one_sentence(path: Path) -> None:
     found = answer_to_file(path.stem)
     assert found.sentence and "\n" not in found.sentence
-    assert found.plans and found.leaves_out and found.assumptions
+    assert (found.plans or found.near_misses) and found.leaves_out and found.assumptions
     assert found.reading  # both readings of mistral-small-4 say which they are
 
 
