@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmsizer.facts.records import QualityRecord
     from llmsizer.quality.verdict import Limits
 
+NO_TEXT_RECORD = "no text record of this yet: run `llmsizer quality text` first, and verdict and gate see both"
 PARTS = ("text", "long-context", "tasks", "verdict", "gate")
 
 
@@ -53,6 +54,7 @@ def _add_text(parts: Commands) -> None:  # type: ignore[type-arg]
 def _add_long_context(parts: Commands) -> None:  # type: ignore[type-arg]
     parser = parts.add_parser("long-context", help="what a KV-cache format does at length: needle, else divergence")
     parser.add_argument("variant", type=existing_path)
+    parser.add_argument("--records", type=Path, default=Path("quality.jsonl"), help="joined to the text record there")
     parser.add_argument("--kv", required=True, help="cache formats to examine, e.g. int8 (OpenVINO) or int8,int4")
     parser.add_argument("--reference-kv", default="fp16", help="the cache to compare with (default: fp16)")
     parser.add_argument("--text", type=existing_path, required=True, help="the haystack: a file, a document a line")
@@ -144,7 +146,7 @@ def print_quality(records: Sequence[QualityRecord]) -> None:
             f"{r.perplexity:.3f} ± {r.perplexity_standard_error:.3f}",
             _span(r.perplexity_ratio, r.perplexity_ratio_low, r.perplexity_ratio_high, ".4f"),
             _span(r.kl_nats_per_token, r.kl_nats_per_token_low, r.kl_nats_per_token_high, ".2g"),
-            _span(r.kl_nats_p99, r.kl_nats_p99_low, r.kl_nats_p99_high, ".2g"),
+            "unknown" if r.kl_nats_p99 is None else f"{r.kl_nats_p99:.2g}",
             _span(r.top1_agreement, r.top1_agreement_low, r.top1_agreement_high, ".2%"),
             "unknown" if r.evaluation_tokens_per_second is None else f"{r.evaluation_tokens_per_second:,.0f}",
         )
@@ -192,11 +194,12 @@ def _long_context(arguments: argparse.Namespace) -> int:
                     progress=progress,
                 )
             )
-    print_json(found) if arguments.json else _print_long_context(found)
+    joined = _join(arguments.records, {(variant.model, variant.name): {"long_context": tuple(found)}})
+    print_json(found) if arguments.json else _print_long_context(found, joined)
     return 0
 
 
-def _print_long_context(found: Sequence[Any]) -> None:
+def _print_long_context(found: Sequence[Any], joined: int) -> None:
     for one in found:
         title = f"{one.kv_format} cache against {one.reference_kv_format}, by {one.measure}: {one.why}"
         if one.measure == "retrieval":
@@ -221,6 +224,8 @@ def _print_long_context(found: Sequence[Any]) -> None:
             for c in one.cells
         ]
         print_table(title, ("context", "KL, nats/token", "same top token", "stretches of text"), cells)
+    if not joined:
+        console().print(NO_TEXT_RECORD, highlight=False, markup=False)
 
 
 def _tasks(arguments: argparse.Namespace) -> int:
@@ -248,8 +253,8 @@ def _tasks(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _join(records_file: Path, scores: dict[tuple[str, str], dict[str, TaskScore]]) -> int:
-    """Give the newest text record of each variant its tasks, as a record of its own; how many had one."""
+def _join(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]]) -> int:
+    """Give the newest text record of each model's variant more parts, as a record of its own; how many had one."""
     from llmsizer.facts.records import QualityRecord
     from llmsizer.profile import append_record, read_records
     from llmsizer.quality.pairs import newest
@@ -259,9 +264,11 @@ def _join(records_file: Path, scores: dict[tuple[str, str], dict[str, TaskScore]
     kept, _ = read_records(records_file, QualityRecord)
     joined = 0
     for record in newest(kept):
-        found = scores.get((record.model, record.variant))
+        found = parts.get((record.model, record.variant))
         if found:
-            append_record(records_file, record.model_copy(update={"tasks": {**record.tasks, **found}}))
+            if "tasks" in found:
+                found = {**found, "tasks": {**record.tasks, **found["tasks"]}}
+            append_record(records_file, record.model_copy(update=found))
             joined += 1
     return joined
 
@@ -289,7 +296,7 @@ def _print_tasks(by_variant: dict[str, dict[str, TaskScore]], joined: int) -> No
                 )
             )
     headers = ("variant", "task", "score ± s.e.", "reference", "difference, paired", "McNemar p", "")
-    note = "" if joined else "no text record of these variants: run `llmsizer quality text` too, and the gate sees both"
+    note = "" if joined else NO_TEXT_RECORD
     print_table("Tasks (measured, 90 % intervals by item)", headers, rows, note=note)
 
 

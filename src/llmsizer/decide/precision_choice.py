@@ -23,6 +23,7 @@ from llmsizer.facts.kernels import Kernel, KernelTable, load_kernels
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision, get_precision
 from llmsizer.facts.provenance import Estimate
+from llmsizer.facts.quality_parts import LongContext
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
@@ -280,10 +281,15 @@ def _caches(
 
 def _cache_note(question: PrecisionQuestion, gpu: GpuSpec, kv: str, table: KernelTable) -> str:
     """What was measured of this cache on this model, else what is known against it."""
-    own = [r.long_context for r in question.records if r.long_context is not None and r.long_context.kv_format == kv]
+    own = [
+        one
+        for record in question.records
+        for one in record.long_context
+        if one.kv_format == kv and record.model in (question.model.name, question.model.hf_repo)
+    ]
     if own:
         last = own[-1]
-        return f"measured here by {last.measure}, {len(last.cells)} cells, against {last.reference_kv_format}"
+        return f"measured by {last.measure} against {last.reference_kv_format}: {_worst(last)}"
     cache = table.caches.get(kv.split("_")[0])
     measure = "quality at length unmeasured: llmsizer quality long-context"
     if cache is None:
@@ -291,6 +297,15 @@ def _cache_note(question: PrecisionQuestion, gpu: GpuSpec, kv: str, table: Kerne
     if gpu.family not in cache.families:
         return f"no source names a {kv} cache on {gpu.family}; {measure}"
     return f"{measure}; {cache.caveat} ({cache.source})"
+
+
+def _worst(one: LongContext) -> str:
+    """The cell that lost most, in words."""
+    if one.measure == "retrieval":
+        cell = max(one.cells, key=lambda c: (c.reference_retrieved or 0) - (c.retrieved or 0))
+        return f"{cell.retrieved} of {cell.reference_retrieved} needles kept at {cell.context_tokens:,} tokens"
+    cell = max(one.cells, key=lambda c: c.kl_nats_per_token or 0.0)
+    return f"KL {cell.kl_nats_per_token:.2g} nats/token at {cell.context_tokens:,} tokens"
 
 
 def deployment_of(question: PrecisionQuestion, gpu: GpuSpec, precision: str, width: int) -> Deployment:

@@ -156,7 +156,7 @@ class QualityRecord(BaseModel):
     kl_nats_per_token: float | None = None
     kl_nats_per_token_low: float | None = None
     kl_nats_per_token_high: float | None = None
-    kl_nats_p99: float | None = None  # of single tokens; its interval resamples documents
+    kl_nats_p99: float | None = None  # of single tokens; its interval counts documents
     kl_nats_p99_low: float | None = None
     kl_nats_p99_high: float | None = None
     top1_agreement: float | None = None
@@ -172,4 +172,4 @@ class QualityRecord(BaseModel):
     evaluation_tokens_per_second: float | None = None  # of this variant alone
     differences: tuple[PairedDifference, ...] = ()  # against the other variants of the same pass
     tasks: dict[str, TaskScore] = {}
-    long_context: LongContext | None = None
+    long_context: tuple[LongContext, ...] = ()  # one for each format of the KV cache

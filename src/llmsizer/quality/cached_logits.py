@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -73,7 +75,8 @@ def _transformers(variant: Variant, kv_format: str) -> TailReader:
     if kv_format == "fp16" and torch.cuda.is_available():
         dtype = torch.float16
     load = transformers.AutoModelForCausalLM.from_pretrained
-    model = load(variant.path, dtype=dtype, local_files_only=True).eval()
+    with contextlib.redirect_stderr(io.StringIO()):  # compressed tensors draw bars of their own into ours
+        model = load(variant.path, dtype=dtype, local_files_only=True).eval()
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def cache() -> Any:

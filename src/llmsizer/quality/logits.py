@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +68,8 @@ def _transformers(variant: Variant, compute: str | None) -> Reader:
     # Compressed tensors are unpacked to 16 bit and computed like the original; a CPU computes FP16 slowly.
     dtype = torch.float32 if compute == "f32" or not on_gpu else torch.float16
     load = transformers.AutoModelForCausalLM.from_pretrained
-    model = load(variant.path, dtype=dtype, local_files_only=True).eval().to("cuda" if on_gpu else "cpu")
+    with contextlib.redirect_stderr(io.StringIO()):  # compressed tensors draw bars of their own into ours
+        model = load(variant.path, dtype=dtype, local_files_only=True).eval().to("cuda" if on_gpu else "cpu")
 
     def read(tokens: Tokens) -> Logits:
         with torch.inference_mode():

@@ -176,7 +176,7 @@ def _divergence_cells(
             LongContextCell(
                 context_tokens=length,
                 kl_nats_per_token=kl.value,
-                kl_nats_per_token_low=kl.low if known else None,
+                kl_nats_per_token_low=max(0.0, kl.low) if known else None,
                 kl_nats_per_token_high=kl.high if known else None,
                 top1_agreement=sum(loss.agreed for loss in losses) / float(tokens_each.sum()),
                 trials=grid.trials,
