@@ -90,6 +90,9 @@ def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]]) -> list[Any]:
 
     preset = optional("compressed_tensors.quantization", what="quantizing", extra=EXTRA).preset_name_to_scheme
     groups = {f"group_{i}": preset(scheme, names) for i, (scheme, names) in enumerate(sorted(targets.items()))}
+    for group in groups.values():
+        if group.weights.group_size is not None and recipe.group_size is not None:
+            group.weights.group_size = recipe.group_size  # the preset's is 128
     options: dict[str, Any] = {"config_groups": groups, "ignore": list(recipe.kept_16bit)}
     if recipe.kv_scales == "fp8":
         options["kv_cache_scheme"] = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
@@ -156,7 +159,8 @@ def weight_parts(stored: Checkpoint, source: Checkpoint, label: Callable[[str], 
             count = source.tensor(f"{stem}.weight").params if kind in ("weight", "weight_packed") else 0
             name = label(stem)
         else:
-            count, name = tensor.params, STORED.get(tensor.dtype, tensor.dtype.lower())
+            count = 0 if kind in ("k_scale", "v_scale") else tensor.params
+            name = STORED.get(tensor.dtype, tensor.dtype.lower())
         params, size = parts.get(name, (0, 0))
         parts[name] = (params + count, size + tensor.byte_count)
     return tuple(WeightPart(format=name, params=n, bytes=size) for name, (n, size) in sorted(parts.items()))

@@ -67,8 +67,8 @@ def run_worker(python: Path, command: str, arguments: Mapping[str, Any]) -> None
     """One command in GPTQModel's environment. Raises QuantizationError with the last line it said."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     environment.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, (os.cpu_count() or 2) // 2)))
-    done = subprocess.run(
-        [str(python), str(WORKER), command, json.dumps(arguments)],
+    done = subprocess.run(  # -P: this folder holds a module of the toolkit's own name
+        [str(python), "-P", str(WORKER), command, json.dumps(arguments)],
         capture_output=True,
         text=True,
         check=False,
