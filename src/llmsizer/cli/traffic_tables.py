@@ -81,7 +81,24 @@ def print_service(asked: Asked, service: Service, closed: LoadPoint | str, energ
         f"waiting in all · {room.preemptions:,} preemptions",
         highlight=False,
     )
+    _print_prefixes(asked, service)
     _print_energy(energy)
+
+
+def _print_prefixes(asked: Asked, service: Service) -> None:
+    """What the prefix cache saved here, beside the share that the plan counts: in conversations they differ."""
+    planned = asked.fleet.workload.cached_prompt_fraction
+    if not planned and not service.cached_prompt_share:
+        return
+    talks = asked.fleet.workload.turns > 1
+    why = "what the replicas still hold of each conversation" if talks else "as drawn"
+    scattered = talks and service.cached_prompt_share < 0.8 * planned and asked.routed.routing != "prefix affine"
+    hint = "; --routing prefix-affine takes a conversation back to the replica that holds it" if scattered else ""
+    console().print(
+        f"prefix cache: {service.cached_prompt_share:.0%} of all prompt tokens hit (simulated: {why}); the plan and "
+        f"its closed form count {planned:.0%}{hint}",
+        highlight=False,
+    )
 
 
 def _print_energy(energy: Energy) -> None:

@@ -123,6 +123,7 @@ class Service:
     simulated_hours: float  # of one replication
     replications: int
     requests: int  # measured, over all replications
+    cached_prompt_share: float  # of all prompt tokens: what a replica found in its prefix cache
     latencies: tuple[LatencyRow, ...]
     goodput_requests_per_second: Simulated
     occupancy: Occupancy
@@ -304,6 +305,7 @@ def service_of(
         simulated_hours=runs.runs[0].duration_seconds / SECONDS_PER_HOUR,
         replications=len(runs.runs),
         requests=sum(run.counts.measured for run in runs.runs),
+        cached_prompt_share=_cached_share(runs),
         latencies=tuple(_row(name, metric, merged[metric], runs) for name, metric in METRICS),
         goodput_requests_per_second=_number(
             runs,
@@ -312,6 +314,11 @@ def service_of(
         ),
         occupancy=_occupancy(runs, replica, simulated, times),
     )
+
+
+def _cached_share(runs: Replications) -> float:
+    prompts = sum(run.counts.prompt_tokens for run in runs.runs)
+    return sum(run.counts.cached_tokens for run in runs.runs) / prompts if prompts else 0.0
 
 
 def _row(name: str, metric: Metric, merged: Latency | None, runs: Replications) -> LatencyRow:
