@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,24 +38,30 @@ class Edge:
     limit: Limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Held:
     """The largest rate within the SLO, and what it would be at both ends of the step times' interval."""
 
     edge: Edge
     rate_low: float
-    rate_high: float
+    replica: Replica
+    slo: Slo
 
     @property
     def rate(self) -> float:
         return self.edge.rate
 
+    @cached_property
+    def rate_high(self) -> float:
+        """Searched when it is asked for: most candidates are judged by the other two."""
+        return max(_edge(self.replica, self.replica.fast, self.slo).rate, self.rate)
+
 
 def hold(replica: Replica, slo: Slo) -> Held:
     """The cheap part of ``capacity``: the rates alone."""
     edge = _edge(replica, replica.mid, slo)
-    slow, fast = _edge(replica, replica.slow, slo), _edge(replica, replica.fast, slo)
-    return Held(edge=edge, rate_low=min(slow.rate, edge.rate), rate_high=max(fast.rate, edge.rate))
+    slow = _edge(replica, replica.slow, slo).rate if edge.rate > 0 else 0.0
+    return Held(edge=edge, rate_low=min(slow, edge.rate), replica=replica, slo=slo)
 
 
 def rate_within(replica: Replica, curves: Curves, slo: Slo) -> float:
