@@ -27,15 +27,17 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.decide.modelled import ModelledPhysics
     from llmsizer.deliver.conditions import holding
-    from llmsizer.deliver.pack import write_pack
+    from llmsizer.deliver.pack import check_folder, write_pack
     from llmsizer.deliver.residuals import calibration_summary
     from llmsizer.facts.catalog import default_catalog
 
+    folder = arguments.out.expanduser()
+    check_folder(folder)
     scenario = scenario_asked(arguments)
     evidence = read_evidence(arguments.records, arguments.quality)
     recommendation = answer(scenario, evidence)
     pack = write_pack(
-        arguments.out.expanduser(),
+        folder,
         recommendation,
         scenario,
         default_catalog(),

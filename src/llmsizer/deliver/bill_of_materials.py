@@ -16,14 +16,15 @@ from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.prices import gpu_price, server_price
 
+_COUNTED = ("of the servers' price", "full-time people")  # units whose number is what nobody knows exactly
 Status = Literal["confirmed", "estimate", "unknown"]
 STATUSES: dict[Status, str] = {
     "confirmed": "a price list's or a measured figure, less than 90 days old",
     "estimate": "a range, an assumption, or an old price: ask for a quote",
     "unknown": "not in the catalogue: ask the vendor or the site",
 }
-HEADERS = ("path", "item", "quantity", "unit", "billed by", "USD each", "low", "high", "USD", "status", "source",
-           "as of", "note")  # fmt: skip
+HEADERS = ("path", "item", "quantity", "unit", "billed by", "USD each", "USD", "USD, low", "USD, high", "status",
+           "source", "as of", "note")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,9 @@ class BomLine:
     unit: str
     billed_by: str
     each: Live | None
-    price: Figure | None
+    price: Figure | None  # of one, or of the quantity where that is what varies
     note: str = ""
+    varies: Literal["price", "quantity"] = "price"
 
     @property
     def status(self) -> Status:
@@ -50,6 +52,19 @@ class BomLine:
     @property
     def usd(self) -> Live | None:
         return None if self.each is None or self.quantity is None else self.quantity * self.each
+
+    @property
+    def usd_low(self) -> Live | None:
+        return self._end(None if self.price is None else self.price.low)
+
+    @property
+    def usd_high(self) -> Live | None:
+        return self._end(None if self.price is None else self.price.high)
+
+    def _end(self, end: float | None) -> Live | None:
+        """The line with its price, or its quantity, at that end; its own amount where there is no range."""
+        factor = self.each if self.varies == "quantity" else self.quantity
+        return self.usd if end is None or factor is None else factor * end
 
 
 def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
@@ -76,7 +91,7 @@ def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLin
 
     def line(item: str, quantity: object, unit: str, by: str, usd: object, price: Figure | None, note: str) -> BomLine:
         return BomLine(path="own", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
-                       price=price, note=note)  # fmt: skip
+                       price=price, note=note, varies="quantity" if unit in _COUNTED else "price")  # fmt: skip
 
     verb = "leased by the month" if d.is_leased else "once"
     inside = f"with {each}× {gpu.name}" + (f", about ${card.value:,.0f} each" if card.value else "")
@@ -114,7 +129,7 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
 
     def line(item: str, quantity: object, unit: str, by: str, usd: object, price: Figure, note: str) -> BomLine:
         return BomLine(path="rent", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
-                       price=price, note=note)  # fmt: skip
+                       price=price, note=note, varies="quantity" if unit in _COUNTED else "price")  # fmt: skip
 
     each = hour.scaled(1 / live(d.instance_hours).value, "USD/h")
     name = f"{offer.gpu_as_listed} ×{offer.gpus_per_instance}" + (f" ({offer.instance})" if offer.instance else "")
@@ -148,24 +163,17 @@ def bom_csv(lines: tuple[BomLine, ...]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADERS)
     for line in lines:
-        usd = line.usd
         price = line.price
-        writer.writerow(
-            [
-                harmless(cell) if isinstance(cell, str) else _number(cell)
-                for cell in (
-                    line.path, line.item, line.quantity, line.unit, line.billed_by, line.each,
-                    price.low if price else None, price.high if price else None, usd, line.status,
-                    price.source if price else "", price.as_of if price else "", line.note,
-                )
-            ]
+        cells: tuple[str | Live | None, ...] = (
+            line.path, line.item, line.quantity, line.unit, line.billed_by, line.each, line.usd, line.usd_low,
+            line.usd_high, line.status, price.source if price else "", price.as_of if price else "", line.note,
         )  # fmt: skip
+        writer.writerow([harmless(cell) if isinstance(cell, str) else _number(cell) for cell in cells])
     return text.getvalue()
 
 
-def _number(cell: Live | float | None) -> str:
-    value = cell.value if isinstance(cell, Live) else cell
-    return "" if value is None or math.isnan(value) else f"{value:.12g}"
+def _number(cell: Live | None) -> str:
+    return "" if cell is None or math.isnan(cell.value) else f"{cell.value:.12g}"
 
 
 def harmless(words: str) -> str:

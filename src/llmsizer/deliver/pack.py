@@ -19,6 +19,7 @@ from llmsizer.deliver.conditions import Condition, conditions
 from llmsizer.deliver.decision import decide_papers
 from llmsizer.deliver.memo import render_memo
 from llmsizer.deliver.order_dates import order_dates
+from llmsizer.deliver.pack_sections import handed_over
 from llmsizer.deliver.power_and_rack import power_sheet
 from llmsizer.deliver.report import render_report
 from llmsizer.deliver.residuals import CalibrationSummary
@@ -90,6 +91,7 @@ def write_pack(
                 calibration=calibration,
                 scenario=scenario,
                 written_on=day,
+                handed_over=handed_over(bom, orders, found, power),
             ),
             "bill-of-materials.csv": bom_csv(bom),
             "scenario.json": _json(scenario.model_dump(mode="json")),
@@ -142,11 +144,8 @@ def _json(document: Any) -> str:
 @contextlib.contextmanager
 def _new_or_replaced(out: Path) -> Iterator[Path]:
     """A folder that takes its place when the block ends well. One of ours, or an empty one, gives way to it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder")
+    check_folder(out)
     aside = out.with_name(f".{out.name}.before")
-    if out.exists() and any(out.iterdir()) and not _is_ours(out):
-        raise InputError(f"{out} holds other files; give a new folder, or one that an earlier report wrote")
     with whole_folder(out.with_name(f".{out.name}.new")) if out.exists() else whole_folder(out) as partial:
         yield partial
     fresh = out.with_name(f".{out.name}.new")
@@ -155,6 +154,14 @@ def _new_or_replaced(out: Path) -> Iterator[Path]:
         out.rename(aside)
         fresh.rename(out)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_folder(out: Path) -> None:
+    """Raises InputError where a pack may not be written: before anything takes time."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder")
+    if out.exists() and any(out.iterdir()) and not _is_ours(out):
+        raise InputError(f"{out} holds other files; give a new folder, or one that an earlier report wrote")
 
 
 def _is_ours(folder: Path) -> bool:

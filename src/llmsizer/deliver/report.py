@@ -60,8 +60,12 @@ def render_report(
     calibration: CalibrationSummary | None = None,
     scenario: BaseModel | None = None,
     written_on: str = "",
+    handed_over: str = "",
 ) -> str:
-    """The report as text: the answer first, then why, then every number it rests on."""
+    """The report as text: the answer first, then why, then every number it rests on.
+
+    ``handed_over`` is the pack's own part, as HTML: conditions, order dates, materials, power.
+    """
     body = "\n".join(
         (
             sections.answer(recommendation),
@@ -69,6 +73,7 @@ def render_report(
             sections.plans(recommendation),
             sections.build_or_buy(recommendation, comparison),
             sections.costs(recommendation),
+            handed_over,
             sections.memory(recommendation),
             sections.measured(profiles, quality),
             sections.calibrated(calibration),

@@ -15,10 +15,11 @@ from llmsizer.installed import optional
 _MOST_CHARACTERS = 32_000  # of a cell; a sheet holds 32,767
 _UNKNOWN = "#N/A"
 _LINE_POINTS, _MOST_LINES, _USUAL_WIDTH = 15, 8, 9.0
-_WRAPPED = ("text", "quoted", "header")
+_WRAPPED = ("text", "inner", "quoted", "header")
 _STYLES: dict[str, dict[str, Any]] = {
     "text": {"text_wrap": True, "valign": "top"},
     "quoted": {"text_wrap": True, "valign": "top", "quote_prefix": True},
+    "inner": {"text_wrap": True, "valign": "top", "indent": 1},  # of a column beside numbers
     "plain": {"valign": "top"},
     "title": {"bold": True, "font_size": 15},
     "note": {"italic": True, "font_color": "#59616b", "valign": "top"},
@@ -29,7 +30,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "date": {"num_format": "yyyy-mm-dd", "valign": "top", "align": "left"},
     "input": {"num_format": "#,##0.######", "bg_color": "#fff6d6", "valign": "top"},
     "total": {"num_format": "#,##0.00", "bold": True, "top": 1, "valign": "top"},
-    "bold": {"bold": True, "text_wrap": True, "valign": "top"},
+    "bold": {"bold": True, "valign": "top"},
 }
 
 
@@ -80,6 +81,8 @@ class Sheet:
         kept = "".join(c if c >= " " or c == "\n" else " " for c in text)[:_MOST_CHARACTERS]
         if style == "text" and re.match(r"\s*[=+\-@|%]", kept):
             style = "quoted"
+        if style == "text" and column > 0:
+            style = "inner"
         at = self.row if row is None else row
         if style in _WRAPPED:
             wide = self.widths[column] if column < len(self.widths) else _USUAL_WIDTH

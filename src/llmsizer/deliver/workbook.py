@@ -29,14 +29,13 @@ SHEETS: dict[str, tuple[float, ...]] = {
     "owning": (26, 18, 16, 16, 70),
     "renting": (26, 18, 16, 16, 70),
     "API": (26, 20, 20, 20, 20, 20, 20),
-    "comparison": (18, 18, 18, 18, 18, 18, 18, 18),
-    "cash flow": (12, 18, 18, 18, 18, 18, 18),
-    "BOM": (8, 38, 14, 22, 20, 15, 12, 12, 15, 11, 44, 11, 44),
+    "comparison": (20, 30, *(16,) * 34),
+    "cash flow": (16, *(18,) * 9),
+    "BOM": (8, 38, 14, 22, 20, 15, 15, 15, 15, 11, 44, 11, 44),
     "power & rack": (42, 16, 12, 60),
     "disqualifying": (52, 16, 16, 52, 60),
 }
 _EPOCH = datetime.date(1899, 12, 30)  # day 0 of spreadsheets
-_WORDS = {"own": "Own", "rent": "Rent", "api": "API"}
 
 
 def write_workbook(
@@ -136,7 +135,7 @@ def _fleet(sheet: Sheet, decision: Decision, orders: OrderDates) -> None:
     _results(sheet, "The load", decision.fleet_place)
     for one in decision.paths:
         if one.path != "api":
-            _results(sheet, f"{_WORDS[one.path]}: {one.label}", one.place)
+            _results(sheet, one.label, one.place)
     sheet.words(0, "When to order", "bold")
     sheet.row += 1
     sheet.line(orders.text, style="plain")
@@ -173,10 +172,16 @@ def _bom(sheet: Sheet, bom: Sequence[BomLine]) -> None:
     sheet.row += 1
     sheet.line(*HEADERS, style="header")
     for line in bom:
-        price, usd = line.price, line.usd
+        price = line.price
         sheet.words(0, line.path)
         sheet.words(1, line.item)
-        for column, number in ((2, line.quantity), (5, line.each), (8, usd)):
+        for column, number in (
+            (2, line.quantity),
+            (5, line.each),
+            (6, line.usd),
+            (7, line.usd_low),
+            (8, line.usd_high),
+        ):
             if number is None:
                 sheet.words(column, "unknown")
             else:
@@ -184,9 +189,6 @@ def _bom(sheet: Sheet, bom: Sequence[BomLine]) -> None:
         for column, text in ((3, line.unit), (4, line.billed_by), (9, line.status), (12, line.note)):
             sheet.words(column, text)
         if price is not None:
-            for column, end in ((6, price.low), (7, price.high)):
-                if end is not None:
-                    sheet.number(column, end, "short")
             sheet.words(10, price.source)
             sheet.words(11, price.as_of)
         sheet.row += 1
@@ -238,7 +240,8 @@ def _assumptions(sheet: Sheet, decision: Decision) -> None:
             if end is not None:
                 sheet.number(column, end)
         stale = "stale price; " if figure.stale else ""
-        for column, text in ((5, figure.source), (6, figure.as_of or decision.recommendation.priced_on), (7, figure.basis),
+        dated = figure.as_of or decision.recommendation.priced_on
+        for column, text in ((5, figure.source), (6, dated), (7, figure.basis),
                              (8, stale + figure.estimate.reason)):  # fmt: skip
             sheet.words(column, text)
         sheet.row += 1

@@ -1,0 +1,96 @@
+"""The pack's own part of the report: conditions that void the answer, when to order, what to order, power and racks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from llmsizer.deliver import html
+from llmsizer.deliver.bill_of_materials import STATUSES, BomLine
+from llmsizer.deliver.conditions import Condition
+from llmsizer.deliver.live import Live
+from llmsizer.deliver.order_dates import OrderDates
+from llmsizer.deliver.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
+from llmsizer.deliver.sections import section
+from llmsizer.deliver.tables import Table, words
+from llmsizer.deliver.wording import plain_number, sentence
+from llmsizer.units import UNKNOWN, format_usd
+
+
+def handed_over(
+    bom: Sequence[BomLine], orders: OrderDates, found: Sequence[Condition], power: PowerSheet | None
+) -> str:
+    """All four, as HTML."""
+    return _conditions(found) + _orders(orders) + _materials(bom) + _power(power)
+
+
+def _conditions(found: Sequence[Condition]) -> str:
+    rows = tuple(
+        (words(c.text, strong=c.state == "holds"), words(c.state), words(c.consequence), words(c.detail or "–"))
+        for c in found
+    )
+    table = Table(title="Conditions", headers=("If this holds", "Now", "Then", "Detail"), rows=rows)
+    return section("What disqualifies this answer", html.table(table, caption=False))
+
+
+def _orders(orders: OrderDates) -> str:
+    rows = tuple(
+        (
+            words(str(step.replicas)),
+            words(step.needed_on.isoformat()),
+            words(step.order_by.isoformat()),
+            words(step.order_by_at_longest_lead.isoformat()),
+        )
+        for step in orders.steps
+    )
+    heads = ("Replicas, spares included", "Needed on", "Order by", "Order by, at the longest lead")
+    steps = html.table(Table(title="Bought in steps", headers=heads, rows=rows)) if rows else ""
+    return section("When to order", html.said("p", sentence(orders.text)), steps)
+
+
+def _materials(bom: Sequence[BomLine]) -> str:
+    if not bom:
+        return ""
+    rows = tuple(
+        (
+            words(line.path),
+            words(line.item, remark=line.note),
+            words(f"{_plain(line.quantity)} {line.unit}".strip()),
+            words(line.billed_by or "–"),
+            words(_usd(line.each)),
+            words(_usd(line.usd), remark=_range(line)),
+            words(line.status),
+        )
+        for line in bom
+    )
+    heads = ("Path", "Item", "Quantity", "Billed by", "USD each", "USD", "Status")
+    meanings = html.bullets(f"{status}: {meaning}" for status, meaning in STATUSES.items())
+    table = Table(title="Bill of materials", headers=heads, rows=rows)
+    return section("Bill of materials", meanings, html.table(table, caption=False))
+
+
+def _plain(number: Live | None) -> str:
+    return UNKNOWN if number is None or math.isnan(number.value) else plain_number(number.value)
+
+
+def _usd(number: Live | None) -> str:
+    return UNKNOWN if number is None or math.isnan(number.value) else format_usd(number.value)
+
+
+def _range(line: BomLine) -> str:
+    low, high = line.usd_low, line.usd_high
+    if low is None or high is None or low.value == high.value:
+        return ""
+    return f"{_usd(low)} to {_usd(high)}"
+
+
+def _power(power: PowerSheet | None) -> str:
+    if power is None:
+        return ""
+    rows = [
+        (words(line.what), words(f"{plain_number(line.number.value)} {line.unit}"), words(line.note or "–"))
+        for line in power.lines
+    ]
+    rows += [(words(what), words(UNKNOWN), words(why)) for what, why in UNKNOWN_OF_THE_SITE]
+    table = Table(title="Power and rack", headers=("What", "How much", "Note"), rows=tuple(rows))
+    return section("Power and rack of what is owned", html.table(table, caption=False))
