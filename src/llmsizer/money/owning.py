@@ -132,7 +132,14 @@ def own_cost(
         gpu, price, horizon_months, activity, book, servers=float(servers.count), gpus=float(servers.gpus)
     )
     lead_months = mid(book.assumed["hardware_lead_months"])
-    parts = bill_parts(drivers, figures, _how(servers, drivers), vat_rate=book.options.vat_rate)
+    parts = bill_parts(
+        drivers,
+        figures,
+        _how(servers, drivers),
+        vat_rate=book.options.vat_rate,
+        written=book.written,
+        whose=("own", gpu.id, servers.gpus_each),
+    )
     verb = "lease" if drivers.is_leased else "own"
     bill = Cost(
         path="own",

@@ -6,6 +6,7 @@ import datetime
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.assumptions import load_assumptions
@@ -43,6 +44,8 @@ class PriceBook:
     currency: Currency = US_DOLLARS
     grams_per_kwh: Figure = _NO_GRID
     area: str = ""
+    # Lines of bills, by ``ranges.bill_parts``; a book with other figures starts with none.
+    written: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, compare=False, repr=False)
     jurisdictions: Mapping[str, str] = field(default_factory=dict)  # by provider; who is missing is unknown
 
     def estimate(self, name: str) -> Estimate:

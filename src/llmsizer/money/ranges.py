@@ -28,14 +28,35 @@ def counted(value: float, unit: str = "") -> Figure:
     return exact(value, unit, "published", "the scenario")
 
 
+Written = dict[tuple[object, ...], CostPart]
+"""Lines that were written out before, by whose figures they are, name, and the values of their drivers."""
+
+
 def bill_parts(
-    drivers: Drivers, figures: Mapping[str, Figure], how: Mapping[str, str], *, vat_rate: float = 0.0
+    drivers: Drivers,
+    figures: Mapping[str, Figure],
+    how: Mapping[str, str],
+    *,
+    vat_rate: float = 0.0,
+    written: Written | None = None,
+    whose: tuple[object, ...] = (),
 ) -> tuple[CostPart, ...]:
     """The lines of a bill that apply. ``figures`` are the drivers that have a range or a source, by name.
 
-    A line that needs an unknown driver is unknown, with the reason; a line of nothing at all is left out.
+    A line that needs an unknown driver is unknown, with the reason; a line of nothing at all is left out. What bills
+    have in common is looked up in ``written``; ``whose`` tells figures apart that bear one name.
     """
-    parts: list[CostPart] = [_part(line, drivers, figures, how.get(line.name, "")) for line in lines_of(drivers)]
+    parts: list[CostPart] = []
+    lines: tuple[Line, ...] = lines_of(drivers)
+    for line in lines:
+        used: list[object] = [getattr(drivers, name) for name in line.uses]
+        key = (*whose, line.name, *used)
+        part = None if written is None else written.get(key)
+        if part is None:
+            part = _part(line, drivers, figures, "")
+            if written is not None:
+                written[key] = part
+        parts.append(replace(part, how=how.get(line.name, "")))
     shown: list[CostPart] = [
         part for part in parts if part.usd_per_month.value != 0 or part.usd_per_month.high not in (0, None)
     ]

@@ -151,7 +151,14 @@ def rent_cost(
         "egress": "answers sent out of the cloud",
         "people": "full-time people × pay",
     }
-    parts = bill_parts(drivers, figures, how, vat_rate=book.options.vat_rate)
+    parts = bill_parts(
+        drivers,
+        figures,
+        how,
+        vat_rate=book.options.vat_rate,
+        written=book.written,
+        whose=("rent", offer.id, offer.instance, rented.gpus_each),
+    )
     reserved = book.options.rent_term == "reserved-1y" and offer.term == "on-demand"
     bill = Cost(
         path="rent",
