@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord
     from llmsizer.profile.engines.openai_http import ServerProfile, Session, Settings
     from llmsizer.profile.load.patterns import Pattern
+    from llmsizer.profile.load.predicted import Beside
+    from llmsizer.profile.load.record import Served
     from llmsizer.traffic.lengths import Length
 
 LONGEST_TOKENS = 10**6
@@ -59,6 +61,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=whole_number("workers", most=256), help="processes at most (default: cores)")
     group.add_argument("--variant", default="as served", help="what the records call it")
     group.add_argument("--precision", default="unknown", help="what is served, e.g. int4; no server tells")
+    group.add_argument("--gpu", metavar="NAME", help="of the server, as in the catalogue, e.g. h200-sxm-141")
+    group.add_argument("--gpus", type=whole_number("gpus", most=100_000), metavar="N", help="that the server uses")
     group.add_argument("--seed", type=whole_number("seed", least=0), default=0)
     group.add_argument("--fresh", action="store_true", help="measure again what the records already hold")
     group.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
@@ -68,7 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print. Ctrl-C keeps every finished point in the records."""
     from llmsizer.cli.measuring import progress_bar
     from llmsizer.profile.engines.openai_http import Session
-    from llmsizer.profile.load.record import Served
     from llmsizer.profile.load.wire import endpoint_of
     from llmsizer.profile.load.workers import Target
 
@@ -87,9 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             settings=settings,
             records_path=arguments.records,
-            served=Served(
-                engine=arguments.engine or "openai-http", variant=arguments.variant, precision=arguments.precision
-            ),
+            served=_served(arguments),
             api=arguments.api,
             tokenizer=arguments.tokenizer,
             progress=progress,
@@ -97,6 +98,22 @@ def run(arguments: argparse.Namespace) -> int:
         profile = _measured(session, arguments, settings, patterns)
     _print(profile, settings, arguments)
     return 0 if any(record.status == "ok" for record in profile.records) else 1
+
+
+def _served(arguments: argparse.Namespace) -> Served:
+    """What the user knows of the server's inside."""
+    from llmsizer.facts.aliases import names
+    from llmsizer.facts.records import DeviceRecord
+    from llmsizer.profile.load.record import Served
+
+    gpu = arguments.gpu and names().gpu(arguments.gpu)  # a name that is not in the catalogue stops before any load
+    return Served(
+        device=DeviceRecord(name=arguments.gpu, kind="gpu", memory_bytes=gpu.memory_bytes) if gpu else None,
+        engine=arguments.engine or "openai-http",
+        variant=arguments.variant,
+        precision=arguments.precision,
+        accelerators=arguments.gpus,
+    )
 
 
 def _measured(
@@ -163,7 +180,10 @@ def _patterns(arguments: argparse.Namespace) -> list[Pattern]:
 
 
 def _print(profile: ServerProfile, settings: Settings, arguments: argparse.Namespace) -> None:
+    from llmsizer.profile.load.predicted import beside
+
     sentences = sentences_of(profile, settings)
+    predictions, without = beside(profile.records)
     server = profile.server
     if arguments.json:
         print_json(
@@ -180,12 +200,46 @@ def _print(profile: ServerProfile, settings: Settings, arguments: argparse.Names
                 "knee": profile.knee,
                 "edge": profile.edge,
                 "sentences": sentences,
+                "predictions": [_as_document(one) for one in predictions],
+                "no_prediction": without or None,
             }
         )
         return
     print_points(profile.records, f"{server.asking.model} at {arguments.variants[0]}, {server.asking.api} (measured)")
     for sentence in sentences:
         console().print(f"· {sentence}", highlight=False, markup=False)
+    if predictions:
+        _print_beside(predictions)
+    if without:
+        console().print(f"no prediction to hold beside this: {without}", highlight=False, markup=False)
+
+
+def _as_document(one: Beside) -> dict[str, Any]:
+    found = {name: getattr(one, name) for name in ("quantity", "measured", "predicted", "low", "high", "basis")}
+    return {"record_id": one.record.record_id, **found}
+
+
+def _print_beside(predictions: list[Beside]) -> None:
+    """What was measured beside what is predicted for it without having seen it."""
+    from llmsizer.profile.load.predicted import RATE
+    from llmsizer.profile.load.record import point_name
+
+    def text(one: Beside, value: float) -> str:
+        return f"{value:,.0f} tok/s" if one.quantity == RATE else format_seconds(value)
+
+    rows = [
+        (
+            point_name(one.record),
+            one.quantity,
+            text(one, one.measured),
+            f"{text(one, one.predicted)} [{text(one, one.low)} – {text(one, one.high)}]",
+            "yes" if one.is_within else "no",
+            one.basis,
+        )
+        for one in predictions
+    ]
+    headers = ("load", "mean of", "measured", "predicted [90 %]", "within", "basis of the prediction")
+    print_table("Measured beside predicted", headers, rows)
 
 
 def sentences_of(profile: ServerProfile, settings: Settings) -> list[str]:

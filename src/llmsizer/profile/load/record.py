@@ -73,6 +73,8 @@ class Asked:
             self.served.engine,
             self.served.engine_version,
             self.served.engine_options,
+            self.served.device.name if self.served.device else "",
+            self.served.accelerators,
             pattern,
             repr(self.shape),
             self.budget.requests,
