@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsizer.cli import main
+from llmsizer.cli.quality import join_records
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.quality_parts import TaskScore
 from llmsizer.facts.records import QualityRecord
@@ -27,6 +28,9 @@ from llmsizer.quality.verdict import Limits, gate, judge
 from tiny_models import needs, write_checkpoint
 
 ROWS = [np.array([0, 1, 1, 0]), np.array([1, 0, 1])]
+
+
+TASK = TaskScore(metric="acc", items=50, score=0.48, reference_score=0.5, recovery=0.96, recovery_low=0.95)
 
 
 def coin(share: float) -> Reader:
@@ -210,6 +214,16 @@ def test_the_gate_holds_limits_against_the_unfavourable_end() -> None:
 def test_an_unknown_figure_fails_the_gate_and_says_so() -> None:
     (line,) = gate([record(top1_agreement=None)], Limits(min_agreement=0.5))
     assert not line.passed and "unknown" in line.text and "fails" in line.text
+
+
+def test_tasks_join_the_text_record_and_the_gate_sees_both(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(record(tasks={"old": TASK}).model_dump_json() + "\n")
+    assert join_records(file, {("m", "int4"): {"tasks": {"new": TASK}}, ("m", "int8"): {"tasks": {"new": TASK}}}) == 1
+    assert main(["quality", "gate", str(file), "--max-kl", "1", "--min-recovery", "0.9"]) == 0
+    assert main(["quality", "gate", str(file), "--min-recovery", "0.97"]) == 1
+    last = QualityRecord.model_validate_json(file.read_text().splitlines()[-1])
+    assert set(last.tasks) == {"old", "new"} and last.kl_nats_per_token == pytest.approx(0.02)
 
 
 def test_the_gate_of_the_command_line_exits_1_with_the_failing_line(

@@ -36,6 +36,14 @@ def test_mcnemar_counts_discordant_items_only() -> None:
     assert mcnemar_p(0, 10) == pytest.approx(2 / 1024)
 
 
+def test_models_that_answered_alike_may_still_differ() -> None:
+    same = {str(i): float(i % 2) for i in range(60)}
+    score = paired_score(same, same, metric="acc")
+    # half an item more in each cell: error = √(1) / 62
+    assert score.difference_high == pytest.approx(1.645 / 62, rel=1e-3)
+    assert score.difference_low == pytest.approx(-1.645 / 62, rel=1e-3)
+
+
 def test_a_reference_that_scores_nothing_gives_no_recovery() -> None:
     score = paired_score({"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0}, metric="acc")
     assert score.recovery is None and score.recovery_low is None and score.score == 0.5
@@ -113,11 +121,26 @@ def test_a_likelihood_is_that_of_the_continuation_alone(tmp_path: Path) -> None:
 def test_long_contexts_without_room_or_text_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     folder = write_checkpoint(tmp_path / "model")
-    kv = {"kv_format": "int8", "reference_kv_format": "fp16"}
     with pytest.raises(InputError, match="give more text"):
-        examine(_reads(0.0), _reads(0.0), folder, ["short"], Grid(context_tokens=(256,)), **kv)
+        examine(
+            _reads(0.0),
+            _reads(0.0),
+            folder,
+            ["short"],
+            Grid(context_tokens=(256,)),
+            kv_format="int8",
+            reference_kv_format="fp16",
+        )
     with pytest.raises(InputError, match="no room for a needle"):
-        examine(_reads(0.0), _reads(0.0), folder, [TEXT] * 4, Grid(context_tokens=(8,)), **kv)
+        examine(
+            _reads(0.0),
+            _reads(0.0),
+            folder,
+            [TEXT] * 4,
+            Grid(context_tokens=(8,)),
+            kv_format="int8",
+            reference_kv_format="fp16",
+        )
 
 
 def _reads(noise: float) -> TailReader:
@@ -143,11 +166,10 @@ def _copies(tokens: Tokens, tail: int) -> Logits:
 def test_a_model_that_retrieves_is_measured_by_retrieval_and_one_that_cannot_by_divergence(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
     grid = Grid(context_tokens=(96, 128), depths=(0.5,), trials=2)
-    kv = {"kv_format": "int8", "reference_kv_format": "fp16"}
-    able = examine(_reads(0.0), _copies, folder, [TEXT] * 4, grid, **kv)
+    able = examine(_reads(0.0), _copies, folder, [TEXT] * 4, grid, kv_format="int8", reference_kv_format="fp16")
     assert able.measure == "retrieval"
     assert [(c.retrieved, c.reference_retrieved, c.trials) for c in able.cells] == [(0, 2, 2), (0, 2, 2)]
-    unable = examine(_reads(0.1), _reads(0.0), folder, [TEXT] * 4, grid, **kv)
+    unable = examine(_reads(0.1), _reads(0.0), folder, [TEXT] * 4, grid, kv_format="int8", reference_kv_format="fp16")
     assert unable.measure == "divergence" and "0%" in unable.why
     assert all((c.kl_nats_per_token or 0) > 0 and c.retrieved is None for c in unable.cells)
 

@@ -194,7 +194,7 @@ def _long_context(arguments: argparse.Namespace) -> int:
                     progress=progress,
                 )
             )
-    joined = _join(arguments.records, {(variant.model, variant.name): {"long_context": tuple(found)}})
+    joined = join_records(arguments.records, {(variant.model, variant.name): {"long_context": tuple(found)}})
     print_json(found) if arguments.json else _print_long_context(found, joined)
     return 0
 
@@ -246,22 +246,23 @@ def _tasks(arguments: argparse.Namespace) -> int:
     with progress_bar("tasks") as progress:
         scored = evaluate_tasks(variants, read_variant(arguments.reference), choice, kept_in=kept, progress=progress)
     by_variant = dict(zip(labels_of(variants), scored, strict=True))
-    joined = _join(
-        arguments.records, {(v.model, label): by_variant[label] for v, label in zip(variants, by_variant, strict=True)}
-    )
+    parts = {(v.model, label): {"tasks": by_variant[label]} for v, label in zip(variants, by_variant, strict=True)}
+    joined = join_records(arguments.records, parts)
     print_json(by_variant) if arguments.json else _print_tasks(by_variant, joined)
     return 0
 
 
-def _join(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]]) -> int:
+def join_records(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]]) -> int:
     """Give the newest text record of each model's variant more parts, as a record of its own; how many had one."""
+    from llmsizer.cli.sources import complain
     from llmsizer.facts.records import QualityRecord
     from llmsizer.profile import append_record, read_records
     from llmsizer.quality.pairs import newest
 
     if not records_file.is_file():
         return 0
-    kept, _ = read_records(records_file, QualityRecord)
+    kept, complaints = read_records(records_file, QualityRecord)
+    complain(complaints)
     joined = 0
     for record in newest(kept):
         found = parts.get((record.model, record.variant))
