@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import json
 import os
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from llmsizer.errors import CatalogError, InputError, QuantizationError
 from llmsizer.facts.precision import get_precision
+from llmsizer.progress import silent
 from llmsizer.quantize import RECIPES, Job, quantize
 from llmsizer.quantize.calibration import (
     check_leakage,
@@ -26,7 +29,7 @@ from llmsizer.quantize.calibration import (
     texts_sha256,
 )
 from llmsizer.quantize.compressed_tensors import unit_of
-from llmsizer.quantize.environments import Environment, python_of
+from llmsizer.quantize.environments import Environment, ensure, python_of
 from llmsizer.quantize.gguf_file import uses_more_bits
 from llmsizer.quantize.gptqmodel import ENVIRONMENT
 from llmsizer.quantize.mixed import Choice, knapsack, stored_bytes
@@ -42,6 +45,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 LLM_COMPRESSOR = needs("llmcompressor", "torch", "transformers")
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 WORDS = " ".join(f"word{i}" for i in range(400))
 
 
@@ -285,7 +289,7 @@ def test_llama_cpps_mixes_favour_the_first_and_last_eighth_and_every_third_layer
 
 
 @pytest.mark.skipif(not python_of(ENVIRONMENT).is_file(), reason="GPTQModel's own environment has not been made")
-@pytest.mark.parametrize("method", ["gptq-int4"])
+@pytest.mark.parametrize("method", ["gptq-int4", "awq-int4"])
 def test_gptqmodels_format_is_read_alike(tmp_path: Path, method: str) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny")
     variant = quantize(checkpoint, method, tmp_path / method, calibration=[TEXT] * 3)
@@ -295,6 +299,22 @@ def test_gptqmodels_format_is_read_alike(tmp_path: Path, method: str) -> None:
 def test_another_version_is_another_environment() -> None:
     first, second = (Environment(name="x", requirements=(f"a=={v}",)) for v in (1, 2))
     assert python_of(first) != python_of(second)
+
+
+def test_an_environment_that_cannot_be_made_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_index(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        (Path(command[-1]) / "lib" / PYTHON / "site-packages").mkdir(parents=True) if "venv" in command else None
+        code = 1 if "pip" in command else 0
+        return subprocess.CompletedProcess(command, code, "", "note\nERROR: No matching distribution found for x\nmore")
+
+    monkeypatch.setenv("LLMSIZER_ENVS", str(tmp_path / "envs"))
+    monkeypatch.setattr(subprocess, "run", no_index)
+    with pytest.raises(QuantizationError, match="ERROR: No matching distribution found for x") as caught:
+        ensure(Environment(name="x", requirements=("x==1",)), silent)
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "envs").iterdir()) == []
 
 
 # Kills, full disks, two runs at once

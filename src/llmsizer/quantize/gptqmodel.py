@@ -20,7 +20,7 @@ from llmsizer.quantize.environments import Environment, ensure, is_made
 from llmsizer.quantize.groups import check_groups
 from llmsizer.quantize.recipes import Recipe
 
-ENVIRONMENT = Environment(name="gptqmodel", requirements=("gptqmodel==7.6.0",))
+ENVIRONMENT = Environment(name="gptqmodel", requirements=("gptqmodel==7.6.0", "optimum==2.3.0"))
 WORKER = Path(__file__).with_name("gptqmodel_worker.py")
 STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 QUANTIZED = ("qweight", "qzeros", "scales", "g_idx")
