@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from llmsizer.errors import InputError, MeasurementError
+from llmsizer.facts.quality_parts import LongContext
 from llmsizer.quality.code_tasks import read_problems, run_code_task
 from llmsizer.quality.logits import Logits, Tokens
 from llmsizer.quality.long_context import Grid, TailReader, examine
@@ -162,14 +163,22 @@ def _copies(tokens: Tokens, tail: int) -> Logits:
     return rows
 
 
+def _examine(
+    folder: Path, texts: list[str], grid: Grid, *, own: float = 0.0, reference: TailReader | None = None
+) -> LongContext:
+    return examine(
+        _reads(own), reference or _reads(0.0), folder, texts, grid, kv_format="int8", reference_kv_format="fp16"
+    )
+
+
 @needs("tokenizers")
 def test_a_model_that_retrieves_is_measured_by_retrieval_and_one_that_cannot_by_divergence(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
     grid = Grid(context_tokens=(96, 128), depths=(0.5,), trials=2)
-    able = examine(_reads(0.0), _copies, folder, [TEXT] * 4, grid, kv_format="int8", reference_kv_format="fp16")
+    able = _examine(folder, [TEXT] * 4, grid, reference=_copies)
     assert able.measure == "retrieval"
     assert [(c.retrieved, c.reference_retrieved, c.trials) for c in able.cells] == [(0, 2, 2), (0, 2, 2)]
-    unable = examine(_reads(0.1), _reads(0.0), folder, [TEXT] * 4, grid, kv_format="int8", reference_kv_format="fp16")
+    unable = _examine(folder, [TEXT] * 4, grid, own=0.1)
     assert unable.measure == "divergence" and "0%" in unable.why
     assert all((c.kl_nats_per_token or 0) > 0 and c.retrieved is None for c in unable.cells)
 

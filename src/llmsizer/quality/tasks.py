@@ -97,6 +97,8 @@ def paired_score(items: Items, expected: Items, *, metric: str, seed: int = 0) -
     difference = mean_by_document(own - other, ones)
     ends = discordant_interval(lost, won, len(keys)) if is_right_or_wrong else (difference.low, difference.high)
     low, high = _recovery_interval(own, other, seed)
+    if is_right_or_wrong and low is not None and high is not None:  # resampling alike answers gives no width either
+        low, high = min(low, 1 + ends[0] / reference.value), max(high, 1 + ends[1] / reference.value)
     return TaskScore(
         metric=metric,
         items=len(keys),
