@@ -258,6 +258,15 @@ def test_a_cheaper_api_of_the_same_model_disqualifies_machines(usual: Decision) 
     assert below.test is not None and below.test.value
 
 
+def test_a_memo_that_takes_the_api_is_not_voided_by_the_api_being_cheaper(usual: Decision) -> None:
+    assert usual.taken == "api"
+    text = Page(memo(usual)).text
+    assert "should stay on the API" not in text and "The cheapest machines instead" in text
+    eu = papers.decision(papers.scenario(constraints={"eu_only": True, "rent": False}))
+    assert eu.taken == "own"
+    assert "should stay on the API, if the provider confirms" in Page(memo(eu)).text
+
+
 def test_what_nobody_measured_is_an_open_condition_and_not_a_false_one(usual: Decision) -> None:
     eu = papers.decision(papers.scenario(constraints={"eu_only": True}))
     states = {c.text: c.state for c in found_of(eu)}

@@ -93,6 +93,15 @@ class Decision:
         return next((p for p in self.paths if p.path == path and p.same_model), None)
 
     @property
+    def taken(self) -> Path | None:
+        """The path of the answer's first sentence; None where there is none."""
+        sure = self.recommendation.uncertainty
+        if sure is not None:
+            return next((spread.path for spread in sure.paths if spread.label == sure.recommended), None)
+        best = self.recommendation.best
+        return best.path if best else None
+
+    @property
     def cheapest(self) -> LivePath | None:
         """Of the ways to the model that was asked for; None where none has a full price."""
         priced = [p for p in self.paths if p.same_model and p.cost.is_complete]

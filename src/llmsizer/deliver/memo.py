@@ -37,10 +37,10 @@ def render_memo(
             html.said("h1", _short(first, 330)),
             html.said("p", _short(rest)) if rest else "",
             html.said("p", _short(decision.scenario.description), "muted") if decision.scenario.description else "",
-            _verdict(found),
+            _verdict(decision, found),
             _costs(decision),
-            html.tag("div", _changes(decision) + _void(found), "columns"),
-            html.tag("div", _machine(decision, power) + _order(orders), "columns"),
+            html.tag("div", _changes(decision) + _void(decision, found), "columns"),
+            html.tag("div", _machine(decision, power) + _order(decision, orders), "columns"),
             _assumed(decision),
         )
     )
@@ -66,9 +66,10 @@ def _short(text: str, longest: int = _LONGEST) -> str:
     return flat[:longest].rsplit(" ", 1)[0][:longest] + " …"
 
 
-def _verdict(found: Sequence[Condition]) -> str:
-    stays = [c for c in found if c.state == "holds" and "stay" in c.consequence]
-    if not stays:
+def _verdict(decision: Decision, found: Sequence[Condition]) -> str:
+    """Where machines are taken although an API is cheaper, that before everything else."""
+    stays = [c for c in found if c.state == "holds" and _is_for_apis(c)]
+    if not stays or decision.taken == "api":
         return ""
     text = f"{stays[0].text}: {stays[0].consequence} ({stays[0].detail})" if stays[0].detail else stays[0].consequence
     return html.tag("div", html.said("p", sentence(_short(text))), "warn")
@@ -139,10 +140,15 @@ def _changes(decision: Decision) -> str:
     return html.tag("section", html.said("h2", "What would change the answer") + html.bullets(items))
 
 
-def _void(found: Sequence[Condition]) -> str:
-    """What holds first, then what nobody knows yet."""
-    open_ones = [c for c in found if c.state == "unknown"]
-    listed = [*holding(tuple(found)), *open_ones][:_CONDITIONS]
+def _is_for_apis(condition: Condition) -> bool:
+    return "API" in condition.consequence and "stay" in condition.consequence
+
+
+def _void(decision: Decision, found: Sequence[Condition]) -> str:
+    """What holds first, then what nobody knows yet; that an API is cheaper voids no answer that takes it."""
+    told = [c for c in found if not (decision.taken == "api" and _is_for_apis(c))]
+    open_ones = [c for c in told if c.state == "unknown"]
+    listed = [*holding(tuple(told)), *open_ones][:_CONDITIONS]
     items = [_short(f"{'open' if c.state == 'unknown' else 'holds'}: {c.text} → {c.consequence}", 170) for c in listed]
     return html.tag("section", html.said("h2", "What would make it void") + html.bullets(items or ["none found"]))
 
@@ -162,7 +168,8 @@ def _machine(decision: Decision, power: PowerSheet | None) -> str:
             f"power: {power.value('reserved_kw'):.1f} kW to reserve, racks: {power.value('racks'):.0f}, "
             f"{power.value('kwh_month'):,.0f} kWh a month with cooling"
         )
-    return html.tag("section", html.said("h2", "Machines") + html.bullets(_short(item, 190) for item in items))
+    title = "Machines" if decision.taken != "api" else "The cheapest machines instead"
+    return html.tag("section", html.said("h2", title) + html.bullets(_short(item, 190) for item in items))
 
 
 def _figure(value: Figure) -> str:
@@ -170,8 +177,9 @@ def _figure(value: Figure) -> str:
     return f"{amount(value.value, value.unit)}{f' ({between})' if between else ''} {mark(value.basis)}"
 
 
-def _order(orders: OrderDates) -> str:
-    return html.tag("section", html.said("h2", "Order by") + html.said("p", sentence(_short(orders.text, 300))))
+def _order(decision: Decision, orders: OrderDates) -> str:
+    title = "Order by" if decision.taken == "own" else "Order by, if it is bought"
+    return html.tag("section", html.said("h2", title) + html.said("p", sentence(_short(orders.text, 300))))
 
 
 def _assumed(decision: Decision) -> str:

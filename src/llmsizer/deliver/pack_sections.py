@@ -30,7 +30,7 @@ def _conditions(found: Sequence[Condition]) -> str:
         for c in found
     )
     table = Table(title="Conditions", headers=("If this holds", "Now", "Then", "Detail"), rows=rows)
-    return section("What disqualifies this answer", html.table(table, caption=False))
+    return section("Disqualifying conditions", html.table(table, caption=False))
 
 
 def _orders(orders: OrderDates) -> str:
