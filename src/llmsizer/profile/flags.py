@@ -33,10 +33,11 @@ MEANING = {
 def warnings(records: Sequence[ProfileRecord], name: Callable[[ProfileRecord], str]) -> list[str]:
     """Each flag once, with the points it holds for."""
     measured = [record for record in records if record.status == "ok"]
+    alone = len({record.variant for record in measured}) == 1  # with nothing beside it that it could be unfair to
     found: dict[str, list[str]] = {}
     for record in measured:
         for flag in record.flags:
-            if flag in MEANING:
+            if flag in MEANING and not (alone and flag == "not_interleaved"):
                 found.setdefault(flag, []).append(name(record))
     lines = []
     for flag, points in found.items():

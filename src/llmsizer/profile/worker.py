@@ -29,6 +29,15 @@ from llmsizer.profile.trackers.watch import idle_watts
 from llmsizer.profile.trackers.window import processor_window, visible_device, watched_window
 
 Message = dict[str, Any]
+# As torch, the C++ library under OpenVINO and llama.cpp, and the system say it.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "bad_alloc",
+    "bad alloc",
+    "t allocate memory",
+    "cannot allocate",
+    "failed to allocate",
+)
 LEAST_USED_BYTES = 64e6  # a context alone takes more
 FIRST_WATCHED_RUN = 1_000_000  # no timed run has such a number, so none shares its prompts
 
@@ -161,8 +170,16 @@ def answer(worker: Worker, request: Message) -> Message:
     try:
         return {"ok": True, **worker.actions[request.pop("do")](**request)}
     except Exception as error:  # whatever an engine throws becomes the row's reason
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        return {"ok": False, "reason": f"{type(error).__name__}: {reason}"[:300]}
+        return {"ok": False, "reason": reason_of(error)}
+
+
+def reason_of(error: Exception) -> str:
+    """An engine's complaint in one line: what went wrong, not the line of its source, and memory by its name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Exception from ")]
+    said = f"{type(error).__name__}: {(telling or lines or [''])[0]}"
+    lacks_memory = isinstance(error, MemoryError) or any(word in str(error).lower() for word in OUT_OF_MEMORY)
+    return f"{'out of memory: ' if lacks_memory else ''}{said}"[:300]
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
