@@ -96,3 +96,23 @@ def test_more_users_of_a_table_never_wait_less(gpu: str) -> None:
         assert all(more >= fewer * 0.999 for fewer, more in pairwise(values)), (metric, values)
     rates = [float(row["pred_output_tok_s"]) for row in found]
     assert all(more >= fewer * 0.98 for fewer, more in pairwise(rates)), rates
+
+
+@pytest.mark.parametrize("gpu", ["h100-sxm-80", "a100-sxm-80", "rtx-4090", "h200"])
+@pytest.mark.parametrize("users", [1, 8, 32, 128])
+def test_users_throughput_and_latency_obey_littles_law(gpu: str, users: int) -> None:
+    cells = {"engine": "vllm", "engine_version": "0.19.0", "model": "meta-llama/Llama-3.1-8B", "gpu": gpu}
+    lengths = {"input_len": "256", "output_len": "512", "load_kind": "concurrency", "load_value": str(users)}
+    (row,) = predict_rows([cells | lengths])
+    if "saturated" in row["basis"]:
+        return  # those who wait have TTFT of their own
+    by_law = users * 512 / (float(row["pred_e2e_ms"]) / 1e3)
+    assert float(row["pred_output_tok_s"]) == pytest.approx(by_law, rel=0.1)
+    assert float(row["pred_output_tok_s_low"]) < float(row["pred_output_tok_s"]) < float(row["pred_output_tok_s_high"])
+
+
+@pytest.mark.parametrize("rate", ["0.1", "1", "4"])
+def test_an_open_loop_below_saturation_delivers_exactly_what_comes(rate: str) -> None:
+    cells = {"engine": "vllm", "model": "meta-llama/Llama-3.1-8B", "gpu": "h100", "input_len": "512"}
+    (row,) = predict_rows([cells | {"output_len": "256", "load_kind": "request_rate", "load_value": rate}])
+    assert float(row["pred_output_tok_s"]) == pytest.approx(256 * float(rate), rel=1e-4)

@@ -143,17 +143,17 @@ def solve(problem: Linearised, *, rounds: int = 6) -> tuple[Floats, Floats]:
 def cross_validated_residuals(problem: Linearised, robust: Floats, folds: Words) -> Floats:
     """Residual of every observation when its fold is left out.
 
-    The normal equations without a fold are those of all rows minus the fold's own share.
+    Exact without another fit: with H the fold's block of the hat matrix, its residuals are (I − H)⁻¹ times those of
+    the fit to all rows (Cook & Weisberg 1982, §2.2; the Woodbury identity).
     """
     scaled = problem.matrix * robust[:, None]
-    gram = problem.matrix.T @ scaled + np.eye(problem.matrix.shape[1])
-    right = scaled.T @ problem.start
+    inverse = np.linalg.inv(problem.matrix.T @ scaled + np.eye(problem.matrix.shape[1]))
+    whole = problem.start - problem.matrix @ (inverse @ (scaled.T @ problem.start))
     out: Floats = np.empty(len(problem.start), dtype=np.float64)
     for fold in np.unique(folds):
         held = folds == fold
-        part = problem.matrix[held]
-        without = np.linalg.solve(gram - part.T @ scaled[held], right - scaled[held].T @ problem.start[held])
-        out[held] = problem.start[held] - part @ without
+        hat = problem.matrix[held] @ inverse @ scaled[held].T
+        out[held] = np.linalg.solve(np.eye(len(hat)) - hat, whole[held])
     return out
 
 

@@ -15,6 +15,7 @@ from llmsizer.physics.steps import LIGHT_TOLERANCE, StepModel
 from llmsizer.physics.store import StoredCalibration
 
 METRICS = ("throughput", "ttft", "tpot", "e2e")
+DRAWN_SHARE = 0.05  # by which the arrivals of a run of some hundred requests miss their rate
 
 # Which kind of evidence corrects which metric, by load; e2e under load follows from TTFT and TPOT.
 TARGET_OF: Mapping[str, Mapping[str, str]] = {
@@ -76,6 +77,7 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
         value[metric] = raw[metric] * np.exp(sign * shift)
         first, second = value[metric] * np.exp(sign * below * wide), value[metric] * np.exp(sign * above * wide)
         low[metric], high[metric] = np.minimum(first, second), np.maximum(first, second)
+    _throughput_under_load(cases, times, value, low, high)
     _not_faster_than_bytes(model, times, value, low, high)
     _end_to_end(cases, value, low, high)
     return Corrected(value=value, low=low, high=high, times=times, distance=distance)
@@ -84,6 +86,23 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
 def calibrated_shift(effects: Effects, cases: Cases, target: Words, batch: Floats) -> Floats:
     """Log seconds that effects add."""
     return effects.correction(features(cases, target, batch))
+
+
+def _throughput_under_load(
+    cases: Cases, times: LoadTimes, value: dict[str, Floats], low: dict[str, Floats], high: dict[str, Floats]
+) -> None:
+    """Below saturation Little's law: users get a token each TPOT, and an open loop delivers what comes.
+
+    Beyond it throughput stays what the rows of saturated runs say: there TPOT depends on how long a run lasted.
+    """
+    load, calm = cases.text("load"), times.saturated == 0
+    shared, follows = (load == "concurrency") & calm, (load == "request_rate") & calm
+    raw, raw_tpot = times.output_tokens_per_second, times.tpot_seconds
+    at = {"value": raw * raw_tpot / value["tpot"], "low": raw * raw_tpot / high["tpot"]}
+    at["high"] = raw * raw_tpot / low["tpot"]
+    offered = {"value": raw, "low": np.minimum(at["low"], raw), "high": raw * (1 + DRAWN_SHARE)}
+    for name, part in (("value", value), ("low", low), ("high", high)):
+        part["throughput"] = np.select([follows, shared], [offered[name], at[name]], part["throughput"])
 
 
 def _not_faster_than_bytes(
