@@ -236,6 +236,9 @@ def _consumer(model: ModelSpec, catalog: Catalog, book: PriceBook) -> Finding:
 
 
 def _comparison(model: ModelSpec, scenario: Scenario, catalog: Catalog, today: datetime.date) -> Comparison:
+    """Machines stand in the EU; whose law their operator is under is left open, since few price lists say so."""
+    in_the_eu = scenario.constraints.model_copy(update={"eu_only": False, "zones": ("EU",)})
+    scenario = scenario.model_copy(update={"constraints": in_the_eu})
     comparison = recommend(model, scenario, catalog, today=today).comparison
     assert comparison is not None, "these scenarios allow several paths"
     return comparison
@@ -250,15 +253,16 @@ def _costs(model: ModelSpec, comparison: Comparison) -> Finding:
             step = next(step for step in path.steps if step.tokens_per_month == tokens)
             figures[f"{format_count(tokens)} tokens: {name}"] = step.usd_per_month.value
     last = f"{format_count(VOLUMES[-1])} tokens"
-    machines = [v for k, v in figures.items() if k.startswith(last) and ("own" in k or "rent" in k) and v is not None]
-    apis = [v for k, v in figures.items() if k.startswith(last) and ": API" in k and v is not None]
-    cheapest = min((float(v) for v in machines), default=None)
-    dearest = max((float(v) for v in apis), default=None)
-    wins = cheapest is not None and dearest is not None and cheapest < min(float(v) for v in apis)
+    at_last = {k: float(v) for k, v in figures.items() if k.startswith(last) and v is not None}
+    apis = [usd for key, usd in at_last.items() if ": API" in key]
+    cheapest = min((usd for key, usd in at_last.items() if ": API" not in key), default=None)
+    dearest = max(apis, default=None)
+    wins = cheapest is not None and dearest is not None and cheapest < min(apis)
     part = cheapest is not None and dearest is not None and cheapest < dearest
     text = (
         f"At {format_count(VOLUMES[-1])} tokens a month machines cost {format_usd(cheapest)} at least, these APIs "
-        f"{format_usd(min((float(v) for v in apis), default=None))} to {format_usd(dearest)}. {comparison.sentence}"
+        f"{format_usd(min(apis, default=None))} to {format_usd(dearest)}; where an API processes data is not in the price "
+        f"lists, so that law may decide before price does. {comparison.sentence}"
     )
     return Finding(
         reading=model.name,
@@ -271,7 +275,8 @@ def _costs(model: ModelSpec, comparison: Comparison) -> Finding:
 
 def _by_maker(paths: Sequence[PathCost]) -> dict[str, PathCost]:
     """Own, rent, the same model's first API, and of each maker the cheapest and the dearest that is compared."""
-    named: dict[str, PathCost] = {path.path: path for path in paths if path.path != "api"}
+    words = {"own": "own", "rent": "rent in the EU, from whichever operator"}
+    named: dict[str, PathCost] = {words[path.path]: path for path in paths if path.path != "api"}
     apis = [path for path in paths if path.path == "api"]
     named |= {f"API, same model: {path.label}": path for path in apis if path.same_model}
     for maker in _MAKERS:
