@@ -39,6 +39,8 @@ def texts_of(checkpoint: Path, documents: int) -> list[str]:
 
 
 def ours(checkpoint: Path, method: str, out: Path, documents: int, budget: int) -> dict[str, Any]:
+    import llmcompressor  # noqa: F401 - imports are no part of the work, here as with the toolkit
+
     from llmsizer.quantize import Job, quantize
 
     texts = texts_of(checkpoint, documents) if documents else []
