@@ -34,6 +34,7 @@ ABOVE: dict[str, set[str]] = {
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything
 HEAVY = {
+    "xlsxwriter",
     "psycopg",
     "pyarrow",
     "torch",

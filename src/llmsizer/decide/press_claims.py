@@ -261,8 +261,8 @@ def _costs(model: ModelSpec, comparison: Comparison) -> Finding:
     part = cheapest is not None and dearest is not None and cheapest < dearest
     text = (
         f"At {format_count(VOLUMES[-1])} tokens a month machines cost {format_usd(cheapest)} at least, these APIs "
-        f"{format_usd(min(apis, default=None))} to {format_usd(dearest)}; where an API processes data is not in the price "
-        f"lists, so that law may decide before price does. {comparison.sentence}"
+        f"{format_usd(min(apis, default=None))} to {format_usd(dearest)}; where an API processes data is not in "
+        f"the price lists, so that law may decide before price does. {comparison.sentence}"
     )
     return Finding(
         reading=model.name,
