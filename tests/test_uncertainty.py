@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from llmsizer.decide.study import Study, study
 from llmsizer.decide.sure import sureness, uncertain_paths
 from llmsizer.decide.uncertain import DEMAND, Said, UncertainPath, pace_of
 from llmsizer.decide.uncertainty import uncertainty_of
+from llmsizer.errors import CatalogError
 from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.operators import load_jurisdictions
 from llmsizer.facts.scenario import Scenario, parse_scenario
 from llmsizer.money.draws import Driver, conditional_means, draw, information_usd, normal_share, variance_share
 from test_decide import CATALOG, TODAY, RooflinePhysics
@@ -329,3 +332,15 @@ def test_a_rented_answer_says_what_following_the_hours_of_the_week_costs_and_a_y
     by_hours, reserved = of(""), of('[money]\nrent_term = "reserved-1y"')
     assert "Run by-hour it costs" in by_hours.sentence and "Run by-hour" in by_hours.plans[0].notes[-1]
     assert "Run " not in reserved.sentence  # every hour of the year is paid
+
+
+def test_every_operator_has_a_jurisdiction_with_a_source_and_a_provider_of_the_price_lists(tmp_path: Path) -> None:
+    known = load_jurisdictions(CATALOG.root)
+    assert {"US", "EU", "GB"} >= set(known.values()) and known["Genesis Cloud"] == "EU"
+    assert set(known) <= {offer.provider for offer in CATALOG.offers()}
+    (tmp_path / "operators.toml").write_text('[[operator]]\nprovider = "X"\nsource = "s"\n', encoding="utf-8")
+    with pytest.raises(CatalogError, match="operator 1: jurisdiction is missing; give a text"):
+        load_jurisdictions(tmp_path)
+    (tmp_path / "operators.toml").write_text('[[operator]]\nprovider = "X"\njurisdiction = "EU"\n', encoding="utf-8")
+    with pytest.raises(CatalogError, match="operator 1"):
+        load_jurisdictions(tmp_path)
