@@ -21,7 +21,6 @@ from llmsizer.facts.deployment import deployment
 from llmsizer.facts.workload import Slo, Workload
 from llmsizer.physics.step_times import prefill_seconds
 from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.energy import Power, energy_of
 from llmsizer.traffic.lengths import Fixed
 from llmsizer.traffic.meanfield import Probe, Room, StepSample, make_replica
 from llmsizer.traffic.points import Point, simulate_point
@@ -30,18 +29,15 @@ from llmsizer.traffic.service import (
     Goal,
     at_speed,
     hours_for,
-    observe,
     serve,
     serve_trace,
-    service_of,
     stream_within,
     workload_of_trace,
 )
 from llmsizer.traffic.simulator.deployed import pair_seconds, replica_of
-from llmsizer.traffic.simulator.fleet import Fleet, PowerCurve, Replica
-from llmsizer.traffic.simulator.replications import replicate
+from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.steps import StepTable, tabulate
-from llmsizer.traffic.stream import Conversation, Stream
+from llmsizer.traffic.stream import Stream
 from llmsizer.traffic.traces import summarise
 
 Capture = pytest.CaptureFixture[str]
@@ -100,51 +96,6 @@ def test_every_number_says_that_it_is_simulated_and_has_its_interval() -> None:
             assert number.basis == "simulated"
             assert number.low is not None and number.value is not None and number.high is not None
             assert 0 <= number.low <= number.value <= number.high
-
-
-def test_sixteen_replicas_of_a_large_fleet_stand_for_all_of_it() -> None:
-    """One in four simulated says what the whole does: TPOT on the safe side, TTFT near, goodput the whole's."""
-    large, rate = Fleet(replicas=64), 2000.0
-    sampled = serve(REPLICA, demand(rate), large, Goal(slo=SLO), hours=0.01, replications=3)
-    whole = replicate(
-        REPLICA, demand(rate), duration_seconds=36, warmup_seconds=3.6, replications=3, fleet=large,
-        targets=Goal(slo=SLO).targets,
-    )  # fmt: skip
-    all_of_it = service_of(whole, REPLICA, large, Goal(slo=SLO), rate, simulated_replicas=64)
-    assert (sampled.replicas, sampled.simulated_replicas, all_of_it.simulated_replicas) == (64, 16, 64)
-    for found in (sampled, all_of_it):
-        assert found.goodput_requests_per_second.value == pytest.approx(rate, rel=0.02)
-    for metric, least in (("TTFT", 0.85), ("TPOT", 0.98), ("E2E", 0.98)):
-        few, many = sampled.row(metric).p95.value, all_of_it.row(metric).p95.value
-        assert few is not None and many is not None
-        assert least * many <= few <= 1.15 * many
-    few, many = sampled.occupancy.mean_batch.value, all_of_it.occupancy.mean_batch.value
-    assert few == pytest.approx(many, rel=0.1)
-
-
-def test_the_energy_of_a_fleet_counts_every_replica_that_is_not_simulated() -> None:
-    large = Fleet(replicas=64)
-    runs = observe(REPLICA, demand(1000.0), large, Goal(slo=SLO), hours=0.01, replications=2)
-    curve = PowerCurve(idle_watts=10, one_watts=100, full_watts=200)
-    power = Power(mid=curve, low=curve, high=curve, basis="assumed", reason="")
-    part = energy_of(runs.runs, 16, 2, power)
-    fleet = energy_of(runs.runs, 16, 2, power, times=large.times_sample)
-    assert (part.gpus, fleet.gpus) == (32, 128)
-    assert fleet.watts.value == pytest.approx(4 * (part.watts.value or 0))
-    assert fleet.joules_per_output_token.value == pytest.approx(part.joules_per_output_token.value)
-
-
-def test_fleets_of_up_to_sixteen_and_fleets_that_are_starting_are_simulated_whole() -> None:
-    assert Fleet(replicas=16).sample.replicas == 16
-    assert Fleet(replicas=20, ready_at_seconds=(0.0,) * 20).sample.replicas == 20
-
-
-def test_more_requests_than_anyone_waits_for_are_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match="give fewer hours or replications, or a lower rate"):
-        serve(REPLICA, demand(1e5), Fleet(), Goal(slo=SLO), hours=100)
-    talk = replace(demand(1e6), conversation=Conversation(mean_turns=4, pause_seconds=30))
-    with pytest.raises(InputError, match="at most 5,000,000 are simulated: give a lower rate"):
-        serve(REPLICA, talk, Fleet(), Goal(slo=SLO))
 
 
 def test_an_overloaded_fleet_has_no_latency_and_says_why() -> None:
@@ -464,19 +415,3 @@ def test_an_interrupted_sweep_resumes_from_its_store(capsys: Capture, tmp_path: 
     assert (code, again_code, first) == (0, 0, again)
     _, table, _ = run(capsys, *argv[:-1])
     assert "of the peak" in table and "simulated" in table
-
-
-def test_conversations_that_are_scattered_say_what_brings_them_back(capsys: Capture, tmp_path: Path) -> None:
-    scenario = tmp_path / "talk.toml"
-    scenario.write_text(
-        'name = "talk"\nmodel = "llama-3.1-8b"\n[workload]\npreset = "chat"\nrequests_per_second = 2\n',
-        encoding="utf-8",
-    )
-    fleet = ("--gpu", "h100-sxm-80", "--weights", "fp8", "--replicas", "6", "--replications", "1", "--hours", "0.2")
-    hits = {}
-    for routing in ("round-robin", "prefix-affine"):
-        _, text, _ = run(capsys, "simulate", str(scenario), *fleet, "--routing", routing)
-        assert ("--routing prefix-affine" in text) == (routing == "round-robin")
-        _, document, _ = run(capsys, "simulate", str(scenario), *fleet, "--routing", routing, "--json")
-        hits[routing] = json.loads(document)["service"]["cached_prompt_share"]
-    assert hits["prefix-affine"] > 2 * hits["round-robin"]

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ def console(*, stderr: bool = False) -> Console:
 
     probe = Console(stderr=stderr)
     return probe if probe.is_terminal else Console(stderr=stderr, width=120, no_color=True)
+
+
+def working(what: str) -> AbstractContextManager[object]:
+    """A line on stderr while something takes time, gone when it is done; nothing where nobody watches."""
+    probe = console(stderr=True)
+    return probe.status(f"{what} …") if probe.is_terminal else nullcontext()
 
 
 def print_json(document: object) -> None:

@@ -13,7 +13,7 @@ from llmsizer.cli.arguments import Commands, comma_list, existing_path, number
 from llmsizer.cli.asked import Asked, add_question
 from llmsizer.cli.failing import add_failure_options, failure_answers, print_failures
 from llmsizer.cli.hourly import hourly_answers, print_hourly
-from llmsizer.cli.output import print_json
+from llmsizer.cli.output import print_json, working
 from llmsizer.cli.traffic_charts import add_plot_option, plot_capacity, plot_service
 from llmsizer.cli.traffic_tables import print_capacity, print_service
 from llmsizer.errors import InputError
@@ -80,7 +80,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
             "replications": arguments.replications,
             "seed": arguments.seed,
         }
-        runs = observe(asked.replica, stream, asked.routed, asked.goal, **sampled)
+        with working("simulating the fleet"):
+            runs = observe(asked.replica, stream, asked.routed, asked.goal, **sampled)
     simulated = asked.fleet.replicas if arguments.trace else asked.routed.sample.replicas
     service = service_of(runs, asked.replica, asked.routed, asked.goal, rate, simulated_replicas=simulated)
     gpus, times = asked.fleet.deployment.parallelism.gpus, asked.fleet.replicas / simulated
@@ -188,8 +189,13 @@ def _capacity(arguments: argparse.Namespace) -> int:
         replications=arguments.replications,
         seed=arguments.seed,
     )
-    each, whole = held_rate(site, 1, fleet.closed), held_rate(site, fleet.replicas)
-    needed = replicas_needed(site, peak, each.requests_per_second)
+    with working("looking for the largest rate"):
+        each, whole = held_rate(site, 1, fleet.closed), held_rate(site, fleet.replicas)
+    with working("simulating fleets of other sizes"):
+        needed = replicas_needed(site, peak, each.requests_per_second)
+    with working("simulating the week, lost hosts and an upgrade"):
+        hourly = hourly_answers(asked, site, each, plan)
+        failures = failure_answers(arguments, asked, site, peak, needed)
     answer: dict[str, Any] = {
         "peak_requests_per_second": peak,
         "one_replica_holds": each,
@@ -197,8 +203,8 @@ def _capacity(arguments: argparse.Namespace) -> int:
         "fleet_holds": whole,
         "headroom": whole.requests_per_second / peak - 1,
         "replicas_needed": needed,
-        **hourly_answers(asked, site, each, plan),
-        **failure_answers(arguments, asked, site, peak, needed),
+        **hourly,
+        **failures,
     }
     if plan is not None:
         answer["growth"] = growth(site, fleet.workload, each.requests_per_second, whole.requests_per_second, plan)

@@ -67,7 +67,7 @@ def print_service(asked: Asked, service: Service, closed: LoadPoint | str, energ
         _print_closed_form(service, closed)
     room, slo = service.occupancy, asked.scenario.slo
     if service.simulated_replicas < service.replicas:
-        out.print(f"{stand_for(service.simulated_replicas, service.replicas)}", highlight=False)
+        out.print(stand_for(service.simulated_replicas, service.replicas), highlight=False)
     out.print(
         f"goodput (TTFT ≤ {format_seconds(slo.ttft_p95_seconds)}, TPOT ≤ {format_seconds(slo.tpot_p95_seconds)}"
         f"{'' if asked.goal.e2e_p95_seconds is None else f', E2E ≤ {format_seconds(asked.goal.e2e_p95_seconds)}'}): "
@@ -181,6 +181,8 @@ def print_capacity(asked: Asked, answer: dict[str, Any], site: Site) -> None:
         ("headroom over the peak hour", f"{answer['headroom']:+.0%}", "", ""),
     ]
     note = f"step times {asked.steps}; [90 % interval of the step times]; {each.simulations} simulations per rate"
+    if asked.routed.times_sample > 1:
+        note += f"; {stand_for(asked.routed.sample.replicas, site.replicas)}"
     print_table("Capacity within the SLO", ("", "simulated", "closed form", "gives out first"), rows, note=note)
     if "growth" in answer:
         _print_growth(answer["growth"], site)
