@@ -121,8 +121,8 @@ def page(endpoint: Endpoint) -> str | None:
         connection.request(
             "GET", f"{endpoint.path}/metrics", headers={"Authorization": f"Bearer {key_from(key)}"} if key else {}
         )
-        answer = connection.getresponse()
-        return answer.read().decode(errors="replace") if answer.status == 200 else None
+        with connection.getresponse() as answer:  # where the server closes, the socket is the answer's to close
+            return answer.read().decode(errors="replace") if answer.status == 200 else None
     except (OSError, http.client.HTTPException):
         return None
     finally:
