@@ -20,6 +20,7 @@ from llmsizer.physics.fine_tuning import (
     FineTuning,
     activation_bytes,
     adapter_params,
+    communicated_bytes,
     fewest_gpus,
     flops_per_token,
     training_memory,
@@ -147,6 +148,27 @@ def test_two_trillion_tokens_take_the_gpu_hours_that_llama_2_took(name: str, gpu
     assert low is not None and middle is not None and high is not None
     assert low < gpu_hours < high
     assert middle == pytest.approx(gpu_hours, rel=0.25)
+
+
+def test_sharded_weights_travel_in_every_step_and_may_take_longer_than_the_arithmetic() -> None:
+    full = FineTuning(method="full")
+    # ZeRO, section 7: stage 3 moves three times the parameters, stages 1 and 2 twice; of 16 bit, (n - 1)/n of it.
+    params = LLAMA_7B.total_params
+    assert communicated_bytes(LLAMA_7B, full, 8) == pytest.approx(3 * 2 * params * 7 / 8)
+    assert communicated_bytes(LLAMA_7B, FineTuning(method="full", sharding="zero2"), 8) == pytest.approx(
+        4 * params * 7 / 8
+    )
+    assert communicated_bytes(LLAMA_7B, full, 1) == 0
+    # 31 × H100 are four nodes: 6 × 119.4 GB × 30/31 over 12.5 GB/s is 55 s a step of 2,048 tokens on each.
+    catalog = default_catalog()
+    real = load_model("mistral-small-4", catalog)
+    time = training_time(real, full, catalog.gpu("h100-sxm-80"), 31, 1e7)
+    steps = 1e7 / (31 * 2048)
+    assert time.hours.value == pytest.approx(steps * 6 * real.total_params * 30 / 31 / 12.5e9 / 3600)
+    assert "links" in time.hours.estimate.reason
+    larger = training_time(real, FineTuning(method="full", batch=8), catalog.gpu("h100-sxm-80"), 31, 1e7)
+    assert larger.hours.value is not None and time.hours.value is not None
+    assert larger.hours.value == pytest.approx(time.hours.value / 8)
 
 
 def test_a_job_that_does_not_fit_has_no_time_no_cost_and_a_way_out() -> None:

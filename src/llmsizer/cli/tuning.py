@@ -122,7 +122,7 @@ def _print_plans(plans: Sequence[TuningPlan], tokens: float) -> None:
                 f"{count} (fewest {plan.fewest})" if plan.fewest != plan.gpus and plan.fewest else count,
                 format_gb(plan.memory.total_bytes),
                 "yes" if plan.fits else f"no: {plan.reason}",
-                "" if hours is None else _range(hours),
+                "" if hours is None else f"{_range(hours)}, {hours.estimate.reason.split(':')[0]}",
                 f"{format_usd(usd.value)} [{usd.low:,.0f}–{usd.high:,.0f}] at {plan.offer}"
                 if usd.low is not None and usd.high is not None
                 else f"unknown: {usd.estimate.reason}",
@@ -132,7 +132,8 @@ def _print_plans(plans: Sequence[TuningPlan], tokens: float) -> None:
     print_table(f"{plans[0].model.name}: {tokens:,.0f} tokens", headers, rows)
     mfu = plans[0].mfu
     console().print(
-        f"Time assumes {mfu.value:.0%} [{mfu.low:.0%}–{mfu.high:.0%}] of the data sheet's 16-bit rate ({mfu.source}).\n"
+        f"Time assumes {mfu.value:.0%} [{mfu.low:.0%}–{mfu.high:.0%}] of the data sheet's 16-bit rate ({mfu.source}), "
+        "and sharded weights that travel in every step, between nodes at 25 to 400 Gbit/s a GPU.\n"
         f"Left out: {'; '.join(LEAVES_OUT)}",
         style="dim", highlight=False, markup=False,
     )  # fmt: skip

@@ -30,7 +30,7 @@ from llmsizer.physics.fine_tuning import (
 LEAVES_OUT = (
     "evaluation, checkpoints written, restarts, data preparation, failed attempts",
     "tensor and pipeline parallelism: the job is spread by data and by sharding its state",
-    "links between nodes, which slow a job of many nodes down",
+    "gradient accumulation, which hides no gathering of sharded weights, and offloading to the host",
 )
 USUAL_GPUS = ("rtx-4090", "rtx-a6000", "l40s", "a100-sxm-80", "h100-sxm-80", "h200-sxm-141")
 

@@ -6,12 +6,11 @@ keeps them for its adapters only; QLoRA (2305.14314) stores the base in 4 bits b
 Korthikanti et al. (2205.05198), from the model's own widths and without the attention scores, which flash attention
 never stores. Time is 6 FLOPs a parameter and token (Kaplan et al., 2001.08361; a third is forward), 4 where the base
 stays frozen, a further forward where activations are recomputed, over the share of the data sheet's rate that training
-reaches: an assumption with a range.
+reaches: an assumption with a range. Sharded weights travel in every step, which may take longer than the arithmetic.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +43,7 @@ _NF4_BITS = 4 + 0.127  # QLoRA, section 3: double quantization takes 0.127 bits 
 _CONTEXT_BYTES = 1.0 * GIB  # CUDA context, libraries and communicators of a training process: a stated guess
 _FRAGMENTED = 0.05  # of the GPU, lost between allocations: a stated guess
 _MOST_GPUS = 4096
+_NETWORK_BYTES_PER_SECOND = (3.1e9, 12.5e9, 50e9)  # 25, 100 and 400 Gbit/s a GPU
 # Of the data sheet's dense rate, in training. Low: small batches and PCIe cards; middle: Llama 3 405B's 38-43 %
 # (2407.21783, table 4); high: Megatron's 57 % (2205.05198, table 5).
 MFU = Figure(
@@ -254,29 +254,59 @@ def flops_per_token(model: ModelSpec, job: FineTuning) -> float:
     return forward * (passes + (1.0 if job.checkpointing else 0.0)) + adapters
 
 
+def communicated_bytes(model: ModelSpec, job: FineTuning, gpus: int) -> float:
+    """What one GPU receives in a step.
+
+    With the weights sharded (ZeRO-3, FSDP) they are gathered forward and again backward, and gradients of what is
+    trained are reduced; without sharded weights only the updated ones are gathered: ZeRO, section 7.
+    """
+    if gpus == 1:
+        return 0.0
+    gradients = trained_params(model, job) * job.gradient_bytes
+    gathers = 2 * base_bytes(model, job) if job.sharding == "zero3" else gradients
+    return (gathers + gradients) * (gpus - 1) / gpus
+
+
+def link(gpu: GpuSpec, gpus: int) -> Estimate:
+    """Bytes a second that reach one GPU: by the link inside a node, by a network card where there are several nodes."""
+    inside = gpu.peer_bytes_per_second
+    if gpus <= gpu.max_per_node and inside:
+        low, middle, high = 0.5 * inside, 0.75 * inside, inside
+        return Estimate(
+            value=middle, low=low, high=high, basis="assumed", reason="half to all of the data sheet's link"
+        )
+    slow, usual, fast = _NETWORK_BYTES_PER_SECOND
+    return Estimate(value=usual, low=slow, high=fast, basis="assumed", reason="a network between nodes: a stated guess")
+
+
 def training_time(
     model: ModelSpec, job: FineTuning, gpu: GpuSpec, gpus: int, tokens: float, mfu: Figure = MFU
 ) -> TrainingTime:
-    """Hours for so many tokens on so many GPUs; recomputed FLOPs run at the same share of the rate as all others.
+    """Hours for so many tokens: a step takes its arithmetic or its communication, whichever is longer.
 
-    Raises InputError where the GPU's 16-bit rate is not known.
+    Recomputed FLOPs run at the same share of the rate as all others. Raises InputError where the GPU's 16-bit rate is
+    not known.
     """
     rate = gpu.flops_16bit_per_second
     if not rate:
         raise InputError(f"{gpu.name} has no 16-bit rate in the catalogue; choose another GPU")
-    whole = flops_per_token(model, job) * tokens
-    share = mfu.estimate
+    in_step = job.batch * job.sequence_tokens
+    flops = flops_per_token(model, job)
+    share, way, moved = mfu.estimate, link(gpu, gpus), communicated_bytes(model, job, gpus)
     assert share.value and share.low and share.high, "the share of the rate is a range"
+    assert way.value and way.low and way.high, "so is the link"
 
-    def hours(reached: float) -> float:
-        return whole / (gpus * rate * reached) / SECONDS_PER_HOUR
+    def hours(reached: float, bytes_per_second: float) -> float:
+        step = max(in_step * flops / (rate * reached), moved / bytes_per_second)
+        return tokens / (in_step * gpus) * step / SECONDS_PER_HOUR
 
-    estimate = Estimate(value=hours(share.value), low=hours(share.high), high=hours(share.low), basis="assumed",
-                        reason="FLOPs over the data sheet's rate and an assumed share of it")  # fmt: skip
+    is_moving = moved / way.value > in_step * flops / (rate * share.value)
+    estimate = Estimate(
+        value=hours(share.value, way.value),
+        low=hours(share.high, way.high),
+        high=hours(share.low, way.low),
+        basis="assumed",
+        reason="limited by the links: a larger batch a GPU helps" if is_moving else "limited by arithmetic",
+    )
     figure = Figure(estimate=estimate, unit="h", source=mfu.source, as_of=mfu.as_of)
-    return TrainingTime(flops=whole, hours=figure, gpu_hours=figure.scaled(gpus, "GPU-h"))
-
-
-def whole_nodes(gpus: int, gpu: GpuSpec) -> int:
-    """Nodes that so many GPUs take."""
-    return math.ceil(gpus / gpu.max_per_node)
+    return TrainingTime(flops=flops * tokens, hours=figure, gpu_hours=figure.scaled(gpus, "GPU-h"))
