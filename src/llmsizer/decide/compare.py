@@ -111,7 +111,8 @@ def _crossover(below: str, above: str, low: Curve, high: Curve, machines: dict[P
     if found is None:
         at_one = np.array([LEAST_TOKENS])
         missing = " and ".join(n for n, c in ((below, low), (above, high)) if np.isnan(c(at_one)).any())
-        text = f"{_begin(above)} against {_inside(below)}: not searched, since {missing} has no price that the scenario allows."
+        pair = f"{_begin(above)} against {_inside(below)}"
+        text = f"{pair}: not searched, since {missing} has no price that the scenario allows."
         return Crossover(
             cheaper_below=below, cheaper_above=above, state="not searched", tokens_per_month=None, text=text
         )

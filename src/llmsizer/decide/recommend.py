@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
+from llmsizer.decide.bills import Demand
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
 from llmsizer.decide.effects import stated_effects
@@ -94,8 +95,10 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     workload = found.question.workload
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
     rejections = list(found.rejections)
+    demand, bills_of = Demand.of(workload), found.pricer.bills
     for sized in found.sized:
-        bills = {path: usd for path in PATHS if (usd := found.pricer.usd(sized, path, workload)) is not None}
+        totals = {path: bills_of.usd(sized, path, demand) for path in PATHS}
+        bills = {path: float(usd[0]) for path, usd in totals.items() if usd is not None}
         if not bills:
             rejections.append(found.pricer.no_price(sized))
         for path, usd in bills.items():
