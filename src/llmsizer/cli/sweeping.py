@@ -32,7 +32,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     sweep.add_argument("--workers", type=whole_number("workers", most=1024), default=1, help="processes (default: 1)")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="a running Ray cluster instead: auto, or ray://host:10001")
     sweep.add_argument("--store", type=Path, metavar="FILE", help="finished runs, a line each; resumes from them")
-    sweep.add_argument("--records", type=Path, metavar="FILE", help="own profile records: they calibrate")
+    sweep.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate")
     add_json(sweep)
     sweep.set_defaults(run=_sweep)
 
