@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -57,15 +58,28 @@ def write(
     progress(f"{recipe.name}: saving", 0.95)
     with quietly():
         assemble(checkpoint, place, folder, whole_settings(checkpoint, settings, assignment))
-    bits = {"W4A16": "int4", "W8A16": "int8"}
     parts = weight_parts(
         open_checkpoint(folder),
         checkpoint,
-        lambda stem: recipe.part if assignment is None else bits[assignment[unit_of(stem)]],
+        lambda stem: recipe.part if assignment is None else f"int{base_of(assignment[unit_of(stem)])[1]}",
     )
     if not any(part.format not in STORED.values() for part in parts):
         raise QuantizationError(f"{checkpoint.path}: {recipe.name} found nothing to quantize in layers of this kind")
     return parts
+
+
+def base_of(scheme: str) -> str:
+    """The toolkit's name of a scheme of ours.
+
+    >>> base_of("W4A16-g32"), base_of("W8A16")
+    ('W4A16', 'W8A16')
+    """
+    return scheme.partition("-g")[0]
+
+
+def group_size_of(scheme: str, recipe: Recipe) -> int:
+    """The scheme's own group size, else the recipe's."""
+    return int(scheme.partition("-g")[2] or recipe.group_size or 128)
 
 
 def modifiers_of(recipe: Recipe, assignment: Assignment | None = None) -> Callable[[int], Any]:
@@ -89,10 +103,12 @@ def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]]) -> list[Any]:
         return getattr(optional(f"llmcompressor.modifiers.{module}", what=what, extra=EXTRA), name)
 
     preset = optional("compressed_tensors.quantization", what="quantizing", extra=EXTRA).preset_name_to_scheme
-    groups = {f"group_{i}": preset(scheme, names) for i, (scheme, names) in enumerate(sorted(targets.items()))}
-    for group in groups.values():
-        if group.weights.group_size is not None and recipe.group_size is not None:
-            group.weights.group_size = recipe.group_size  # the preset's is 128
+    groups: dict[str, Any] = {}
+    for scheme, names in sorted(targets.items()):
+        group = preset(base_of(scheme), names)
+        if group.weights.group_size is not None:
+            group.weights.group_size = group_size_of(scheme, recipe)  # the preset's is its own
+        groups[f"group_{len(groups)}"] = group
     options: dict[str, Any] = {"config_groups": groups, "ignore": list(recipe.kept_16bit)}
     if recipe.kv_scales == "fp8":
         options["kv_cache_scheme"] = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
@@ -121,10 +137,9 @@ def whole_settings(
     groups: dict[str, Any] = {}
     for layer in range(layer_count(checkpoint)):
         for group in settings[str(layer)]["config_groups"].values():
-            scheme = "W4A16" if group["weights"]["num_bits"] == 4 else "W8A16"
-            units = sorted(unit for (owner, unit), chosen in assignment.items() if (owner, chosen) == (layer, scheme))
-            names = [rf"re:.*layers\.{layer}\.{UNITS[unit]}$" for unit in units]
-            groups.setdefault(scheme, {**group, "targets": []})["targets"] += names
+            names = [name.replace(r"layers\.0\.", rf"layers\.{layer}\.") for name in group["targets"]]
+            scheme = json.dumps(group["weights"], sort_keys=True)
+            groups.setdefault(scheme, {**group, "targets": []})["targets"] += sorted(names)
     for (layer, unit), scheme in sorted(assignment.items()):
         if scheme == PLAIN:
             plain.append(rf"re:.*layers\.{layer}\.{UNITS[unit]}$")

@@ -22,7 +22,7 @@ from llmsizer.installed import optional
 from llmsizer.progress import Progress
 from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import Checkpoint
-from llmsizer.quantize.compressed_tensors import PLAIN, unit_of
+from llmsizer.quantize.compressed_tensors import PLAIN, base_of, group_size_of, unit_of
 from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.round_trip import plain_model
 
@@ -128,14 +128,15 @@ def stored_bytes(shape: tuple[int, ...], scheme: str, group_size: int) -> int:
     rows, columns = shape
     if scheme == PLAIN:
         return 2 * rows * columns
-    words = -(-columns * BITS[scheme] // 32)
-    groups = columns // group_size if BITS[scheme] == 4 else 1
+    bits = BITS[base_of(scheme)]
+    words = -(-columns * bits // 32)
+    groups = columns // group_size if bits == 4 else 1
     return 4 * rows * words + 2 * rows * groups + 16
 
 
 def rounded(matrix: Any, scheme: str, group_size: int) -> Any:
     """A matrix rounded to nearest, symmetric, one scale a group (4 bit) or row (8 bit)."""
-    bits = BITS[scheme]
+    bits = BITS[base_of(scheme)]
     rows, columns = matrix.shape
     grouped = matrix.reshape(rows, -1, group_size if bits == 4 else columns)
     most = 2 ** (bits - 1) - 1
@@ -152,7 +153,6 @@ def _measured(checkpoint: Checkpoint, recipe: Recipe, texts: Sequence[str], prog
             f"and up to {MOST_PARAMS / 1e9:.0f}B here; use int4-gptq"
         )
     torch = optional("torch", what="measuring sensitivities", extra="quantize")
-    group_size = recipe.group_size or 128
     tokens = torch.from_numpy(token_rows(checkpoint, texts, recipe)[:SEQUENCES])
     model = plain_model(checkpoint, {name: t.float32() for name, t in checkpoint.tensors.items()})
     units = _units(checkpoint)
@@ -162,6 +162,7 @@ def _measured(checkpoint: Checkpoint, recipe: Recipe, texts: Sequence[str], prog
             progress(f"{recipe.name}: sensitivity of layer {layer + 1}, {unit}", done / len(units))
             originals = {stem: model.get_submodule(stem).weight.clone() for stem in stems}
             for scheme in recipe.choices:
+                group_size = 0 if scheme == PLAIN else group_size_of(scheme, recipe)
                 size = sum(stored_bytes(tuple(w.shape), scheme, group_size) for w in originals.values())
                 loss = 0.0
                 if scheme != PLAIN:
