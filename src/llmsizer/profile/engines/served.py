@@ -93,8 +93,8 @@ class Server:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=timeout_seconds)
         try:
             connection.request("GET", path)
-            answer = connection.getresponse()
-            body = answer.read()
+            with connection.getresponse() as answer:
+                body = answer.read()
             if answer.status != 200:
                 raise MeasurementError(f"{self._what}: {path} answered {answer.status}")
             return json.loads(body)
@@ -116,7 +116,8 @@ class Server:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2.0)
         try:
             connection.request("GET", health)
-            return connection.getresponse().status == 200
+            with connection.getresponse() as answer:  # where the server closes, the socket is the answer's to close
+                return bool(answer.status == 200)
         except (OSError, http.client.HTTPException):
             return False
         finally:
@@ -189,11 +190,12 @@ def _read_stream(
             text = answer.read().decode(errors="replace")
             raise MeasurementError(f"the server answered {answer.status}: {text[:200]}")
         made = 0
-        for chunk in chunks(answer):
-            counted = count(chunk)
-            made = made + 1 if counted is None else counted
-            if made:
-                events.put((index, made))
+        with answer:
+            for chunk in chunks(answer):
+                counted = count(chunk)
+                made = made + 1 if counted is None else counted
+                if made:
+                    events.put((index, made))
         events.put((index, None))
     except MeasurementError as error:
         events.put((index, error))
