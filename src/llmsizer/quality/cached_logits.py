@@ -19,7 +19,7 @@ from llmsizer.quality.long_context import TailReader
 
 # Formats a user may ask for → what the engine calls them.
 OPENVINO_KV = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "u8", "u8": "u8", "f16": "f16"}
-TRANSFORMERS_BITS = {"int8": 8, "int4": 4, "int2": 2}
+TRANSFORMERS_BITS = {"int4": 4, "int2": 2}  # what quanto keeps; the last 128 tokens stay 16 bit
 
 
 @contextmanager
