@@ -194,7 +194,7 @@ def _long_context(arguments: argparse.Namespace) -> int:
                     progress=progress,
                 )
             )
-    joined = join_records(arguments.records, {(variant.model, variant.name): {"long_context": tuple(found)}})
+    joined = join_records(arguments.records, {(variant.model, variant.method): {"long_context": tuple(found)}})
     print_json(found) if arguments.json else _print_long_context(found, joined)
     return 0
 
@@ -246,14 +246,14 @@ def _tasks(arguments: argparse.Namespace) -> int:
     with progress_bar("tasks") as progress:
         scored = evaluate_tasks(variants, read_variant(arguments.reference), choice, kept_in=kept, progress=progress)
     by_variant = dict(zip(labels_of(variants), scored, strict=True))
-    parts = {(v.model, label): {"tasks": by_variant[label]} for v, label in zip(variants, by_variant, strict=True)}
+    parts = {(v.model, v.method): {"tasks": by_variant[label]} for v, label in zip(variants, by_variant, strict=True)}
     joined = join_records(arguments.records, parts)
     print_json(by_variant) if arguments.json else _print_tasks(by_variant, joined)
     return 0
 
 
 def join_records(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]]) -> int:
-    """Give the newest text record of each model's variant more parts, as a record of its own; how many had one."""
+    """Give the newest text record of each model and method more parts, as a record of its own; how many had one."""
     from llmsizer.cli.sources import complain
     from llmsizer.facts.records import QualityRecord
     from llmsizer.profile import append_record, read_records
@@ -265,7 +265,7 @@ def join_records(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]
     complain(complaints)
     joined = 0
     for record in newest(kept):
-        found = parts.get((record.model, record.variant))
+        found = parts.get((record.model, record.method))
         if found:
             if "tasks" in found:
                 found = {**found, "tasks": {**record.tasks, **found["tasks"]}}
