@@ -44,7 +44,8 @@ def write(
     """Quantize layer by layer with llm-compressor and save into a folder; ``assignment`` is of a mixed recipe."""
     check_groups(checkpoint, recipe)
     optional("torch", what=f"the method {recipe.name}", extra="quantize")
-    optional("llmcompressor", what=f"the method {recipe.name}", extra=EXTRA)
+    with quietly():  # its import warns where there is no accelerator
+        optional("llmcompressor", what=f"the method {recipe.name}", extra=EXTRA)
     rows = token_rows(checkpoint, calibration, recipe) if recipe.is_calibrated else None
     place = Work(work)
     settings = quantize_layers(
