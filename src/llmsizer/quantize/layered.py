@@ -241,6 +241,7 @@ def _save(model: Any, checkpoint: Checkpoint, layer: int, work: Work) -> dict[st
 def quietly() -> Iterator[None]:
     """The toolkits draw bars and log to stderr, which would break into our progress."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("LLM_COMPRESSOR_LOG_DISABLED", "true")  # its logger is set up, and used, as it is imported
     unseen = io.StringIO()
     with contextlib.redirect_stderr(unseen):  # its import puts its own logger in place
         optional("llmcompressor", what="quantizing", extra=EXTRA)
