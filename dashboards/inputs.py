@@ -19,6 +19,7 @@ DEFAULT_MODEL, DEFAULT_PRESET, DEFAULT_AREA = "mistral-small-4", "chat", "EU27"
 DEFAULT_MILLION_TOKENS, MOST_MILLION_TOKENS = 100.0, 1e6
 # p95 of TTFT and TPOT in seconds; "chat" is the default of a scenario.
 SPEEDS = {"snappy": (0.5, 0.025), "chat": (2.0, 0.05), "relaxed": (5.0, 0.1), "batch": (60.0, 0.5)}
+PLACES: dict[str, dict[str, object]] = {"any": {}, "eu": {"zones": ["EU"]}, "eu_law": {"eu_only": True}}
 HORIZONS = (12, 24, 36, 48, 60)
 DEFAULT_PRECISIONS = ["bf16", "fp8", "int8", "int4"]
 
@@ -67,7 +68,7 @@ def _seven() -> dict[str, Any]:
         bind="query-params",
     )
     speed = _choice("speed", list(SPEEDS), "chat", words={name: say(f"speeds.{name}") for name in SPEEDS})
-    place = _choice("place", ["any", "eu"], "any", words={"any": say("inputs.place_any"), "eu": say("inputs.place_eu")})
+    place = _choice("place", list(PLACES), "any", words={name: say(f"inputs.place_{name}") for name in PLACES})
     quality = st.slider(
         say("inputs.quality"), 80, 100, 97, key="quality", help=say("inputs.quality_help"), bind="query-params"
     )
@@ -80,7 +81,7 @@ def _seven() -> dict[str, Any]:
         "model": model,
         "workload": {"preset": preset, "tokens_per_month": (millions or DEFAULT_MILLION_TOKENS) * MEGA},
         "slo": {"ttft_p95_seconds": ttft, "tpot_p95_seconds": tpot, "quality_floor": quality / 100},
-        "constraints": {"eu_only": place == "eu"},
+        "constraints": dict(PLACES[place]),
         "horizon_months": horizon,
     }
 

@@ -124,7 +124,7 @@ def test_a_link_brings_its_question_along(monkeypatch: pytest.MonkeyPatch) -> No
         return usual()
 
     monkeypatch.setattr("cached.recommendation", remember)
-    show(VIEWS[0], volume="50", place="EU only", horizon="60", quality="99")
+    show(VIEWS[0], volume="50", place="In the EU, under EU law", horizon="60", quality="99")
     last = asked[-1]
     assert last.workload.tokens_per_month == 50e6
     assert last.constraints.eu_only

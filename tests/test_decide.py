@@ -134,7 +134,7 @@ def busy_peak(tokens: float) -> float:
 
 
 def test_in_eu_mode_data_and_operator_have_to_be_european_and_what_is_unknown_is_not_taken_for_it() -> None:
-    found = answer_to_file("eu-chat")
+    found = answer(scenario("[constraints]\neu_only = true\n", model="mistral-small-4"))
     assert not [plan for plan in found.plans if plan.path == "rent"]  # no list names a region of an EU operator
     reasons = {r.candidate: r.reason for r in found.rejections if r.candidate.startswith("rent at")}
     assert reasons["rent at GCP"] == "operator jurisdiction: GCP stands under US law; asked EU"
@@ -145,7 +145,9 @@ def test_in_eu_mode_data_and_operator_have_to_be_european_and_what_is_unknown_is
 
 def test_data_location_alone_lets_a_foreign_operator_in_and_an_unknown_one_fails_a_jurisdiction() -> None:
     here = answer(scenario('[constraints]\nzones = ["EU"]\n' + FEW.removeprefix("[constraints]\n")))
-    assert {plan.zone for plan in here.plans if plan.path == "rent"} == {"EU"}
+    rented = [plan for plan in here.plans if plan.path == "rent"]
+    assert {plan.zone for plan in rented} == {"EU"}
+    assert all("stands under US law" in " ".join(plan.notes) for plan in rented if plan.provider == "GCP")
     text = '[constraints]\noperator_jurisdictions = ["GB"]\n' + FEW.removeprefix("[constraints]\n")
     british = answer(scenario(text))
     assert {plan.provider for plan in british.plans if plan.path == "rent"} == {"Hyperstack"}

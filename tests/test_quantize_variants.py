@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from llmsizer.errors import QuantizationError
-from llmsizer.quantize import MANIFEST, Variant, original, quantize, quantize_all, read_variant
 from llmsizer.quality.logits import open_reader
+from llmsizer.quantize import MANIFEST, Variant, original, quantize, quantize_all, read_variant
 from tiny_models import CONFIG, MATRIX_PARAMS, NORM_PARAMS, TEXT, needs, write_checkpoint
 
 pytestmark = [

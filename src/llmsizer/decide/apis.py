@@ -10,7 +10,7 @@ from llmsizer.facts.offer import ApiOffer
 from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, api_usd, context_is_enough
 
-LOCATION = "where this API processes data is not in the price list: ask before sending data that has to stay in the EU"
+LOCATION = "where this API processes data is not in the price list: ask before sending data that may not leave"
 SIBLING = "another reading of the same name: a different model, served under the name that was asked for"
 OTHER_TIER = "another model: another quality tier; compare on your own task before comparing prices"
 # Makers whose own price lists people set a self-hosted model against.
@@ -74,11 +74,11 @@ def _usable(offer: ApiOffer, workload: Workload) -> bool:
 
 def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
     """The scenario's volume at each choice."""
-    eu_only = found.question.scenario.constraints.eu_only
+    bounded = found.question.scenario.constraints.bounds_place
     plans = []
     for choice in choices:
         notes = [] if choice.same_model else [SIBLING if choice.is_sibling else OTHER_TIER]
-        notes += [LOCATION] if eu_only else []
+        notes += [LOCATION] if bounded else []
         notes += [_crosscheck(choice.offer.crosscheck)] if choice.offer.crosscheck else []
         plans.append(
             ApiPlan(

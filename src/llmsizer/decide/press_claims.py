@@ -236,9 +236,6 @@ def _consumer(model: ModelSpec, catalog: Catalog, book: PriceBook) -> Finding:
 
 
 def _comparison(model: ModelSpec, scenario: Scenario, catalog: Catalog, today: datetime.date) -> Comparison:
-    """Machines stand in the EU; whose law their operator is under is left open, since few price lists say so."""
-    in_the_eu = scenario.constraints.model_copy(update={"eu_only": False, "zones": ("EU",)})
-    scenario = scenario.model_copy(update={"constraints": in_the_eu})
     comparison = recommend(model, scenario, catalog, today=today).comparison
     assert comparison is not None, "these scenarios allow several paths"
     return comparison

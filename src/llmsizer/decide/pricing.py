@@ -20,7 +20,6 @@ from llmsizer.money.prices import PriceBook, is_whole_machine
 from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, with_interruptions
 from llmsizer.traffic.sizing import load_at, replicas_for
 
-JURISDICTION = "the operator's jurisdiction is not in the price lists: an EU region of any provider counts as EU here"
 PATHS: tuple[Path, ...] = ("own", "rent")
 
 
@@ -189,7 +188,18 @@ class Pricer:
             yield f"interruptible: {self._rental(sized, count, offer).replicas} rented for {count} up on average"
         if offer is not None and is_marketplace(offer):
             yield "a marketplace's lowest host; what one gets is commonly two to three times as dear"
-        if offer is not None and self.question.scenario.constraints.eu_only:
-            yield JURISDICTION
+        if offer is not None and (law := self._foreign_law(offer)):
+            yield law
         if is_whole_machine(gpu) and replicas + self.spare > 1:
             yield "desktop machines, one replica each"
+
+    def _foreign_law(self, offer: Offer) -> str:
+        """What to say of an operator where the place of the data is bounded and whose law it is was not asked."""
+        constraints = self.question.scenario.constraints
+        if not constraints.allowed_zones or constraints.allowed_jurisdictions:
+            return ""
+        law = self.bills.book.jurisdictions.get(offer.provider)
+        if law in constraints.allowed_zones:
+            return ""
+        whose = f"stands under {law} law" if law else "stands under a law that is not known here"
+        return f"{offer.provider} {whose}, wherever its machines are; eu_only asks for an operator under EU law"

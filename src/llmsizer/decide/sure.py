@@ -21,7 +21,7 @@ def why_not_called(found: Study, choice: ApiChoice) -> str:
     constraints = found.question.scenario.constraints
     if not choice.same_model:
         return "another model: another quality tier"
-    if constraints.allowed_zones or constraints.allowed_jurisdictions:
+    if constraints.bounds_place:
         return "where it processes data, and under whose law, is not in the price list"
     budget = constraints.max_usd_per_month
     if budget is not None and choice.usd_per_month > budget:

@@ -77,7 +77,7 @@ def _odds(sure: Uncertainty | None) -> str:
 def _api_wins(found: Study, plans: Sequence[Plan], hosted: ApiPlan) -> bool:
     """Whether the same model's API is the answer: cheaper, within budget, and no limit on where data goes."""
     constraints = found.question.scenario.constraints
-    if not hosted.same_model or constraints.allowed_zones or constraints.allowed_jurisdictions:
+    if not hosted.same_model or constraints.bounds_place:
         return False
     usd, budget = hosted.cost.usd_per_month.value, constraints.max_usd_per_month
     if usd is None or (budget is not None and usd > budget):
@@ -114,7 +114,7 @@ def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
     if own and usd.value:
         ratio = own / usd.value
         text += f", 1/{ratio:,.3g} of it" if ratio >= 1 else f", {1 / ratio:,.3g} times as much"
-    if found.question.scenario.constraints.eu_only:
+    if found.question.scenario.constraints.bounds_place:
         text += "; where it processes data is not in the price list"
     return text + "."
 

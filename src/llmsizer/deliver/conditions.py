@@ -49,13 +49,14 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
             detail="; ".join(r.nearest_fix for r in decision.recommendation.near_misses),
         )
     if api is not None and machines and api.cost.is_complete:
+        bounded = decision.scenario.constraints.bounds_place
         best = min(machines, key=lambda path: path.bill.total.value)
         cheaper = api.bill.total.value < best.bill.total.value
         yield Condition(
             text="The same model at an API costs less than any machines",
             state=_state(cheaper),
             consequence="on price this workload should stay on the API"
-            + (", if the provider confirms where it processes data" if decision.scenario.constraints.eu_only else ""),
+            + (", if the provider confirms where it processes data" if bounded else ""),
             detail=f"{format_usd(api.bill.total.value)} against {format_usd(best.bill.total.value)} a month",
             test=best.bill.total > api.bill.total,
         )
@@ -115,11 +116,11 @@ def _of_evidence(decision: Decision) -> Iterator[Condition]:
 
 
 def _of_place(decision: Decision) -> Iterator[Condition]:
-    if not decision.scenario.constraints.eu_only:
+    if not decision.scenario.constraints.bounds_place:
         return
     if decision.path("api") is not None:
         yield Condition(
-            text="The API processes data outside the EU",
+            text="The API processes data outside where it may be",
             state="unknown",
             consequence="the API is out, whatever it costs",
             detail="where an API processes data is not in the price lists: ask the provider in writing",

@@ -131,6 +131,11 @@ class Constraints(BaseModel):
         """Empty where the operator may stand under any law."""
         return frozenset({"EU"}) if self.eu_only else frozenset(self.operator_jurisdictions)
 
+    @property
+    def bounds_place(self) -> bool:
+        """Whether where data goes, or under whose law, is limited: what no API's price list says."""
+        return bool(self.allowed_zones or self.allowed_jurisdictions)
+
 
 class Scenario(BaseModel):
     """One question, complete: the same scenario gives the same answer everywhere."""
