@@ -186,7 +186,8 @@ def _turn(
 ) -> Turn:
     said = said_of(taken if driver.name in taken.said else other, driver.name)
     low, high = (end * said.scale for end in limits_of(driver))
-    gains, loses = (other.label, taken.label) if taken_is_cheaper else (taken.label, other.label)
+    names = _names(taken, other)
+    gains, loses = (names[1], names[0]) if taken_is_cheaper else names
     shown = None if value is None else value * said.scale
     if shown is None:
         why = "a price is missing" if state == "not searched" else f"between {_in(low, said)} and {_in(high, said)}"
@@ -205,8 +206,14 @@ def _turn(
         value=shown,
         searched_from=low,
         searched_to=high,
-        text=text,
+        text=text[0].upper() + text[1:],
     )
+
+
+def _names(one: UncertainPath, other: UncertainPath) -> tuple[str, str]:
+    """Paths of two kinds are told apart by their kind: a label names a whole fleet."""
+    words = {"own": "owning", "rent": "renting", "api": "the API"}
+    return (one.label, other.label) if one.path == other.path else (words[one.path], words[other.path])
 
 
 def _in(value: float, said: Said) -> str:
@@ -214,5 +221,6 @@ def _in(value: float, said: Said) -> str:
         return f"{format_count(value)} tokens a month"
     if said.unit.startswith("USD"):
         rest = said.unit.removeprefix("USD").replace("/1M tokens", " a million tokens").replace("/GPU/h", " a GPU-hour")
+        rest = rest.replace("/instance/h", " an instance-hour")
         return f"{format_usd(value)}{rest.replace('/', ' a ')}"
     return f"{value:.4g} {said.unit}".rstrip()

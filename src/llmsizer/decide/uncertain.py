@@ -313,9 +313,22 @@ def _pace(found: Study, sized: Sized) -> Pace:
     return pace_of(sized, found.question.scenario.slo, mid(found.book.assumed["efficiency_correlation"]))
 
 
+_WORDS = {
+    "people_fte_own": "the work of people on machines of one's own",
+    "people_fte_rent": "the work of people on rented machines",
+    "fte_usd_per_year": "what a full-time person costs",
+    "software_usd_per_gpu_year": "the price of software",
+    "capital_charge_per_year": "the capital charge",
+    "price_decline_per_year": "the yearly decline of prices",
+    "residual_after_36_months": "the residual value after 36 months",
+}
+
+
 def _said(found: Study, figures: Mapping[str, Figure]) -> dict[str, Said]:
     tokens = tokens_of(found.question.workload)
-    said = {name: Said(words=name.replace("_", " "), unit=figure.unit) for name, figure in figures.items()}
+    said = {
+        name: Said(words=_WORDS.get(name, name.replace("_", " ")), unit=figure.unit) for name, figure in figures.items()
+    }
     said[DEMAND] = Said(words="the load", unit="tokens/month", scale=tokens)
     said[GROWTH] = Said(words="growth", unit="× the yearly growth")
     return said
