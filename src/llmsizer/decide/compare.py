@@ -141,7 +141,7 @@ def _words(
     if tokens <= LEAST_TOKENS:
         return f"{name} is never dearer than {other} from {_tokens(LEAST_TOKENS)} up."
     load = "" if used is None else f", its machines {used:.0%} used on average"
-    once = "" if first is None or first > 0.99 * tokens else f" (for a step already from {_tokens(first)})"
+    once = "" if first is None or first > 0.99 * tokens else f" (here and there already from {_tokens(first)})"
     return f"{name} is cheaper than {other} from {_tokens(tokens)} ({format_usd(usd)} a month{load}){once}."
 
 
