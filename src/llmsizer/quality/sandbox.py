@@ -11,19 +11,23 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from typing import IO
 
 CPU_SECONDS = 10
 MEMORY_BYTES = 1 << 30
 FILE_BYTES = 1 << 20
 _NO_NETWORK = ("unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
+_REACHED_END = "\nllmsizer: every line was run\n"
 
-# Limits are set by the process itself before it runs anything; hard ones, which it cannot raise again.
+# Limits are set by the process itself before it runs anything; hard ones, which it cannot raise again. The last line is
+# what passing means: a program that ends itself before its tests are over ends well too.
 _BOOTSTRAP = f"""
 import resource, sys
 for what, most in ((resource.RLIMIT_CPU, {CPU_SECONDS}), (resource.RLIMIT_AS, {MEMORY_BYTES}),
                    (resource.RLIMIT_FSIZE, {FILE_BYTES}), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 64)):
     resource.setrlimit(what, (most, most))
 exec(compile(sys.stdin.read(), "answer", "exec"), {{"__name__": "__main__"}})
+sys.__stdout__.write({_REACHED_END!r})
 """
 
 
@@ -38,14 +42,17 @@ class Outcome:
 def run_sandboxed(code: str, *, timeout_seconds: float = CPU_SECONDS) -> Outcome:
     """Run Python source by itself in an empty folder with an empty environment."""
     command = [*isolation(), sys.executable, "-I", "-S", "-c", _BOOTSTRAP]
-    with tempfile.TemporaryDirectory(prefix="llmsizer-answer-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="llmsizer-answer-") as folder,
+        tempfile.TemporaryFile() as out,  # files, and no pipes: the limit on files holds what endless printing takes
+        tempfile.TemporaryFile() as errors,
+    ):
         try:
             done = subprocess.run(
                 command,
-                input=code,
-                capture_output=True,
-                text=True,
-                errors="replace",
+                input=code.encode(errors="replace"),
+                stdout=out,
+                stderr=errors,
                 cwd=folder,
                 env={"PATH": "/usr/bin:/bin"},
                 timeout=timeout_seconds,
@@ -53,10 +60,17 @@ def run_sandboxed(code: str, *, timeout_seconds: float = CPU_SECONDS) -> Outcome
             )
         except subprocess.TimeoutExpired:
             return Outcome(passed=False, reason=f"took longer than {timeout_seconds:g} s")
+        printed, said = (_whole(stream).strip() for stream in (out, errors))
     if done.returncode == 0:
-        return Outcome(passed=True)
-    said = done.stderr.strip().splitlines()
-    return Outcome(passed=False, reason=said[-1][:200] if said else f"exit code {done.returncode}")
+        passed = _REACHED_END.strip() in printed
+        return Outcome(passed=passed, reason="" if passed else "it ended itself before its tests were over")
+    lines = said.splitlines()
+    return Outcome(passed=False, reason=lines[-1][:200] if lines else f"exit code {done.returncode}")
+
+
+def _whole(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
 
 
 @functools.cache
