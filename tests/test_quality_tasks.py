@@ -10,6 +10,7 @@ import pytest
 
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.quality_parts import LongContext
+from llmsizer.quality.cached_logits import open_tail_reader
 from llmsizer.quality.code_tasks import read_problems, run_code_task
 from llmsizer.quality.logits import Logits, Tokens
 from llmsizer.quality.long_context import Grid, TailReader, examine
@@ -58,6 +59,16 @@ def test_other_items_are_not_paired() -> None:
 def test_the_sandbox_tells_good_code_from_bad() -> None:
     assert run_sandboxed("assert 1 + 1 == 2").passed
     assert run_sandboxed("assert 1 + 1 == 3").reason == "AssertionError"
+
+
+def test_code_that_ends_itself_before_its_tests_has_not_passed() -> None:
+    for ending in ("raise SystemExit(0)", "import os\nos._exit(0)"):
+        assert "ended itself" in run_sandboxed(f"{ending}\nassert False").reason
+    assert run_sandboxed("print('no end of line', end='')").passed
+
+
+def test_code_that_prints_without_end_takes_no_more_than_the_limit_on_files() -> None:
+    assert not run_sandboxed("while True: print('x' * 10_000)").passed
 
 
 def test_the_sandbox_limits_memory_files_and_time(tmp_path: Path) -> None:
@@ -117,6 +128,15 @@ def test_a_likelihood_is_that_of_the_continuation_alone(tmp_path: Path) -> None:
     nats, greedy = model.log_likelihood("The fox", " jumps")
     assert nats == pytest.approx(-(whole - context) * np.log(320))
     assert not greedy
+
+
+@needs("torch", "transformers")
+def test_on_a_cpu_a_16_bit_cache_is_rounded_and_nothing_else(tmp_path: Path) -> None:
+    variant = original(write_checkpoint(tmp_path / "model"))
+    tokens = np.arange(3, 43)
+    with open_tail_reader(variant, "fp32") as exact, open_tail_reader(variant, "fp16") as rounded:
+        off = np.abs(exact(tokens, 4) - rounded(tokens, 4)).max()
+    assert 0 < off < 1e-2
 
 
 def test_long_contexts_without_room_or_text_are_refused(tmp_path: Path) -> None:

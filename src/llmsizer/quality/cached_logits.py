@@ -71,17 +71,19 @@ def _transformers(variant: Variant, kv_format: str) -> TailReader:
         raise InputError(f"transformers keeps no {kv_format} cache; it keeps {known}")
     if bits is not None:
         optional("optimum.quanto", what="a quantized cache in transformers", extra="kv-cache")
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(kv_format, torch.float32)
-    if kv_format == "fp16" and torch.cuda.is_available():
-        dtype = torch.float16
+    held_as = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(kv_format, torch.float32)
+    on_gpu = torch.cuda.is_available()
+    # A CPU computes 16 bit slowly: there arithmetic stays single, and only what the cache keeps is rounded.
+    dtype = held_as if on_gpu else torch.float32
     load = transformers.AutoModelForCausalLM.from_pretrained
     with contextlib.redirect_stderr(io.StringIO()):  # compressed tensors draw bars of their own into ours
         model = load(variant.path, dtype=dtype, local_files_only=True).eval()
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to("cuda" if on_gpu else "cpu")
 
     def cache() -> Any:
         if bits is None:
-            return transformers.DynamicCache(config=model.config)
+            plain = transformers.DynamicCache(config=model.config)
+            return plain if held_as == dtype else _rounding(plain, held_as)
         return transformers.QuantizedCache(backend="quanto", config=model.config, nbits=bits)
 
     def read(tokens: Tokens, tail: int) -> Logits:
@@ -96,3 +98,14 @@ def _transformers(variant: Variant, kv_format: str) -> TailReader:
         return np.concatenate(rows).astype(np.float32)
 
     return read
+
+
+def _rounding(cache: Any, dtype: Any) -> Any:
+    """The cache, which keeps keys and values as ``dtype`` would, in the numbers that the model computes with."""
+    keep = cache.update
+
+    def update(keys: Any, values: Any, *others: Any, **options: Any) -> Any:
+        return keep(keys.to(dtype).to(keys.dtype), values.to(dtype).to(values.dtype), *others, **options)
+
+    cache.update = update
+    return cache
