@@ -291,6 +291,16 @@ def test_failures_are_counted_by_kind_and_in_no_latency() -> None:
     assert "errors" in found.flags
 
 
+def test_goodput_counts_a_failed_request_once() -> None:
+    """Every other request fails, every answer is in time: what is good comes as fast as what is answered."""
+    answers = KnownAnswers(lambda n, r: steady(0.05, 0.01, 11, breaks="429" if n % 2 else ""))
+    pattern = Open(requests_per_second=5, gap_cv=0)
+    ran, _ = run(pattern, answers=answers, warmup=0)
+    found = figures(ran.sent, pattern, limits=parse_slo("p95 ttft <= 100ms")).throughput
+    assert found.goodput_share == 0.5
+    assert found.goodput_requests_per_second == found.requests_per_second == pytest.approx(2.5, rel=0.02)
+
+
 def test_what_is_not_answered_when_the_time_is_up_is_incomplete_not_failed() -> None:
     answers = KnownAnswers(lambda n, r: steady(1e4 if n >= 10 else 0.05, 0.01, 11))
     pattern = Open(requests_per_second=5, gap_cv=0)

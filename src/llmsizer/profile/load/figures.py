@@ -134,7 +134,7 @@ def figures(
         throughput=Throughput(
             requests_per_second=ok_rate,
             input_tokens_per_second=_input_rate(sent, start, end, window),
-            goodput_requests_per_second=None if not limits or ok_rate is None or share is None else share * ok_rate,
+            goodput_requests_per_second=_good_rate(good, len(times), ok_rate) if limits and counted else None,
             goodput_share=share if limits else None,
             slo_seconds={limit.metric: limit.seconds for limit in limits},
         ),
@@ -218,6 +218,11 @@ def _counts(counted: Sequence[Sent], times: Sequence[Times], client_tokens: Sequ
         token_mismatch_share=mismatch,
         errors=dict(errors),
     )
+
+
+def _good_rate(good: int, answered: int, ok_rate: float | None) -> float | None:
+    """Of what is answered a second, the share that kept the limits: failed requests are not in the rate already."""
+    return None if ok_rate is None else ok_rate * good / answered if answered else 0.0
 
 
 def _tokens_per_chunk(answered: Sequence[Sent]) -> float | None:
