@@ -9,6 +9,7 @@ KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 HOURS_PER_MONTH = 730.0  # 8,760 hours a year over 12 months: the convention of cloud price lists
 HOURS_PER_YEAR = 8_760.0
+MONTHS_PER_YEAR = 12
 SECONDS_PER_HOUR = 3_600.0
 SECONDS_PER_MONTH = HOURS_PER_MONTH * SECONDS_PER_HOUR
 UNKNOWN = "unknown"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmsizer.cli.output import console, print_table
 from llmsizer.errors import InputError
-from llmsizer.units import format_count
+from llmsizer.units import MONTHS_PER_YEAR, format_count
 
 if TYPE_CHECKING:
     from llmsizer.facts.scenario import Scenario
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from llmsizer.money.currency import Currency
 
 _SHOWN_PATHS = 5
-_MONTHS_PER_YEAR = 12
 
 
 def add_money(parser: argparse.ArgumentParser) -> None:
@@ -133,8 +132,8 @@ def _print_cash(comparison: Comparison) -> None:
     money = comparison.currency
     longest = max((len(flow.usd_by_month or ()) for flow in flows), default=0)
     rows: list[tuple[object, ...]] = []
-    for start in range(0, longest, _MONTHS_PER_YEAR):
-        end = min(start + _MONTHS_PER_YEAR, longest)
+    for start in range(0, longest, MONTHS_PER_YEAR):
+        end = min(start + MONTHS_PER_YEAR, longest)
         rows.append((f"months {start + 1}–{end}", *(_between(flow, start, end, money) for flow in flows)))
     rows.append(("in all", *(money.text(flow.total_usd) for flow in flows)))
     rows.append(("net present value", *(money.text(flow.npv_usd) for flow in flows)))

@@ -9,9 +9,10 @@ from llmsizer.deliver.decision import Decision, LivePath
 from llmsizer.deliver.live import GENERATIONS, Live, either, least, live, most, rounded_up
 from llmsizer.deliver.places import column_letters
 from llmsizer.deliver.spreadsheet import Sheet
-from llmsizer.money.cashflow import MONTHS_PER_YEAR, CashFlow, cash_flow
+from llmsizer.money.cashflow import CashFlow, cash_flow
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import residual_fraction
+from llmsizer.units import MONTHS_PER_YEAR
 
 _NOT_CASH = ("hardware", "network", "spare parts", "capital", "VAT")
 

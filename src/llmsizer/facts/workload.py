@@ -9,10 +9,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from llmsizer.facts.hours import peak_to_average, week_of
-from llmsizer.units import SECONDS_PER_MONTH
+from llmsizer.units import MONTHS_PER_YEAR, SECONDS_PER_MONTH
 
 DAYS_PER_YEAR = 365.25
-MONTHS_PER_YEAR = 12
 
 
 def _read_day(value: object) -> object:

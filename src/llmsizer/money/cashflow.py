@@ -9,9 +9,9 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from llmsizer.money.cost import Cost
+from llmsizer.units import MONTHS_PER_YEAR
 
 _NOT_CASH = ("hardware", "network", "spare parts", "capital")  # spread over the months; bought and sold once
-MONTHS_PER_YEAR = 12
 
 
 class CashFlowDoc(TypedDict):

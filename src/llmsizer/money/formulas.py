@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from llmsizer.money.drivers import ApiDrivers, Number, OwnDrivers, RentDrivers
-from llmsizer.units import GIGA, HOURS_PER_MONTH, KILO, MEGA
+from llmsizer.units import GIGA, HOURS_PER_MONTH, KILO, MEGA, MONTHS_PER_YEAR
 
-MONTHS_PER_YEAR = 12
 RESIDUAL_MONTHS = 36  # the age at which the residual value is stated
 
 
