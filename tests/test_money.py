@@ -222,6 +222,13 @@ def test_vat_falls_on_everything_but_pay_and_interest() -> None:
     assert cents(bill, "VAT") == round(0.19 * (17465.52 - 5000 - 1493.3333), 2)
 
 
+def test_under_the_marginal_lens_vat_falls_only_on_what_is_still_to_be_paid() -> None:
+    bill = owned(book(options=MoneyOptions(lens="marginal", vat_rate=0.19)))
+    kept = sum(part.usd_per_month.value or 0.0 for part in bill.parts if part.name != "VAT")
+    assert cents(bill, "VAT") == pytest.approx(0.19 * kept, abs=0.01)
+    assert [part.name for part in bill.parts].count("VAT") == 1
+
+
 def test_a_years_term_takes_its_discount_off_the_list_price() -> None:
     bill = rent_cost(rented(offer(usd=3.0), 1, 1), H100, VOLUME, book(options=MoneyOptions(rent_term="reserved-1y")))
     assert cents(bill, "instances") == 1314.00 and bill.part("instances").basis == "assumed"
@@ -333,6 +340,15 @@ def test_api_volume_is_what_the_tests_above_count() -> None:
 def test_cached_input_without_a_price_is_billed_as_fresh() -> None:
     bill = api_cost(api(0.15, None, 0.60), load(0.25), book(api_retry_share=0))
     assert total_of(bill) == 9 + 3 + 12 and "full price" in bill.parts[1].how
+
+
+def test_the_words_beside_a_line_are_the_price_and_the_share_it_was_billed_at() -> None:
+    dear = api(1.0, 0.5, 2.0).model_copy(update={"reasoning_usd_per_mtok": 5.0})
+    options = MoneyOptions(batch_share=0.5, batch_discount=0.5)
+    bill = api_cost(dear, load(0.25, reasoning=100), book(options=options))
+    how = {part.name: part.how for part in bill.parts}
+    assert "$5/M" in how["reasoning"] and "0.5 as batch" in how["output"]
+    assert "batch" not in how["cached input"], "no price list prints a batch price of the cache"
 
 
 @pytest.mark.parametrize("price", [None, 0.0])

@@ -50,7 +50,7 @@ class MoneyOptions(BaseModel):
     api_requests_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     vat_rate: Share = Field(default=0.0, description="VAT that cannot be reclaimed, e.g. 0.19; 0: reclaimed or none")
     gpu_watts_measured: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="mean draw of one serving GPU, measured under this load"
+        default=None, gt=0, allow_inf_nan=False, description="of one GPU while it computes, measured; waiting GPUs idle"
     )
     rates: dict[CurrencyCode, ExchangeRate] = Field(default={}, max_length=50, description="exchange rates of your own")
 

@@ -23,6 +23,7 @@ LEAVES_OUT = (
 USUAL_TIER_TOKENS = 128_000  # the shortest prompt from which some price lists have a dearer tier
 _Z95 = 1.645
 _TIERED = ("input", "cached_input", "cache_write", "output")
+_BATCHED = ("input", "output", "reasoning")  # what a batch price is printed for: the cache has none
 
 
 def api_cost(offer: ApiOffer, workload: Workload, book: PriceBook) -> Cost:
@@ -43,7 +44,7 @@ def api_cost(offer: ApiOffer, workload: Workload, book: PriceBook) -> Cost:
         input_share=_input_share(parts),
         flags=(*stale_flags(parts), *_warnings(offer, workload, book)),
     )
-    return through(book.options.lens, bill)
+    return through(book.options.lens, bill, vat_rate=book.options.vat_rate)
 
 
 def api_drivers(offer: ApiOffer, workload: Workload, book: PriceBook) -> tuple[ApiDrivers, dict[str, Figure]]:
@@ -150,7 +151,9 @@ def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
     undiscounted = offer.cached_input_usd_per_mtok is None
     read_usd = offer.input_usd_per_mtok if undiscounted else offer.cached_input_usd_per_mtok
     cached = "cached input at the full price: no discount is printed" if undiscounted else "cached input"
-    reasoning = "reasoning" if offer.reasoning_usd_per_mtok is not None else "reasoning, billed as output"
+    as_output = offer.reasoning_usd_per_mtok is None
+    reasoning_usd = offer.output_usd_per_mtok if as_output else offer.reasoning_usd_per_mtok
+    reasoning = "reasoning, billed as output" if as_output else "reasoning"
     written = min(read / float(d.cache_reads_per_write), float(d.input_tokens_per_month) - read)
     written = written if d.is_write_billed else 0.0
     fresh = float(d.input_tokens_per_month) - read - written
@@ -159,16 +162,14 @@ def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
         "cache write": times(written, offer.cache_write_usd_per_mtok, "written to the cache"),
         "cached input": times(read, read_usd, cached),
         "output": times(float(d.output_tokens_per_month), offer.output_usd_per_mtok, "output"),
-        "reasoning": times(float(d.reasoning_tokens_per_month), offer.output_usd_per_mtok, reasoning),
+        "reasoning": times(float(d.reasoning_tokens_per_month), reasoning_usd, reasoning),
     }
-    shares = [
-        (d.batch_share, "as batch"),
-        (d.long_share, "at the long-context price"),
-        (d.discount, "off by contract"),
-    ]
+    batched = f"; {float(d.batch_share):.3g} as batch" if float(d.batch_share) > 0 else ""
+    shares = ((d.long_share, "at the long-context price"), (d.discount, "off by contract"))
     more = "".join(f"; {float(share):.3g} {words}" for share, words in shares if float(share) > 0)
     again = f"{float(d.retry_share):.3g} of requests sent and billed again"
-    return {name: text + more for name, text in texts.items()} | {"retries": again}
+    told = {name: text + (batched if name in _BATCHED else "") + more for name, text in texts.items()}
+    return told | {"retries": again}
 
 
 def _warnings(offer: ApiOffer, workload: Workload, book: PriceBook) -> Iterator[str]:

@@ -162,11 +162,24 @@ class Cost:
         }
 
 
-def through(lens: Lens, bill: Cost) -> Cost:
-    """The bill as a lens shows it: in full, or without what is paid whether the workload runs or not."""
+def with_vat(parts: Sequence[CostPart], vat_rate: float) -> tuple[CostPart, ...]:
+    """The parts, and VAT on those that are taxed; the parts alone where none is charged."""
+    if not vat_rate:
+        return tuple(parts)
+    taxed = total([part.usd_per_month.estimate for part in parts if part.taxed])
+    figure = Figure(estimate=taxed.scaled(vat_rate), unit=USD_PER_MONTH, source="rate given in the scenario")
+    how = f"{vat_rate:.4g} of every part but pay and interest"
+    return (*parts, CostPart(name="VAT", usd_per_month=figure, how=how, taxed=False))
+
+
+def through(lens: Lens, bill: Cost, *, vat_rate: float = 0.0) -> Cost:
+    """The bill as a lens shows it: in full, or without what is paid whether the workload runs or not.
+
+    VAT goes with what it is charged on: what is taken as paid has its own paid too.
+    """
     if lens == "full":
         return bill
-    kept = tuple(part for part in bill.parts if not part.sunk)
+    kept = with_vat([part for part in bill.parts if not part.sunk and part.name != "VAT"], vat_rate)
     sunk = tuple(part for part in bill.parts if part.sunk)
     names = ", ".join(part.name for part in sunk) or "nothing"
     return replace(

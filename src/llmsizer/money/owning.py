@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmsizer.facts.figure import Figure, unknown
+from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.money.cost import Cost, OneOff, stale_flags, through
 from llmsizer.money.drivers import Number, OwnDrivers
@@ -88,15 +88,11 @@ def own_drivers(
     figures = {name: book.assumed[name] for name in _ASSUMED}
     figures["server_usd"] = server_usd
     figures["usd_per_kwh"] = book.usd_per_kwh
-    figures["gpu_watts"] = (
-        unknown(f"the power draw of {gpu.name} is not in the catalogue", "W")
-        if gpu.tdp_watts is None
-        else counted(gpu.tdp_watts, "W")
-    )
+    figures["gpu_watts"] = _tdp(gpu)
     if is_whole_machine(gpu):
         figures["host_watts"] = counted(0.0, "W")  # the device's draw is the computer's
     if options.gpu_watts_measured is not None and gpu.tdp_watts:
-        share = counted(options.gpu_watts_measured / gpu.tdp_watts, "of TDP")
+        share = exact(options.gpu_watts_measured / gpu.tdp_watts, "of TDP", "measured", "the scenario")
         figures |= {"one_sequence_power_share": share, "full_batch_power_share": share}
     if options.lease_usd_per_server_month is not None:
         figures["lease_usd_per_server_month"] = counted(options.lease_usd_per_server_month, "USD/server/month")
@@ -111,6 +107,14 @@ def own_drivers(
         **{name: mid(figure) for name, figure in figures.items()},
     )
     return drivers, figures
+
+
+def _tdp(gpu: GpuSpec) -> Figure:
+    """By the data sheet, whose date is no price's: it does not grow old."""
+    if gpu.tdp_watts is None:
+        return unknown(f"the power draw of {gpu.name} is not in the catalogue", "W")
+    origin = gpu.provenance_by_field.get("tdp_watts", gpu.provenance)
+    return exact(gpu.tdp_watts, "W", origin.basis, origin.source, origin.as_of)
 
 
 def own_cost(
@@ -153,7 +157,7 @@ def own_cost(
         one_offs=() if drivers.is_leased else tuple(_one_offs(drivers, lead_months)),
         service_from_month=lead_months,
     )
-    return through(book.options.lens, bill)
+    return through(book.options.lens, bill, vat_rate=book.options.vat_rate)
 
 
 def _one_offs(drivers: OwnDrivers, lead_months: float) -> list[OneOff]:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsizer.facts.figure import Figure, exact, total, unknown, weakest_basis
+from llmsizer.facts.figure import Figure, exact, unknown, weakest_basis
 from llmsizer.facts.provenance import Basis, Estimate
-from llmsizer.money.cost import USD_PER_MONTH, CostPart
+from llmsizer.money.cost import USD_PER_MONTH, CostPart, with_vat
 from llmsizer.money.drivers import UNKNOWN, ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import Line, lines_of
 
@@ -53,34 +53,29 @@ def bill_parts(
         key = (*whose, line.name, *used)
         part = None if written is None else written.get(key)
         if part is None:
-            part = _part(line, drivers, figures, "")
+            part = _part(line, drivers, figures)
             if written is not None:
                 written[key] = part
         parts.append(replace(part, how=how.get(line.name, "")))
     shown: list[CostPart] = [
         part for part in parts if part.usd_per_month.value != 0 or part.usd_per_month.high not in (0, None)
     ]
-    if not vat_rate:
-        return tuple(shown)
-    taxed = total([part.usd_per_month.estimate for part in shown if part.taxed])
-    figure = Figure(estimate=taxed.scaled(vat_rate), unit=USD_PER_MONTH, source="rate given in the scenario")
-    how_much = f"{vat_rate:.4g} of every part but pay and interest"
-    return (*shown, CostPart(name="VAT", usd_per_month=figure, how=how_much, taxed=False))
+    return with_vat(shown, vat_rate)
 
 
-def _part(line: Line, drivers: Drivers, figures: Mapping[str, Figure], how: str) -> CostPart:
+def _part(line: Line, drivers: Drivers, figures: Mapping[str, Figure]) -> CostPart:
     used = {name: figures[name] for name in line.uses if name in figures}
     value = float(np.asarray(line.usd(drivers)))
     if np.isnan(value):
         reasons = [figure.estimate.reason for figure in used.values() if figure.value is None]
         gap = unknown("; ".join(dict.fromkeys(reasons)) or f"{line.name}: no price", USD_PER_MONTH)
-        return CostPart(name=line.name, usd_per_month=gap, how=how, sunk=line.sunk, taxed=line.taxed)
+        return CostPart(name=line.name, usd_per_month=gap, sunk=line.sunk, taxed=line.taxed)
     low, high = _extremes(line, drivers, used)
     dated = figures.get(line.dated_by) or next(iter(used.values()), counted(0.0))
     bases: list[Basis] = [figure.basis for figure in used.values() if figure.value is not None]
     estimate = Estimate(value=value, low=min(low, value), high=max(high, value), basis=weakest_basis(bases))
     figure = Figure(estimate=estimate, unit=USD_PER_MONTH, source=dated.source, as_of=dated.as_of, stale=dated.stale)
-    return CostPart(name=line.name, usd_per_month=figure, how=how, sunk=line.sunk, taxed=line.taxed)
+    return CostPart(name=line.name, usd_per_month=figure, sunk=line.sunk, taxed=line.taxed)
 
 
 def _extremes(line: Line, drivers: Drivers, used: Mapping[str, Figure]) -> tuple[float, float]:

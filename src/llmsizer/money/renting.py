@@ -107,7 +107,7 @@ def gpu_hour_price(offer: Offer, book: PriceBook) -> Figure:
         low=hourly,
         high=dearer,
         basis=origin.basis,
-        reason="cheapest printed; up to the provider's median in this zone" if dearer > hourly else "",
+        reason=_why_dearer(offer) if dearer > hourly else "",
     )
     source, stale = origin.source, origin.is_stale(book.today)
     if book.options.rent_term == "reserved-1y" and offer.term == "on-demand":
@@ -122,6 +122,12 @@ def gpu_hour_price(offer: Offer, book: PriceBook) -> Figure:
         )
         source, stale = f"{source}; discount: {off.source}", stale or off.stale
     return Figure(estimate=estimate, unit="USD/GPU/h", source=source, as_of=origin.as_of, stale=stale)
+
+
+def _why_dearer(offer: Offer) -> str:
+    if is_marketplace(offer):
+        return f"a marketplace's cheapest host; what one gets may be {_MARKET_HIGH:g} times as dear"
+    return "cheapest printed; up to the provider's median in this zone"
 
 
 def rent_cost(
@@ -171,7 +177,7 @@ def rent_cost(
         flags=stale_flags(parts),
         energy=_energy(gpu, rented, activity or Activity(busy_gpus=float(gpus)), volume, book),
     )
-    return through(book.options.lens, bill)
+    return through(book.options.lens, bill, vat_rate=book.options.vat_rate)
 
 
 def _energy(gpu: GpuSpec | None, rented: Rented, activity: Activity, volume: Volume, book: PriceBook) -> Energy | None:
