@@ -251,6 +251,24 @@ def test_the_servers_line_is_the_price_of_the_servers(growing: Decision) -> None
     assert server.usd is not None and server.usd.value == pytest.approx(own.plan.units * 325_000)
 
 
+def test_a_leased_server_is_billed_by_the_month_at_the_bills_own_lease() -> None:
+    leased = papers.decision(papers.scenario(money={"acquisition": "lease"}))
+    own = leased.path("own")
+    assert own is not None
+    lines = [line for line in bill_of_materials(leased) if line.path == "own"]
+    server = next(line for line in lines if line.item.startswith("server"))
+    assert server.billed_by == "server and month" and server.usd is not None
+    assert server.usd.value == pytest.approx(own.cost.part("lease").value)
+    assert not any(line.item.startswith(("network", "spare parts")) for line in lines)
+
+
+def test_what_rules_machines_out_is_named_a_budget_or_that_none_were_asked_for() -> None:
+    only_api = papers.decision(papers.scenario(constraints={"own": False, "rent": False}))
+    assert not any("achine" in condition.text for condition in found_of(only_api))
+    poor = papers.decision(papers.scenario(constraints={"max_usd_per_month": 1.0}))
+    assert any(c.text.startswith("Every machine that meets the rest costs more") for c in found_of(poor))
+
+
 def test_a_cheaper_api_of_the_same_model_disqualifies_machines(usual: Decision) -> None:
     held = holding(found_of(usual))
     assert any("should stay on the API" in condition.consequence for condition in held)

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from llmsizer.deliver.decision import Decision, LivePath
@@ -14,7 +15,9 @@ from llmsizer.deliver.live import Live, live
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
+from llmsizer.money.formulas import LEASE
 from llmsizer.money.prices import gpu_price, server_price
+from llmsizer.units import GIGA, KILO, MEGA
 
 _COUNTED = ("of the servers' price", "full-time people")  # units whose number is what nobody knows exactly
 Status = Literal["confirmed", "estimate", "unknown"]
@@ -82,6 +85,22 @@ def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
     return tuple(lines)
 
 
+def _line(
+    path: Path, item: str, quantity: object, unit: str, by: str, usd: object, price: Figure | None, note: str
+) -> BomLine:
+    varies: Literal["price", "quantity"] = "quantity" if unit in _COUNTED else "price"
+    return BomLine(path=path, item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd), price=price,
+                   note=note, varies=varies)  # fmt: skip
+
+
+def _lease_of_one(path: LivePath, d: OwnDrivers) -> tuple[Live, Figure]:
+    """Dollars a month for one server, and their range; also where the lens takes the lease as paid."""
+    usd = path.bill.lines["lease"] if "lease" in path.bill.lines else live(LEASE[0].usd(d))
+    parts = (*path.cost.parts, *path.cost.left_out_as_sunk)
+    whole = next(part.usd_per_month for part in parts if part.name == "lease")
+    return usd / d.servers, whole.scaled(1 / live(d.servers).value, "USD/server/month")
+
+
 def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLine]:
     assert path.sized is not None
     gpu, assumed = path.sized.deployment.gpu, decision.found.book.assumed
@@ -89,23 +108,25 @@ def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLin
     price = server_price(decision.found.book, gpu, each)
     card = gpu_price(decision.found.book, gpu)
 
-    def line(item: str, quantity: object, unit: str, by: str, usd: object, price: Figure | None, note: str) -> BomLine:
-        return BomLine(path="own", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
-                       price=price, note=note, varies="quantity" if unit in _COUNTED else "price")  # fmt: skip
-
-    verb = "leased by the month" if d.is_leased else "once"
+    line = partial(_line, "own")
     inside = f"with {each}× {gpu.name}" + (f", about ${card.value:,.0f} each" if card.value else "")
-    yield line("server", d.servers, "servers", verb, d.server_usd, price, inside)
     worth = d.servers * d.server_usd
-    yield line("network: switches, optics, cables", d.network_capex_share, "of the servers' price", verb, worth,
-               assumed["network_capex_share"], "a share, not a design")  # fmt: skip
-    yield line("spare parts on the shelf", d.spare_parts_share, "of the servers' price", verb, worth,
-               assumed["spare_parts_share"], "")  # fmt: skip
+    if d.is_leased:
+        usd, figure = _lease_of_one(path, d)
+        yield line(
+            "server with its network and spare parts", d.servers, "servers", "server and month", usd, figure, inside
+        )
+    else:
+        yield line("server", d.servers, "servers", "once", d.server_usd, price, inside)
+        yield line("network: switches, optics, cables", d.network_capex_share, "of the servers' price", "once", worth,
+                   assumed["network_capex_share"], "a share, not a design")  # fmt: skip
+        yield line("spare parts on the shelf", d.spare_parts_share, "of the servers' price", "once", worth,
+                   assumed["spare_parts_share"], "")  # fmt: skip
     yield line("maintenance contract", d.maintenance_per_year, "of the servers' price", "year", worth,
                assumed["maintenance_per_year"], "")  # fmt: skip
     yield line("software licences", d.gpus, "GPUs", "GPU and year", d.software_usd_per_gpu_year,
                assumed["software_usd_per_gpu_year"], "0: open engines ask no fee")  # fmt: skip
-    reserved = (d.gpu_watts * d.gpus + d.servers * d.host_watts) * (1 + d.network_power_share) / 1000
+    reserved = (d.gpu_watts * d.gpus + d.servers * d.host_watts) * (1 + d.network_power_share) / KILO
     yield line("rack space and cooling", reserved, "kW reserved", "kW and month", d.colocation_usd_per_kw_month,
                assumed["colocation_usd_per_kw_month"], "see power and rack")  # fmt: skip
     yield line("disks and backup", d.servers, "servers", "server and month", d.storage_usd_per_unit_month,
@@ -127,17 +148,14 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
     hour = next(part.usd_per_month for part in path.cost.parts if part.name == "instances")
     where = f"{offer.provider}, {offer.zone}{f', {offer.region}' if offer.region else ''}, {offer.term}"
 
-    def line(item: str, quantity: object, unit: str, by: str, usd: object, price: Figure, note: str) -> BomLine:
-        return BomLine(path="rent", item=item, quantity=live(quantity), unit=unit, billed_by=by, each=live(usd),
-                       price=price, note=note, varies="quantity" if unit in _COUNTED else "price")  # fmt: skip
-
+    line = partial(_line, "rent")
     each = hour.scaled(1 / live(d.instance_hours).value, "USD/h")
     name = f"{offer.gpu_as_listed} ×{offer.gpus_per_instance}" + (f" ({offer.instance})" if offer.instance else "")
     yield line(f"instance {name}", d.instance_hours, "instance-hours a month", "hour", d.usd_per_instance_hour, each,
                where)  # fmt: skip
     yield line("disks", d.instances, "instances", "instance and month", d.storage_usd_per_unit_month,
                assumed["storage_usd_per_unit_month"], "")  # fmt: skip
-    gigabytes = d.output_tokens_per_month * d.egress_bytes_per_token / 1e9
+    gigabytes = d.output_tokens_per_month * d.egress_bytes_per_token / GIGA
     yield line("egress", gigabytes, "GB a month", "GB", d.egress_usd_per_gb, assumed["egress_usd_per_gb"], "")
     yield line("people", d.people_fte_rent, "full-time people", "year", d.fte_usd_per_year,
                assumed["people_fte_rent"], "")  # fmt: skip
@@ -149,8 +167,8 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
 def _paid(path: LivePath) -> Iterator[BomLine]:
     tokens = path.cost.input_tokens_per_month + path.cost.output_tokens_per_month
     each = path.cost.usd_per_million_tokens
-    usd = path.bill.total / (live(tokens) / 1e6)
-    yield BomLine(path="api", item=f"tokens of {path.label}", quantity=live(tokens / 1e6), unit="M tokens a month",
+    usd = path.bill.total / (live(tokens) / MEGA)
+    yield BomLine(path="api", item=f"tokens of {path.label}", quantity=live(tokens / MEGA), unit="M tokens a month",
                   billed_by="M tokens, as billed on average", each=usd, price=each)  # fmt: skip
     why = "ask the provider"
     for item in ("rate limits for the peak hour", "where data is processed and kept", "contract and support"):

@@ -41,7 +41,8 @@ def _state(holds: bool | None) -> State:
 def _of_money(decision: Decision) -> Iterator[Condition]:
     api = decision.path("api")
     machines = [path for path in (decision.path("own"), decision.path("rent")) if path is not None]
-    if not machines:
+    constraints = decision.scenario.constraints
+    if not machines and (constraints.own or constraints.rent):
         yield Condition(
             text="No machine meets what was asked",
             state="holds",
@@ -49,21 +50,20 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
             detail="; ".join(r.nearest_fix for r in decision.recommendation.near_misses),
         )
     if api is not None and machines and api.cost.is_complete:
-        bounded = decision.scenario.constraints.bounds_place
         best = min(machines, key=lambda path: path.bill.total.value)
         cheaper = api.bill.total.value < best.bill.total.value
         yield Condition(
             text="The same model at an API costs less than any machines",
             state=_state(cheaper),
             consequence="on price this workload should stay on the API"
-            + (", if the provider confirms where it processes data" if bounded else ""),
+            + (", if the provider confirms where it processes data" if constraints.bounds_place else ""),
             detail=f"{format_usd(api.bill.total.value)} against {format_usd(best.bill.total.value)} a month",
             test=best.bill.total > api.bill.total,
         )
     comparison = decision.recommendation.comparison
     asked = decision.shared.tokens
     for crossing in comparison.crossovers if comparison else ():
-        if not crossing.cheaper_below.startswith("API") or crossing.state == "not searched":
+        if api is None or not crossing.cheaper_below.startswith("API") or crossing.state == "not searched":
             continue
         at = crossing.tokens_per_month
         who = {"own": "owning", "rent": "renting"}.get(crossing.cheaper_above, crossing.cheaper_above)
@@ -83,10 +83,11 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
             detail=f"asked: {tokens(asked.value)}",
             test=test,
         )
-    budget = decision.scenario.constraints.max_usd_per_month
-    if budget is not None and not machines:
-        yield Condition(text=f"Nothing costs less than the budget of {format_usd(budget)}", state="holds",
-                        consequence="raise the budget or lower the demands")  # fmt: skip
+    budget = constraints.max_usd_per_month
+    beyond = [rejection for rejection in decision.recommendation.rejections if rejection.kind == "budget"]
+    if budget is not None and beyond and not machines:
+        text = f"Every machine that meets the rest costs more than the budget of {format_usd(budget)} a month"
+        yield Condition(text=text, state="holds", consequence="raise the budget or lower the demands")
 
 
 def _of_evidence(decision: Decision) -> Iterator[Condition]:
