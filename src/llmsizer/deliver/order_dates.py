@@ -74,14 +74,15 @@ def order_dates(decision: Decision) -> OrderDates:
 
 
 def _steps(decision: Decision, growth: Growth, peak: float, rate: float, lead: Figure) -> list[Order]:
-    """Each further replica on the day from which the demand needs it, until the growth ends."""
+    """Further replicas, one or a few together, on the day from which the demand needs them, until the growth ends."""
     spare = decision.scenario.spare_replicas
     first = max(1, math.ceil(peak / rate - 1e-9))
     last = max(first, math.ceil(peak * growth.largest_factor / rate - 1e-9))
     stride = max(1, math.ceil((last - first) / _STEPS_SHOWN))
     orders = []
-    for serving in [*range(first, last, stride), last]:
-        day = growth.start if serving <= first else _day_of(growth, (serving - stride) * rate / peak)
+    shown = [*range(first, last, stride), last]
+    for before, serving in zip([first, *shown], shown, strict=False):
+        day = growth.start if serving <= first else _day_of(growth, before * rate / peak)
         if day is None or (serving > first and day > growth.until):
             continue
         orders.append(
