@@ -14,7 +14,7 @@ LOCATION = "where this API processes data is not in the price list: ask before s
 SIBLING = "another reading of the same name: a different model, served under the name that was asked for"
 OTHER_TIER = "another model: another quality tier; compare on your own task before comparing prices"
 # Makers whose own price lists people set a self-hosted model against.
-_MAKERS = ("mistral", "openai", "anthropic", "google")
+MAKERS = ("mistral", "openai", "anthropic", "google")
 # Listed beside text models, but not for answering prompts with text.
 _NOT_TEXT = (
     "image",
@@ -49,7 +49,7 @@ def api_choices(found: Study) -> list[ApiChoice]:
     """Offers of the same model, then of its other readings; then of each maker the cheapest and the middle one."""
     model, workload = found.question.model, found.question.workload
     named: list[ApiChoice] = []
-    others: dict[str, list[ApiChoice]] = {maker: [] for maker in _MAKERS}
+    others: dict[str, list[ApiChoice]] = {maker: [] for maker in MAKERS}
     for offer in found.book.apis:
         is_same, is_sibling = offer.serves == model.name, offer.serves in found.question.siblings
         if not (is_same or is_sibling or offer.provider in others) or not _usable(offer, workload):

@@ -17,7 +17,7 @@ from llmsizer.errors import InputError, NoEvidenceError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
 from llmsizer.facts.evidence import load_quality_prior
-from llmsizer.facts.figure import Figure, unknown
+from llmsizer.facts.figure import Figure, unknown, weakest_basis
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.kernels import Kernel, KernelTable, load_kernels
 from llmsizer.facts.model import ModelSpec
@@ -27,13 +27,12 @@ from llmsizer.facts.quality_parts import LongContext
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
+from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.renting import gpu_hour_price
 from llmsizer.traffic.meanfield import StepSample, make_replica, probe
 from llmsizer.traffic.sizing import Held, hold
 from llmsizer.units import MEGA, SECONDS_PER_HOUR
-
-USD_PER_MTOK = "USD/1M tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +241,7 @@ def _usd(sized: _Sized | None, price: Figure, workload: Workload, rejected: str)
         value=per_mtok(price.value, held.rate),
         low=per_mtok(price.low or price.value, held.rate_high),
         high=high,
-        basis="calibrated",
+        basis=weakest_basis([held.replica.basis, price.basis]),
         reason="" if high is not None else "at the slow end of the step times the SLO is missed",
     )
     return Figure(estimate=estimate, unit=USD_PER_MTOK, source=price.source, as_of=price.as_of, stale=price.stale)
@@ -252,7 +251,7 @@ def _rate(sized: _Sized | None, rejected: str) -> Figure:
     if sized is None:
         return unknown(rejected, "requests/s")
     held = sized.held
-    estimate = Estimate(value=held.rate, low=held.rate_low, high=held.rate_high, basis="calibrated")
+    estimate = Estimate(value=held.rate, low=held.rate_low, high=held.rate_high, basis=held.replica.basis)
     return Figure(estimate=estimate, unit="requests/s")
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from llmsizer.decide.apis import MAKERS
 from llmsizer.decide.recommend import recommend
 from llmsizer.decide.tuning import plan_tuning
 from llmsizer.facts.catalog import Catalog
@@ -38,7 +39,6 @@ _CLAIMED_BYTES = (40 * GIGA, 50 * GIGA)
 _CARD_USD = 10_000.0
 _FORMATS = ("bf16", "int8", "int4")
 _TUNING_TOKENS = 10e6
-_MAKERS = ("mistral", "openai", "anthropic", "google")
 
 
 class FindingDoc(TypedDict):
@@ -276,7 +276,7 @@ def _by_maker(paths: Sequence[PathCost]) -> dict[str, PathCost]:
     named: dict[str, PathCost] = {words[path.path]: path for path in paths if path.path != "api"}
     apis = [path for path in paths if path.path == "api"]
     named |= {f"API, same model: {path.label}": path for path in apis if path.same_model}
-    for maker in _MAKERS:
+    for maker in MAKERS:
         named |= {f"API, another: {p.label}": p for p in apis if not p.same_model and p.label.endswith(f" at {maker}")}
     return named
 

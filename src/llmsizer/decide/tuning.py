@@ -17,6 +17,7 @@ from llmsizer.facts.provenance import Estimate
 from llmsizer.money.renting import is_marketplace
 from llmsizer.physics.fine_tuning import (
     MFU,
+    MOST_GPUS,
     FineTuning,
     TrainingMemory,
     TrainingTime,
@@ -128,7 +129,7 @@ def plan_tuning(
     """On so many GPUs, or on the fewest that hold it. Raises InputError where a GPU's memory or rate is not known."""
     fewest = fewest_gpus(model, job, gpu)
     count = gpus or fewest
-    memory = training_memory(model, job, count or 4096)
+    memory = training_memory(model, job, count or MOST_GPUS)
     fits = count is not None and memory.total_bytes <= usable_bytes(gpu)
     time = training_time(model, job, gpu, count, tokens, mfu) if fits and count else None
     offer = _cheapest(catalog, gpu, count or 1, zones)

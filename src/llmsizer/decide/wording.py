@@ -63,7 +63,7 @@ def sentence(
 
 
 def _odds(sure: Uncertainty | None) -> str:
-    """``(P10–P90 $5,100–$9,300; the cheapest of 2 paths in 97 % of draws)``."""
+    """``(P10–P90 $5,100–$9,300; the cheapest of 2 paths with a probability of 97 %)``."""
     if sure is None:
         return ""
     found = sure.taken

@@ -42,7 +42,7 @@ _BYTES_16, _BYTES_32 = 2.0, 4.0
 _NF4_BITS = 4 + 0.127  # QLoRA, section 3: double quantization takes 0.127 bits a parameter for the constants
 _CONTEXT_BYTES = 1.0 * GIB  # CUDA context, libraries and communicators of a training process: a stated guess
 _FRAGMENTED = 0.05  # of the GPU, lost between allocations: a stated guess
-_MOST_GPUS = 4096
+MOST_GPUS = 4096
 _NETWORK_BYTES_PER_SECOND = (3.1e9, 12.5e9, 50e9)  # 25, 100 and 400 Gbit/s a GPU
 # Of the data sheet's dense rate, in training. Low: small batches and PCIe cards; middle: Llama 3 405B's 38-43 %
 # (2407.21783, table 4); high: Megatron's 57 % (2205.05198, table 5).
@@ -232,9 +232,9 @@ def usable_bytes(gpu: GpuSpec) -> float:
 def fewest_gpus(model: ModelSpec, job: FineTuning, gpu: GpuSpec) -> int | None:
     """The fewest GPUs on which it fits; None where no number of them helps, since a GPU's own part is too much."""
     room = usable_bytes(gpu)
-    if training_memory(model, job, _MOST_GPUS).total_bytes > room:
+    if training_memory(model, job, MOST_GPUS).total_bytes > room:
         return None
-    low, high = 0, _MOST_GPUS
+    low, high = 0, MOST_GPUS
     while high - low > 1:
         middle = (low + high) // 2
         fits = training_memory(model, job, middle).total_bytes <= room
