@@ -31,7 +31,7 @@ from llmsizer.quantize.calibration import (
 from llmsizer.quantize.compressed_tensors import unit_of
 from llmsizer.quantize.environments import Environment, ensure, python_of
 from llmsizer.quantize.gguf_file import uses_more_bits
-from llmsizer.quantize.gptqmodel import ENVIRONMENT
+from llmsizer.quantize.gptqmodel import ENVIRONMENT, run_worker
 from llmsizer.quantize.mixed import Choice, knapsack, stored_bytes
 from llmsizer.quantize.readers import fp4, fp8, stored_weights, unpacked
 from llmsizer.quantize.recipes import read_recipe
@@ -297,6 +297,19 @@ def test_gptqmodels_format_is_read_alike(tmp_path: Path, method: str) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny")
     variant = quantize(checkpoint, method, tmp_path / method, calibration=[TEXT] * 3)
     assert variant.round_trip is not None and variant.round_trip.holds
+
+
+def test_gptqmodel_runs_in_a_folder_of_its_own_where_its_logs_are_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def logs(command: list[str], *, cwd: str, **_: object) -> subprocess.CompletedProcess[str]:
+        (Path(cwd) / "logs").mkdir()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", logs)
+    run_worker(Path("python"), "quantize", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_version_is_another_environment() -> None:

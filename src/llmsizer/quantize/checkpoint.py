@@ -17,6 +17,7 @@ from llmsizer.errors import InputError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DTYPES = {"F16": np.uint16, "BF16": np.uint16, "F32": np.uint32}
+STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}  # as manifests call them
 # The exponent bits: where all are set, the value is an infinity or not a number.
 EXPONENT = {"F16": 0x7C00, "BF16": 0x7F80, "F32": 0x7F800000}
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit

@@ -13,7 +13,7 @@ from llmsizer.facts.variant import WeightPart
 from llmsizer.installed import optional
 from llmsizer.progress import Progress, part_of
 from llmsizer.quantize.calibration import token_rows
-from llmsizer.quantize.checkpoint import Checkpoint, open_checkpoint
+from llmsizer.quantize.checkpoint import STORED, Checkpoint, open_checkpoint
 from llmsizer.quantize.groups import check_groups
 from llmsizer.quantize.layered import EXTRA, Work, assemble, layer_count, quantize_layers, quietly
 from llmsizer.quantize.recipes import Recipe
@@ -26,7 +26,6 @@ UNITS = {
     "gate_up": r"mlp\.(gate|up)_proj",
     "down": r"mlp\.down_proj",
 }
-STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 PLAIN = "16"  # the scheme of a unit that is left as it is
 Assignment = Mapping[tuple[int, str], str]  # layer and unit to scheme
 

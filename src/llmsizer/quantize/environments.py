@@ -6,18 +6,20 @@ It is cached by a hash of what it was asked for, so that another version makes a
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmsizer.errors import QuantizationError
-from llmsizer.files import whole_folder
 from llmsizer.installed import versions_of
 from llmsizer.progress import Progress
 
@@ -44,7 +46,7 @@ def environments_folder() -> Path:
     """$LLMSIZER_ENVS, or ``llmsizer/envs`` in the user's cache folder."""
     named = os.environ.get("LLMSIZER_ENVS")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else cache / "llmsizer" / "envs"
+    return Path(named).expanduser().absolute() if named else cache / "llmsizer" / "envs"
 
 
 def python_of(environment: Environment) -> Path:
@@ -58,25 +60,47 @@ def is_made(environment: Environment) -> bool:
 def ensure(environment: Environment, progress: Progress) -> Path:
     """The environment's Python; the environment is made where it is not there yet. Raises QuantizationError."""
     folder = python_of(environment).parent.parent
-    if is_made(environment):
-        return python_of(environment)
+    if not is_made(environment):
+        with _alone(folder.parent):
+            if not is_made(environment):  # whoever held the lock may have made it
+                progress(f"making the environment of {environment.name} in {folder} (once)", 0.0)
+                _make(environment, folder)
+    return python_of(environment)
+
+
+@contextlib.contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """One process at a time: an environment cannot be moved once it is made, so it grows where it will stand."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(parent, os.O_RDONLY)
+    except OSError as error:
+        raise QuantizationError(
+            f"{parent}: no environment can be made there ({error.strerror}); name another folder in LLMSIZER_ENVS"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _make(environment: Environment, folder: Path) -> None:
     if folder.exists():
-        shutil.rmtree(folder)  # an installation that was killed; a virtual environment cannot be moved once it is made
+        shutil.rmtree(folder)  # an installation that was killed
     constraints = [f"{name}=={version}" for name, version in versions_of(*PINNED).items()]
-    progress(f"making the environment of {environment.name} in {folder} (once)", 0.0)
-    with whole_folder(folder.with_name(f"{folder.name}.lines")) as lines:
-        (lines / "constraints.txt").write_text("\n".join(constraints) + "\n", encoding="utf-8")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="llmsizer-pins-") as scratch:
+            pins = Path(scratch) / "constraints.txt"
+            pins.write_text("\n".join(constraints) + "\n", encoding="utf-8")
             _run([sys.executable, "-m", "venv", str(folder)], environment)
             _see_ours(folder)
             pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-            _run([*pip, "-c", str(lines / "constraints.txt"), *environment.requirements], environment)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            _run([*pip, "-c", str(pins), *environment.requirements], environment)
         (folder / READY).write_text("\n".join(environment.requirements) + "\n", encoding="utf-8")
-    shutil.rmtree(folder.with_name(f"{folder.name}.lines"), ignore_errors=True)
-    return python_of(environment)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _see_ours(folder: Path) -> None:

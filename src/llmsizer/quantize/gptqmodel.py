@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,13 @@ from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.progress import Progress, part_of
 from llmsizer.quantize.calibration import token_rows
-from llmsizer.quantize.checkpoint import Checkpoint, open_checkpoint
+from llmsizer.quantize.checkpoint import STORED, Checkpoint, open_checkpoint
 from llmsizer.quantize.environments import Environment, ensure, is_made
 from llmsizer.quantize.groups import check_groups
 from llmsizer.quantize.recipes import Recipe
 
 ENVIRONMENT = Environment(name="gptqmodel", requirements=("gptqmodel==7.6.0", "optimum==2.3.0"))
 WORKER = Path(__file__).with_name("gptqmodel_worker.py")
-STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 QUANTIZED = ("qweight", "qzeros", "scales", "g_idx")
 
 
@@ -47,9 +47,9 @@ def write(
     np.save(work / "rows.npy", rows)
     progress(f"{recipe.name}: quantizing", 0.1)
     job = {
-        "source": str(checkpoint.path),
-        "out": str(folder),
-        "rows": str(work / "rows.npy"),
+        "source": str(checkpoint.path.resolve()),
+        "out": str(folder.resolve()),
+        "rows": str(work.resolve() / "rows.npy"),
         "format": recipe.format,
         "bits": recipe.bits,
         "group_size": recipe.group_size,
@@ -67,13 +67,15 @@ def run_worker(python: Path, command: str, arguments: Mapping[str, Any]) -> None
     """One command in GPTQModel's environment. Raises QuantizationError with the last line it said."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     environment.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, (os.cpu_count() or 2) // 2)))
-    done = subprocess.run(  # -P: this folder holds a module of the toolkit's own name
-        [str(python), "-P", str(WORKER), command, json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+    with tempfile.TemporaryDirectory(prefix="llmsizer-gptqmodel-") as scratch:  # it writes logs/ where it stands
+        done = subprocess.run(  # -P: this folder holds a module of the toolkit's own name
+            [str(python), "-P", str(WORKER), command, json.dumps(arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            cwd=scratch,
+        )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
         raise QuantizationError(f"GPTQModel failed in its own environment: {lines[-1]}")
@@ -85,7 +87,9 @@ def logits(variant: Variant, tokens: np.ndarray[Any, Any], scratch: Path) -> np.
         return None
     np.save(scratch / "tokens.npy", tokens)
     python = ensure(ENVIRONMENT, lambda what, fraction: None)
-    arguments = {"folder": str(variant.path), "tokens": str(scratch / "tokens.npy"), "out": str(scratch / "logits.npy")}
+    scratch = scratch.resolve()  # the worker runs in a folder of its own
+    files = {"tokens": str(scratch / "tokens.npy"), "out": str(scratch / "logits.npy")}
+    arguments = {"folder": str(variant.path.resolve()), **files}
     run_worker(python, "logits", arguments)
     found: np.ndarray[Any, Any] = np.load(scratch / "logits.npy")
     return found

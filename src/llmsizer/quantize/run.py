@@ -19,7 +19,7 @@ from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.installed import versions_of
 from llmsizer.progress import Progress, part_of, silent
 from llmsizer.quantize.calibration import check_leakage, fingerprint, texts_sha256, write_fingerprint
-from llmsizer.quantize.checkpoint import Checkpoint, check_values, open_checkpoint
+from llmsizer.quantize.checkpoint import STORED, Checkpoint, check_values, open_checkpoint
 from llmsizer.quantize.manifest import MANIFEST, read_variant, write_manifest
 from llmsizer.quantize.mixed import choose
 from llmsizer.quantize.model_card import write_model_card
@@ -38,7 +38,6 @@ COMPANIONS = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
-STORED = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
