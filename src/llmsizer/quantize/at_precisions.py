@@ -45,7 +45,7 @@ def variants_of(
         return [original(path)]
     methods = _methods(precisions, engine)
     made = quantize_all(
-        path, [m for m in methods.values() if m], out or path.with_name(f"{path.resolve().name}-variants"),
+        path, [m for m in methods.values() if m], out or path.resolve().with_name(f"{path.resolve().name}-variants"),
         progress=progress,
     )  # fmt: skip
     by_method = {variant.method: variant for variant in made}

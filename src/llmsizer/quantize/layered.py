@@ -265,7 +265,10 @@ def assemble(checkpoint: Checkpoint, work: Work, folder: Path, settings: Mapping
     shards: Sequence[Path] = [work.layer_file(layer) for layer in range(layers)]
     names = [f"model-{index + 1:05d}-of-{layers + 1:05d}.safetensors" for index in range(layers + 1)]
     for shard, name in zip(shards, names, strict=False):
-        os.link(shard, folder / name)
+        try:
+            os.link(shard, folder / name)
+        except OSError:  # a file system without links
+            shutil.copy2(shard, folder / name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mapped read-only: nothing writes to them
         tensors = {name: _as_stored(torch, tensor) for name, tensor in sorted(rest.items())}
