@@ -173,11 +173,14 @@ class Session:
             text = f"measuring: {what}, {done} of {budget.requests} answered"
             self._progress(text, min(0.99, (number + share) / of))
 
+        asking = self.profile.server.asking
+        # Its own prompts: those of another point, of this call or an earlier one, may lie in the server's prefix cache.
+        prompts = replace(asking.prompts, seed=int(asked.record_id, 16))
         asks = Asks(
             shape=self._settings.shape,
-            asking=self.profile.server.asking,
+            asking=replace(asking, prompts=prompts),
             replay=pattern if isinstance(pattern, Replay) else None,
-            seed=self._settings.seed + 1000 * number,  # no two points share a prompt
+            seed=self._settings.seed + 1000 * number,
         )
         task = Task(pattern=pattern, asks=asks, budget=budget, keep_text=self._count is not None)
         processes = workers.workers_for(pattern, self._expected_streams(pattern), most=self._settings.most_workers)

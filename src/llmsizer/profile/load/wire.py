@@ -23,7 +23,6 @@ from llmsizer.profile.load.failures import BUSY, DIED, MALFORMED, REFUSED, STALL
 Clock = Callable[[], int]  # nanoseconds, monotonic
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 60.0
-LONGEST_ERROR_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
