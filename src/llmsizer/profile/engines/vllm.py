@@ -82,6 +82,7 @@ class VllmOffline:
 
     def __init__(self, variant: Variant) -> None:
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         vllm = optional("vllm", what="the vllm-offline engine", extra="vllm")
         self._sampling: Any = vllm.SamplingParams
