@@ -170,3 +170,10 @@ def test_a_wheel_is_stripped_split_and_joined(tmp_path: Path) -> None:
     parts[0].unlink()
     with pytest.raises(SystemExit, match="parts are missing"):
         wheels.join(tmp_path / "parts", tmp_path / "made")
+
+
+def test_parts_that_name_a_file_elsewhere_are_not_joined(tmp_path: Path) -> None:
+    listing = {"name": "../other.whl", "sha256": "", "parts": []}
+    (tmp_path / "p.json").write_text(json.dumps(listing))
+    with pytest.raises(SystemExit, match="another folder"):
+        script("wheels").join(tmp_path, tmp_path / "made")

@@ -54,6 +54,8 @@ def join(folder: Path, target: Path) -> list[Path]:
     made = []
     for listing in sorted(folder.glob("*.json")):
         whole = json.loads(listing.read_text())
+        if any(name != Path(name).name for name in (whole["name"], *whole["parts"])):
+            sys.exit(f"{listing}: names a file in another folder; make the parts with 'wheels.py split'")
         missing = [name for name in whole["parts"] if not (folder / name).exists()]
         if missing:
             sys.exit(f"{listing}: parts are missing: {', '.join(missing)}")
