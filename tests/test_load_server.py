@@ -16,6 +16,7 @@ from known_answer_server import SERVED_MODEL, KnownAnswers, Programme, serve, st
 from llmsizer.cli import main
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile.engines import openai_http
+from llmsizer.profile.load import figures
 from llmsizer.profile.load.point import Ran, Task
 from llmsizer.profile.load.pool import PoolWatch
 from llmsizer.profile.load.wire import endpoint_of
@@ -100,6 +101,8 @@ def test_points_become_records_with_samples_beside_them(start: Start, capsys: py
 
 def test_a_full_pool_is_the_verdict_of_a_point(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PoolWatch, "why_full", lambda watch: "the server put 3 sequences out of its full KV pool")
+    monkeypatch.setattr(figures, "CLIENT_BUSY_SHARE", 10.0)  # how busy this machine is must not decide the test
+    monkeypatch.setattr(figures, "LATE_SECONDS", 60.0)
     assert main(["profile", start(KnownAnswers(at_once)), "--concurrency", "2", *QUICK]) == 0
     verdict = records_of()[0].verdict
     assert verdict is not None and (verdict.bound, verdict.extrapolate) == ("kv", False)
