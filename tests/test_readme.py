@@ -39,7 +39,9 @@ def test_the_scenario_example_is_a_scenario() -> None:
 def test_every_command_it_names_exists() -> None:
     choices = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     assert choices is not None
-    named = set(re.findall(r"\bllmsizer ([a-z][a-z-]*)", "\n".join(re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))))
+    named = set(
+        re.findall(r"\bllmsizer ([a-z][a-z-]*)", "\n".join(re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)))
+    )
     assert named and named <= set(choices)
 
 

@@ -134,14 +134,14 @@ def _print_cash(comparison: Comparison) -> None:
     rows: list[tuple[object, ...]] = []
     for start in range(0, longest, MONTHS_PER_YEAR):
         end = min(start + MONTHS_PER_YEAR, longest)
-        rows.append((f"months {start + 1}–{end}", *(_between(flow, start, end, money) for flow in flows)))
+        rows.append((f"months {start}–{end - 1}", *(_between(flow, start, end, money) for flow in flows)))
     rows.append(("in all", *(money.text(flow.total_usd) for flow in flows)))
     rows.append(("net present value", *(money.text(flow.npv_usd) for flow in flows)))
     rate = flows[0].discount_rate_per_year
     late = [flow for flow in flows if flow.service_from_month > 0]
     waits = "".join(f"; {flow.label} serves {flow.service_from_month:g} months after the order" for flow in late)
     print_table("Cash from the order on", ("", *(flow.label for flow in flows)), rows,
-                note=f"discounted at {rate:.3g} a year; months: --json{waits}")  # fmt: skip
+                note=f"discounted at {rate:.3g} a year; month 0: the order; every month: --json{waits}")  # fmt: skip
     out = console()
     for flow in flows:
         for event in flow.events:
