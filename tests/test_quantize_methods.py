@@ -104,6 +104,13 @@ def test_text_is_read_from_parquet_and_arrow(tmp_path: Path) -> None:
         read_texts(tmp_path / "c.parquet")
 
 
+def test_a_json_array_is_a_document_an_entry_however_it_is_laid_out(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "one"}, "two"], indent=2))
+    (tmp_path / "b.txt").write_text("[1] A note.\nmore\n")
+    assert read_texts(tmp_path / "a.json") == ["one", "two"]
+    assert read_texts(tmp_path / "b.txt") == ["[1] A note.", "more"]
+
+
 @needs("transformers")
 def test_a_request_log_becomes_text_by_the_chat_template(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "model")

@@ -87,7 +87,7 @@ class TrainingMemory:
     gathered: (
         float  # one layer's weights whole while it is computed, the next one's on the way; a 4-bit matrix unpacked
     )
-    process: float  # context, libraries, fragmentation
+    process: float  # context and libraries; fragmentation is taken off the GPU (usable_bytes)
 
     @property
     def parts(self) -> dict[str, float]:

@@ -28,8 +28,8 @@ SUFFIXES = (".txt", ".md", ".jsonl", ".json", ".parquet", ".arrow")
 def read_texts(path: Path, *, checkpoint: Path | None = None) -> list[str]:
     """The documents of a file, a folder or a dataset on disk; chats of a request log by the checkpoint's chat template.
 
-    A line of plain text is a document; in a folder a plain file is one. JSON lines, Parquet and Arrow hold "text",
-    "prompt" or "messages". Raises InputError.
+    A line of plain text is a document; in a folder a plain file is one. JSON lines, a JSON array, Parquet and Arrow hold
+    "text", "prompt" or "messages". Raises InputError.
     """
     files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES) if path.is_dir() else [path]
     files = [file for file in files if file.name not in ("dataset_info.json", "state.json", "dataset_dict.json")]
@@ -51,9 +51,22 @@ def _of_file(file: Path, whole: bool, checkpoint: Path | None) -> Iterator[str]:
     if whole and file.suffix in (".txt", ".md"):
         yield content
         return
+    if content.lstrip().startswith("[") and (rows := _array(content)) is not None:
+        for row in rows:
+            yield _text_of(row, file, checkpoint) if isinstance(row, dict) else str(row)
+        return
     for line in content.splitlines():
         entry = _object(line)
         yield line if entry is None else _text_of(entry, file, checkpoint)
+
+
+def _array(content: str) -> list[Any] | None:
+    """A file that is one JSON array, as data sets are often exported; None for any other text in brackets."""
+    try:
+        rows = json.loads(content)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return rows if isinstance(rows, list) else None
 
 
 def _object(line: str) -> dict[str, Any] | None:
