@@ -107,8 +107,7 @@ def test_text_is_read_from_parquet_and_arrow(tmp_path: Path) -> None:
 def test_a_json_array_is_a_document_an_entry_however_it_is_laid_out(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([{"text": "one"}, "two"], indent=2))
     (tmp_path / "b.txt").write_text("[1] A note.\nmore\n")
-    assert read_texts(tmp_path / "a.json") == ["one", "two"]
-    assert read_texts(tmp_path / "b.txt") == ["[1] A note.", "more"]
+    assert read_texts(tmp_path) == ["one", "two", "[1] A note.\nmore\n"]
 
 
 @needs("transformers")

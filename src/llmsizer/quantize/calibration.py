@@ -28,8 +28,8 @@ SUFFIXES = (".txt", ".md", ".jsonl", ".json", ".parquet", ".arrow")
 def read_texts(path: Path, *, checkpoint: Path | None = None) -> list[str]:
     """The documents of a file, a folder or a dataset on disk; chats of a request log by the checkpoint's chat template.
 
-    A line of plain text is a document; in a folder a plain file is one. JSON lines, a JSON array, Parquet and Arrow hold
-    "text", "prompt" or "messages". Raises InputError.
+    A line of plain text is a document; in a folder a plain file is one. JSON lines, a JSON array, Parquet and Arrow
+    hold "text", "prompt" or "messages". Raises InputError.
     """
     files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES) if path.is_dir() else [path]
     files = [file for file in files if file.name not in ("dataset_info.json", "state.json", "dataset_dict.json")]
