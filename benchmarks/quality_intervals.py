@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.quality.partial import Kept
-from llmsizer.quality.statistics import INTERVAL_LEVEL, mean_by_document, quantile_by_document, student_t
+from llmsizer.quality.statistics import INTERVAL_LEVEL, mean_by_document, quantile_by_document
 from llmsizer.quality.tasks import paired_score
+from llmsizer.student import student_quantile
 
 RESULTS = Path(__file__).parent / "results" / "quality_intervals.json"
 TIMES, DOCUMENTS, SEED = 500, 40, 0
@@ -62,7 +63,7 @@ def covers(draw: Draw, truth: float) -> dict[str, float]:
         mean = mean_by_document(sums, tokens)
         held["by_document"] += mean.low <= truth <= mean.high
         flat = np.concatenate(documents)
-        margin = student_t(0.5 + INTERVAL_LEVEL / 2, flat.size - 1) * flat.std(ddof=1) / math.sqrt(flat.size)
+        margin = student_quantile(0.5 + INTERVAL_LEVEL / 2, flat.size - 1) * flat.std(ddof=1) / math.sqrt(flat.size)
         held["by_token"] += abs(flat.mean() - truth) <= margin
     return {name: count / TIMES for name, count in held.items()}
 

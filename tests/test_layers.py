@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "llmsizer"
 
 # A folder may import itself and the folders named here.
-BASE = {"units", "errors", "version", "progress", "files", "installed", "gguf_graph"}
+BASE = {"units", "errors", "version", "progress", "files", "installed", "gguf_graph", "student"}
 ABOVE: dict[str, set[str]] = {
     **{module: set() for module in BASE},
     "facts": set(),

@@ -21,7 +21,7 @@ from llmsizer.profile.intervals import (
     ratio_with_interval,
 )
 from llmsizer.profile.steady import mann_kendall, steady_state
-from llmsizer.profile.student import binomial_ranks, student_quantile
+from llmsizer.student import binomial_ranks, student_quantile
 
 Series = NDArray[np.float64]
 TRIALS = 400  # a coverage of 90 % is then seen within ± 3 points (two standard errors)

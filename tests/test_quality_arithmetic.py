@@ -12,9 +12,10 @@ from llmsizer.errors import InputError, MeasurementError
 from llmsizer.quality.evaluate import compare, evaluate
 from llmsizer.quality.logits import Logits, Reader, Tokens
 from llmsizer.quality.losses import log_sum_exp
-from llmsizer.quality.statistics import mean_by_document, student_t
+from llmsizer.quality.statistics import mean_by_document
 from llmsizer.quality.text import tokenize
 from llmsizer.quantize import original, quantize_all
+from llmsizer.student import student_quantile
 from tiny_models import TEXT, needs, write_checkpoint
 
 
@@ -87,7 +88,7 @@ def test_one_document_has_no_interval() -> None:
     ("degrees", "quantile"), [(1, 6.314), (2, 2.920), (3, 2.353), (5, 2.015), (10, 1.812), (30, 1.697), (60, 1.671)]
 )
 def test_student_t_is_that_of_the_table(degrees: int, quantile: float) -> None:
-    assert student_t(0.95, degrees) == pytest.approx(quantile, rel=0.01)
+    assert student_quantile(0.95, degrees) == pytest.approx(quantile, rel=0.01)
 
 
 def test_intervals_by_document_cover_in_85_to_95_percent_of_500_simulations() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
-from llmsizer.profile.student import binomial_ranks, normal_quantile, student_quantile
+from llmsizer.student import binomial_ranks, normal_quantile, student_quantile
 
 LEVEL = 0.90
 Floats = NDArray[np.float64]

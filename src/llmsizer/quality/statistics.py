@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmsizer.student import student_quantile
 
 Floats = NDArray[np.float64]
 INTERVAL_LEVEL = 0.90
@@ -36,7 +37,7 @@ def mean_by_document(sums: Floats, tokens: Floats, *, level: float = INTERVAL_LE
         return TokenMean(value=value, standard_error=math.nan, low=math.nan, high=math.nan)
     residuals = sums - value * tokens
     error = math.sqrt(float((residuals**2).sum()) * documents / (documents - 1)) / total
-    margin = student_t(0.5 + level / 2, documents - 1) * error
+    margin = student_quantile(0.5 + level / 2, documents - 1) * error
     return TokenMean(value=value, standard_error=error, low=value - margin, high=value + margin)
 
 
@@ -55,26 +56,5 @@ def quantile_by_document(
     share = mean_by_document(below, np.array([float(document.size) for document in per_document]), level=level)
     margin = share.high - share.value
     low, high = np.quantile(values, [max(0.0, quantile - margin), min(1.0, quantile + margin)])
-    error = (float(high) - float(low)) / 2 / student_t(0.5 + level / 2, len(per_document) - 1)
+    error = (float(high) - float(low)) / 2 / student_quantile(0.5 + level / 2, len(per_document) - 1)
     return TokenMean(value=value, standard_error=error, low=float(low), high=float(high))
-
-
-def student_t(probability: float, degrees: int) -> float:
-    """Quantile of Student's t; exact for one and two degrees, else the Cornish-Fisher series (Hill 1970).
-
-    Within 1 % of the table for the 95th percentile from three degrees on.
-
-    >>> round(student_t(0.95, 10), 2)
-    1.81
-    """
-    if degrees == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if degrees == 2:
-        return (2 * probability - 1) * math.sqrt(2 / (4 * probability * (1 - probability)))
-    z = NormalDist().inv_cdf(probability)
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )
