@@ -14,21 +14,19 @@ import inputs
 from texts import say
 
 VIEWS = Path(__file__).parent / "views"
+PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "evidence")
+WITHOUT_A_QUESTION = ("profiles", "evidence")
 
 st.set_page_config(page_title=say("app.title"), page_icon="◆", layout="wide")
-variants = st.Page(VIEWS / "variants.py", title=say("pages.variants"))
-page = st.navigation(
-    [
-        st.Page(VIEWS / "recommendation.py", title=say("pages.recommendation"), default=True),
-        variants,
-        st.Page(VIEWS / "build_vs_buy.py", title=say("pages.build_vs_buy")),
-    ],
-    position="top",
-)
+pages = {
+    name: st.Page(VIEWS / f"{name}.py", title=say(f"pages.{name}"), url_path=name, default=name == PAGES[0])
+    for name in PAGES
+}
+page = st.navigation(list(pages.values()), position="top")
 with drawing.mistakes_as_sentences():
-    if page.url_path != variants.url_path:
-        inputs.ask()
+    if page in [pages[name] for name in WITHOUT_A_QUESTION]:
+        st.sidebar.caption(say("pages.no_question"))
     else:
-        st.sidebar.caption(say("pages.variants_sidebar"))
+        inputs.ask()
     page.run()
 drawing.legend_of_bases()

@@ -22,7 +22,7 @@ def show_comparison(comparison: Comparison, tokens_per_month: float | None) -> N
     drawing.headline(first or say("build_vs_buy.heading"))
     if rest:
         st.markdown(safe(rest))
-    st.caption(safe(" ".join((say("recommendation.model", model=comparison.model), sentence(comparison.reading)))))
+    st.caption(safe(" ".join((say("decide.model", model=comparison.model), sentence(comparison.reading)))))
     if not comparison.paths:
         st.info(say("build_vs_buy.no_paths"))
         return

@@ -28,39 +28,39 @@ def chosen_records() -> cached.Records:
     if own.profiles:
         return own
     if not st.session_state.get("example"):
-        st.info(safe(say("variants.empty", folder=str(folder))) + f"  \n{say('variants.empty_how')}")
+        st.info(safe(say("precision.empty", folder=str(folder))) + f"  \n{say('precision.empty_how')}")
         if cached.records(cached.EXAMPLE).profiles:
-            st.button(say("variants.example"), on_click=lambda: st.session_state.update(example=True), type="primary")
+            st.button(say("precision.example"), on_click=lambda: st.session_state.update(example=True), type="primary")
         st.stop()
     example = cached.records(cached.EXAMPLE)
     device = example.profiles[0].device.name
-    st.info(safe(say("variants.example_note", device=device, date=example.profiles[0].measured_at[:10])))
-    st.button(say("variants.own_records"), on_click=lambda: st.session_state.update(example=False))
+    st.info(safe(say("precision.example_note", device=device, date=example.profiles[0].measured_at[:10])))
+    st.button(say("precision.own_records"), on_click=lambda: st.session_state.update(example=False))
     return example
 
 
 def show_group(group: Group) -> None:
     if not group.points:
-        st.warning(say("variants.only_failed"))
+        st.warning(say("precision.only_failed"))
         show_failures(group)
         return
-    point = st.selectbox(say("variants.point"), group.points, format_func=lambda p: p.label, key="point", width=460)
+    point = st.selectbox(say("precision.point"), group.points, format_func=lambda p: p.label, key="point", width=460)
     show_point(group, point or group.points[0])
     load = group.over_load
     if load:
-        drawing.section(say("variants.load"))
-        st.caption(say("variants.lengths", prompt=load[0].prompt_tokens, output=load[0].output_tokens))
-        drawing.chart(figures.batch_figure(group), say("variants.load"), "batch", batch_table(group))
+        drawing.section(say("precision.load"))
+        st.caption(say("precision.lengths", prompt=load[0].prompt_tokens, output=load[0].output_tokens))
+        drawing.chart(figures.batch_figure(group), say("precision.load"), "batch", batch_table(group))
     show_failures(group)
 
 
 def show_point(group: Group, point: Point) -> None:
-    drawing.section(say("variants.side_by_side"))
+    drawing.section(say("precision.side_by_side"))
     show_measures(measures(group, point))
     drawing.table(variants_table(group, point))
     sentences = speed_sentences(group, point)
     if sentences:
-        drawing.section(say("variants.why"))
+        drawing.section(say("precision.why"))
         st.markdown("\n".join(f"- {safe(text)}" for text in sentences))
 
 
@@ -68,7 +68,7 @@ def show_measures(shown: Sequence[Measure]) -> None:
     for start in range(0, len(shown), 2):
         for column, measure in zip(drawing.columns_of(2), shown[start : start + 2], strict=False):
             with column:
-                better = say("variants.better", name=measure.name, direction=say(f"variants.{measure.better}"))
+                better = say("precision.better", name=measure.name, direction=say(f"precision.{measure.better}"))
                 st.markdown(f"**{safe(better)}**")
                 drawing.chart(figures.measure_figure(measure), better, f"measure-{measure.name}")
 
@@ -77,9 +77,9 @@ def show_quality(kept: cached.Records, model: str) -> None:
     """What the formats lose; of another model where the one that was timed was not evaluated."""
     found = quality_groups(kept.quality)
     same = [g for g in found if g.model == model]
-    drawing.section(say("variants.loses"))
+    drawing.section(say("precision.loses"))
     if not found:
-        st.caption(say("variants.no_quality"))
+        st.caption(say("precision.no_quality"))
     for group in same or found:
         st.caption(safe(group.label))
         show_measures(quality_measures(group.records))
@@ -88,17 +88,17 @@ def show_quality(kept: cached.Records, model: str) -> None:
 
 def show_predictions(group: Group) -> None:
     """The predictor against these records; a group it cannot predict says so and the page goes on."""
-    drawing.section(say("variants.predicted"))
+    drawing.section(say("precision.predicted"))
     try:
         summary = cached.calibration(group.records)
     except LlmSizerError as error:
         st.caption(safe(str(error)))
         return
     if summary is None or not summary.checks:
-        st.caption(say("variants.no_prediction"))
+        st.caption(say("precision.no_prediction"))
         return
     st.markdown(safe(sentence(summary.text)))
-    st.markdown(safe(say("variants.half", error=f"{summary.median_error or 0.0:.1%}")))
+    st.markdown(safe(say("precision.half", error=f"{summary.median_error or 0.0:.1%}")))
     drawing.table(residuals_table(summary.checks))
 
 
@@ -115,27 +115,27 @@ def batch_table(group: Group) -> Table:
         for r in group.records
         if r.status == "ok"
     )
-    return Table(title=say("variants.load"), headers=("Variant", "Load", "Tokens / s", "TPOT", "TTFT"), rows=rows)
+    return Table(title=say("precision.load"), headers=("Variant", "Load", "Tokens / s", "TPOT", "TTFT"), rows=rows)
 
 
 def show_failures(group: Group) -> None:
     if group.failures:
-        drawing.section(say("variants.failed"))
+        drawing.section(say("precision.failed"))
         lines = [f"- {safe(r.variant)}, {r.batch} at once: {safe(r.failure or 'failed')}" for r in group.failures]
         st.markdown("\n".join(lines))
 
 
-drawing.headline(say("variants.heading"))
+drawing.headline(say("precision.heading"))
 kept = chosen_records()
 found = groups(kept.profiles)
 group = found[0]
 if len(found) > 1:
     labels = {g.label: g for g in found}
-    group = labels[st.selectbox(say("variants.group"), list(labels), key="group", width=460) or found[0].label]
+    group = labels[st.selectbox(say("precision.group"), list(labels), key="group", width=460) or found[0].label]
 else:
     st.caption(safe(group.label))
 show_group(group)
 show_quality(kept, group.model)
 show_predictions(group)
 if kept.problems:
-    st.warning(say("variants.problems", count=len(kept.problems)))
+    st.warning(say("precision.problems", count=len(kept.problems)))

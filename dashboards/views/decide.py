@@ -27,7 +27,7 @@ PLANS_SHOWN = 3
 
 
 def show_answer(recommendation: Recommendation) -> None:
-    words = say("recommendation.priced_on", scenario=recommendation.scenario, date=recommendation.priced_on)
+    words = say("decide.priced_on", scenario=recommendation.scenario, date=recommendation.priced_on)
     st.caption(safe(words))
     first, rest = headline(recommendation.sentence)
     drawing.headline(first)
@@ -36,30 +36,30 @@ def show_answer(recommendation: Recommendation) -> None:
     options = best_by_path(recommendation)
     if options:
         for index, (column, option) in enumerate(zip(drawing.columns_of(len(options)), options, strict=True)):
-            lowest = f" · {say('recommendation.lowest')}" if index == 0 and len(options) > 1 else ""
+            lowest = f" · {say('decide.lowest')}" if index == 0 and len(options) > 1 else ""
             with column:
                 heading, remark = say(f"paths.{option.path}") + lowest, sentence("; ".join(option.notes))
                 drawing.figure_card(heading, option.usd_per_month, below=option.label, remark=remark)
     clear = confidence(recommendation)
-    st.markdown(f"**{safe(say('recommendation.confidence', word=clear.word))}** {safe(clear.text)}")
+    st.markdown(f"**{safe(say('decide.confidence', word=clear.word))}** {safe(clear.text)}")
     if recommendation.flips:
-        st.markdown(f"**{say('recommendation.flips')}**")
+        st.markdown(f"**{say('decide.flips')}**")
         lines = [
             f"- **{safe(f.what)}**: {safe(f.text)} :small[{drawing.safe_kept(drawing.surety(f.threshold))}]"
             for f in recommendation.flips
         ]
         st.markdown("\n".join(lines))
-    reading = [say("recommendation.model", model=recommendation.model), sentence(recommendation.reading)]
+    reading = [say("decide.model", model=recommendation.model), sentence(recommendation.reading)]
     st.info(f"{safe(' '.join(reading))}  \n{safe(sentence(recommendation.memory_note))}".strip())
     for flag in recommendation.flags:
         st.warning(safe(sentence(flag)))
 
 
 def show_plans(recommendation: Recommendation) -> None:
-    drawing.section(say("recommendation.plans"))
+    drawing.section(say("decide.plans"))
     plans = recommendation.plans[:PLANS_SHOWN]
     if not plans:
-        st.info(say("recommendation.no_plan"))
+        st.info(say("decide.no_plan"))
         return
     best = plans[0]
     facts = (
@@ -68,31 +68,31 @@ def show_plans(recommendation: Recommendation) -> None:
         ("per_million", best.cost.usd_per_million_tokens),
         ("quality", best.quality_recovery),
     )
-    st.markdown(f"**{safe(say('recommendation.best', label=best.label))}**")
+    st.markdown(f"**{safe(say('decide.best', label=best.label))}**")
     for column, (name, value) in zip(drawing.columns_of(len(facts)), facts, strict=True):
         with column:
-            drawing.figure_card(say(f"recommendation.{name}"), value, large=False)
+            drawing.figure_card(say(f"decide.{name}"), value, large=False)
     drawing.table(answer_tables.plans_table(plans))
     more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
     if more:
-        st.caption(say("recommendation.more_plans", count=more))
+        st.caption(say("decide.more_plans", count=more))
     unsure = answer_tables.unsure_table(recommendation)
     if unsure.rows:
-        with st.expander(say("recommendation.unsure")):
+        with st.expander(say("decide.unsure")):
             drawing.table(unsure)
-    drawing.section(say("recommendation.memory"))
+    drawing.section(say("decide.memory"))
     content = memory_chart(plans)
     drawing.chart(figures.memory_figure(plans), content.alt, "memory", content.table)
 
 
 def show_rejections(recommendation: Recommendation) -> None:
-    drawing.section(say("recommendation.near"))
+    drawing.section(say("decide.near"))
     near = answer_tables.near_misses_table(recommendation)
     if near.rows:
         drawing.table(near)
     else:
-        st.caption(say("recommendation.no_near"))
-    with st.expander(say("recommendation.rejections", count=len(recommendation.rejections))):
+        st.caption(say("decide.no_near"))
+    with st.expander(say("decide.rejections", count=len(recommendation.rejections))):
         for group in answer_tables.rejection_groups(recommendation):
             st.markdown(f"**{safe(group.words)}: {group.count:,}**")
             drawing.table(group.table)
@@ -101,23 +101,23 @@ def show_rejections(recommendation: Recommendation) -> None:
 def show_rest(recommendation: Recommendation) -> None:
     apis = answer_tables.apis_table(recommendation)
     if apis.rows:
-        with st.expander(say("recommendation.apis")):
+        with st.expander(say("decide.apis")):
             drawing.table(apis)
-    with st.expander(say("recommendation.assumptions")):
+    with st.expander(say("decide.assumptions")):
         drawing.table(answer_tables.assumptions_table(recommendation))
-    with st.expander(say("recommendation.accuracy")):
+    with st.expander(say("decide.accuracy")):
         accuracy = bands_table(default_calibration().bands.bands)
         st.markdown(safe(accuracy.title))
         drawing.table(accuracy)
-    with st.expander(say("recommendation.leaves_out")):
+    with st.expander(say("decide.leaves_out")):
         st.markdown("\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out))
-    with st.expander(say("recommendation.definitions")):
+    with st.expander(say("decide.definitions")):
         lines = [(mark(basis), meaning) for basis, meaning in MEANINGS.items()]
         st.markdown("\n".join(f"- **{safe(word)}**: {safe(meaning)}" for word, meaning in [*lines, *GLOSSARY]))
 
 
 def show_downloads(scenario: Scenario, recommendation: Recommendation) -> None:
-    drawing.section(say("recommendation.take_away"))
+    drawing.section(say("decide.take_away"))
     kept = cached.records(cached.output_folder())
 
     def report() -> str:
@@ -139,7 +139,7 @@ def show_downloads(scenario: Scenario, recommendation: Recommendation) -> None:
     )
     for column, (name, make, file_name, mime) in zip(drawing.columns_of(len(files)), files, strict=True):
         column.download_button(
-            say(f"recommendation.download_{name}"), make, file_name, mime, on_click="ignore", width="stretch"
+            say(f"decide.download_{name}"), make, file_name, mime, on_click="ignore", width="stretch"
         )
 
 

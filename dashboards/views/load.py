@@ -1,0 +1,11 @@
+"""Says that this page is not written yet."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import drawing
+from texts import say
+
+drawing.headline(say("load.heading"))
+st.info(say("load.not_yet"))

@@ -1,0 +1,84 @@
+"""The dashboard driven through its real router, for the tests of each page.
+
+A test file of a page begins with::
+
+    pytest.importorskip("streamlit")
+    from dashboard_pages import dashboards as dashboards, measured as measured, show, words_of
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import answers
+
+pytest.importorskip("streamlit")
+pytest.importorskip("plotly")
+
+from streamlit.testing.v1 import AppTest
+
+from llmsizer.decide.answer import Recommendation
+from llmsizer.facts.scenario import Scenario
+
+DASHBOARDS = Path(__file__).parent.parent / "dashboards"
+PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "evidence")
+HOSTILE = "<script>alert(1)</script> **b** $x$ :red[y] `z` [l](http://e.x)"
+
+
+def usual(_: Scenario | None = None) -> Recommendation:
+    return replace(answers.recommendation(), comparison=answers.comparison())
+
+
+@pytest.fixture(autouse=True)
+def dashboards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The dashboard's own modules can be imported, afresh; the folder of records is empty, the answer made by hand."""
+    monkeypatch.syspath_prepend(str(DASHBOARDS))
+    monkeypatch.setenv("LLMSIZER_OUTPUT", str(tmp_path))
+    monkeypatch.delenv("LLMSIZER_LANGUAGE", raising=False)
+    monkeypatch.setattr("cached.recommendation", usual)
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main  # Streamlit puts the script in its place, and worker processes would start that
+    for name in (path.stem for path in DASHBOARDS.glob("*.py")):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> None:
+    """Records as the demo leaves them."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write(folder / "profiles.jsonl", answers.profiles())
+    write(folder / "quality.jsonl", answers.quality())
+
+
+def write(path: Path, records: list[Any]) -> None:
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
+
+
+def show(page: str, **query: str) -> AppTest:
+    """A page by its name, opened through the router with these query parameters."""
+    app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    if page != PAGES[0]:
+        turn_to(app, page)
+    return app
+
+
+def turn_to(app: AppTest, page: str) -> AppTest:
+    return app.switch_page(f"views/{page}.py").run()
+
+
+def words_of(app: AppTest) -> str:
+    """Everything the page says, as Markdown shows it."""
+    elements = [*app.title, *app.header, *app.subheader, *app.markdown, *app.caption, *app.info, *app.warning]
+    tables = [str(cell) for table in app.table for row in table.value.to_dict("records") for cell in row.values()]
+    return "\n".join([*(str(e.value) for e in elements), *tables]).replace("\\", "").replace("\u00a0", " ")
