@@ -10,16 +10,11 @@ from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.units import format_gb, format_gib
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from llmsizer.facts.catalog import Catalog
     from llmsizer.facts.deployment import Deployment
     from llmsizer.facts.speculation import SpeculationChoice
-    from llmsizer.physics.effect_of_speculation import SpeculationEffect
-    from llmsizer.physics.fit import Change
     from llmsizer.physics.memory import MemoryBudget
-
-SHOWN_CONTEXTS = (2_048, 8_192, 32_768, 131_072, 1_048_576)
+    from llmsizer.physics.memory_answer import MemoryAnswer
 
 
 def add_command(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -94,48 +89,25 @@ def _deployment(arguments: argparse.Namespace, catalog: Catalog) -> Deployment:
 
 def _run(arguments: argparse.Namespace) -> int:
     from llmsizer.facts.catalog import default_catalog
-    from llmsizer.physics.memory import estimate_memory
+    from llmsizer.physics.memory_answer import answer_memory
 
     catalog = default_catalog()
-    deployment = _deployment(arguments, catalog)
-    budget = estimate_memory(deployment)
-    concurrency: int = arguments.concurrency
-    shared: int = arguments.shared_prefix
-    held = budget.fits and budget.max_concurrency(shared_tokens=shared) >= concurrency
-    changes = () if held else _changes(deployment, catalog, concurrency if budget.fits else 1)
-    effect, unknown = _effect(budget)
+    found = answer_memory(
+        _deployment(arguments, catalog),
+        catalog.gpus_on_sale,
+        concurrency=arguments.concurrency,
+        shared_tokens=arguments.shared_prefix,
+    )
     if arguments.json:
-        print_json(_document(budget, concurrency, shared, changes, effect, unknown))
+        print_json(found)
         return 0
-    _print(budget, concurrency, shared)
-    for change in changes[:3]:
-        verb = "hold them" if budget.fits else "fit"
+    _print(found)
+    for change in found.changes[:3]:
+        verb = "hold them" if found.budget.fits else "fit"
         console().print(f"  would {verb}: {change.text}, then {_held(change.budget)}", highlight=False)
-    if effect or unknown:
-        console().print(effect.sentence if effect else unknown, highlight=False)
+    if found.effect or found.effect_unknown:
+        console().print(found.effect.sentence if found.effect else found.effect_unknown, highlight=False)
     return 0
-
-
-def _changes(deployment: Deployment, catalog: Catalog, requests: int) -> tuple[Change, ...]:
-    from llmsizer.physics.fit import changes_to_fit
-
-    on_sale = {offer.gpu for offer in catalog.offers()} | {price.item for price in catalog.purchase_prices()}
-    vendor = deployment.gpu.vendor  # another vendor is another stack, a card nobody sells helps nobody
-    larger = [gpu for gpu in catalog.gpus() if gpu.id in on_sale and gpu.vendor == vendor]
-    return tuple(changes_to_fit(deployment, larger, requests=requests))
-
-
-def _effect(budget: MemoryBudget) -> tuple[SpeculationEffect | None, str]:
-    """What speculation does, or why that cannot be said; neither where nothing is speculated."""
-    from llmsizer.errors import NoEvidenceError
-    from llmsizer.physics.effect_of_speculation import speculation_effect
-
-    if budget.deployment.speculates is None or not budget.fits:
-        return None, ""
-    try:
-        return speculation_effect(budget.deployment, budget=budget), ""
-    except NoEvidenceError as error:
-        return None, f"the effect of speculation is unknown: {error}"
 
 
 def _held(budget: MemoryBudget) -> str:
@@ -143,64 +115,8 @@ def _held(budget: MemoryBudget) -> str:
     return f"{most:,} request{'s' if most != 1 else ''} of {context:,} tokens"
 
 
-def _contexts(budget: MemoryBudget) -> dict[int, int]:
-    """Requests held at round contexts up to the longest that one may have."""
-    return {c: budget.max_concurrency(c) for c in SHOWN_CONTEXTS if c <= budget.max_context_tokens}
-
-
-def _document(
-    budget: MemoryBudget,
-    concurrency: int,
-    shared: int,
-    changes: Sequence[Change],
-    effect: SpeculationEffect | None,
-    unknown: str,
-) -> dict[str, object]:
-    deployment = budget.deployment
-    document: dict[str, object] = {
-        "model": deployment.model.name,
-        "reading": deployment.model.reading,
-        "gpu": deployment.gpu.id,
-        "gpus": deployment.parallelism.gpus,
-        "weights": deployment.weights.name,
-        "kv_format": deployment.kv_format,
-        "engine": budget.engine.engine,
-        "fits": budget.fits,
-        "reason": budget.reason,
-        "would_fit": [change.text for change in changes],
-        "gpu_bytes": budget.gpu_bytes,
-        "parts_bytes": budget.parts,
-        "basis": budget.basis,
-        "replica_weight_bytes": budget.replica_weight_bytes,
-        "kv_bytes_per_token": budget.kv_bytes_per_token,
-        "kv_capacity_tokens": budget.kv_capacity_tokens,
-        "max_context_tokens": budget.max_context_tokens,
-        "context_tokens": deployment.max_context_tokens,
-        "max_concurrency": budget.max_concurrency(),
-        "max_concurrency_at_context": {str(c): n for c, n in _contexts(budget).items()},
-        "concurrency": concurrency,
-        "concurrency_fits": budget.fits and budget.max_concurrency(shared_tokens=shared) >= concurrency,
-    }
-    if shared:
-        document["shared_prefix_tokens"] = shared
-        document["max_concurrency_sharing_prefix"] = budget.max_concurrency(shared_tokens=shared)
-    if effect:
-        document["speculation"] = {
-            "tokens_per_step": effect.tokens_per_step,
-            "speedup_by_batch": {str(b): s for b, s in zip(effect.batches, effect.speedups, strict=True)},
-            "loss_batch": effect.loss_batch,
-            "draft_weight_bytes": effect.draft_bytes,
-            "draft_kv_bytes_per_token": effect.kv_bytes_per_token,
-            "basis": effect.basis,
-            "text": effect.sentence,
-        }
-    elif unknown:
-        document["speculation"] = {"basis": "unknown", "text": unknown}
-    return document
-
-
-def _print(budget: MemoryBudget, concurrency: int, shared: int) -> None:
-    deployment, out = budget.deployment, console()
+def _print(found: MemoryAnswer) -> None:
+    budget, deployment, out = found.budget, found.budget.deployment, console()
     if deployment.model.reading:
         out.print(deployment.model.reading, style="italic", highlight=False)
     rows = [
@@ -226,15 +142,15 @@ def _print(budget: MemoryBudget, concurrency: int, shared: int) -> None:
         f"(the model's limit: {deployment.model.max_context_tokens:,})",
         highlight=False,
     )
-    held = " · ".join(f"{count:,} of {context:,}" for context, count in _contexts(budget).items())
+    held = " · ".join(f"{count:,} of {context:,}" for context, count in found.held_at_context.items())
     if held:
         out.print(f"requests at once by context: {held}", highlight=False)
     if budget.max_concurrency() > budget.max_sequences:
         out.print(f"the engine's default runs {budget.max_sequences:,} at once", highlight=False)
-    _print_sharing(budget, shared)
-    most = budget.max_concurrency(shared_tokens=shared)
-    if concurrency > most:
-        out.print(f"[bold red]✗ not {concurrency:,} of them:[/] the cache holds {most:,}", highlight=False)
+    _print_sharing(budget, found.shared_tokens)
+    if not found.holds:
+        most = budget.max_concurrency(shared_tokens=found.shared_tokens)
+        out.print(f"[bold red]✗ not {found.concurrency:,} of them:[/] the cache holds {most:,}", highlight=False)
 
 
 def _print_sharing(budget: MemoryBudget, shared: int) -> None:

@@ -134,6 +134,12 @@ class Catalog:
         return found
 
     @cached_property
+    def gpus_on_sale(self) -> tuple[GpuSpec, ...]:
+        """Those that some price list rents or sells: a card that nobody sells helps nobody."""
+        priced = {offer.gpu for offer in self.offers()} | {price.item for price in self.purchase_prices()}
+        return tuple(gpu for gpu in self.gpus() if gpu.id in priced)
+
+    @cached_property
     def gpu_spellings(self) -> dict[str, str]:
         """What is understood beside the ids, and which it means: ``h100`` → ``h100-sxm-80``."""
         return {alias.lower(): gpu.id for gpu in self._gpu_by_id.values() for alias in gpu.aliases}
