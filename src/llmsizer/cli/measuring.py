@@ -73,9 +73,14 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar with time left on stderr; a line for each new stage where stderr is no terminal."""
+    """A bar with time left on stderr; a line for each new stage where stderr is no terminal.
+
+    Another process that set ``LLMSIZER_PROGRESS_FILE`` reads there how far it is.
+    """
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+
+    from llmsizer.progress import asked_listener
 
     out = console(stderr=True)
     columns = (
@@ -89,8 +94,10 @@ def progress_bar(title: str) -> Iterator[Progress]:
     with Bar(*columns, console=out, disable=not out.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)
         stages: list[str] = []
+        listener = asked_listener()
 
         def report(what: str, fraction: float) -> None:
+            listener(what, min(1.0, fraction))
             bar.update(task, description=what, completed=min(1.0, fraction))
             name = re.sub(r"\s[\d/.%\s]+$", "", re.split(r"[:,]", what)[0])  # details after it are the same stage
             if not out.is_terminal and name not in stages:
