@@ -18,6 +18,7 @@ from llmsizer.units import format_usd
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
+    from llmsizer.decide.plan_file import Chosen
     from llmsizer.facts.figure import Figure
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
@@ -105,6 +106,25 @@ def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
     )
 
 
+def chosen_plan(name: str, wanted: str | None, evidence: Evidence) -> Chosen:
+    """One plan of a scenario, or of a file that ``plan --json`` wrote. Raises LlmSizerError."""
+    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.decide.plan_file import Chosen, ask_again, choose_plan, load_plan_file
+    from llmsizer.facts.catalog import default_catalog
+
+    if name.endswith(".json"):
+        return ask_again(
+            load_plan_file(name),
+            default_catalog(),
+            wanted=wanted,
+            physics=ModelledPhysics(evidence.calibration),
+            records=evidence.quality,
+        )
+    scenario = find_scenario(name)
+    recommendation = answer(scenario, evidence)
+    return Chosen(scenario=scenario, recommendation=recommendation, plan=choose_plan(recommendation, wanted))
+
+
 def scenario_asked(arguments: argparse.Namespace) -> Scenario:
     """The scenario named, with the options' speculation in place of its own."""
     scenario = find_scenario(arguments.scenario)
@@ -190,6 +210,9 @@ def _print_plans(recommendation: Recommendation) -> None:
 
 def _print_uncertainty(recommendation: Recommendation) -> None:
     """The spread of each path, the widest bars, and what to measure first."""
+    from llmsizer.decide.uncertain import driver_words
+    from llmsizer.decide.uncertainty import share_text
+
     sure = recommendation.uncertainty
     if sure is None:
         return
@@ -197,8 +220,8 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
         (
             path.label,
             f"{format_usd(path.usd_p10)} · {format_usd(path.usd_p50)} · {format_usd(path.usd_p90)}",
-            f"{path.within_slo:.1%}",
-            path.why_not if path.wins is None else f"{path.wins:.1%}",
+            share_text(path.within_slo),
+            path.why_not if path.wins is None else share_text(path.wins),
         )
         for path in sure.paths
     ]
@@ -206,7 +229,7 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
     print_table(f"How sure, over {sure.draws:,} draws", headers, rows, note=sure.text)
     bars = [
         (
-            bar.driver,
+            driver_words(bar.driver),
             f"{bar.low:.4g} – {bar.high:.4g} {bar.unit}",
             f"{format_usd(bar.usd_at_low)} – {format_usd(bar.usd_at_high)}",
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.figure import Figure, FigureDoc
+from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison, ComparisonDoc
 from llmsizer.money.cost import Cost, CostDoc, Path
 from llmsizer.money.spread import Uncertainty, UncertaintyDoc
@@ -105,6 +106,7 @@ class RecommendationDoc(TypedDict):
     comparison: ComparisonDoc | None
     uncertainty: UncertaintyDoc | None
     pareto: list[str]
+    asked: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +272,7 @@ class Recommendation:
     comparison: Comparison | None = None
     uncertainty: Uncertainty | None = None
     pareto: tuple[str, ...] = ()  # labels of plans that none beats in cost, latency, quality and energy at once
+    asked: Scenario | None = None  # the whole question, so that a file of the answer can be asked again
 
     @property
     def best(self) -> Plan | None:
@@ -302,4 +305,5 @@ class Recommendation:
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "uncertainty": None if self.uncertainty is None else self.uncertainty.to_dict(),
             "pareto": list(self.pareto),
+            "asked": None if self.asked is None else self.asked.model_dump(mode="json"),
         }

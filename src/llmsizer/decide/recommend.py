@@ -79,6 +79,7 @@ def recommend(
         comparison=comparison,
         uncertainty=sure,
         pareto=pareto_plans(plans),
+        asked=scenario,
     )
 
 
