@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json, comma_list, number, whole_number
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.errors import NoEvidenceError
 
 if TYPE_CHECKING:
     from llmsizer.decide.crossover import Crossover
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from llmsizer.facts.figure import Figure
 
 DEFAULT_PRECISIONS = "bf16,fp8,int8,int8-wo,int4,nvfp4"
-COMPARED = "int4"  # whose lead ends
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -45,6 +43,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 def _run(arguments: argparse.Namespace) -> int:
     from llmsizer.decide.precision_choice import choose_precision
+    from llmsizer.decide.side_by_side import side_by_side
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.money.prices import price_book
 
@@ -52,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     question = _question(arguments, catalog)
     book = price_book(catalog, question.scenario, datetime.date.today())
     options = choose_precision(question, catalog, book)
-    crossings = _crossings(question, options)
+    crossings = [(gpu.id, one) for gpu in question.gpus for one in side_by_side(question, options, gpu).crossovers]
     tasks = _published(arguments.task, question, catalog) if arguments.task else {}
     sentence = _sentence(options, arguments.quality_floor)
     if arguments.json:
@@ -130,28 +129,6 @@ def _sentence(options: Sequence[PrecisionOption], floor: float) -> str:
     if reference is None or reference.label == best.label:
         return f"{text}."
     return f"{text}; {reference.label} costs ${reference.usd_per_million_tokens.value:.3g}."
-
-
-def _crossings(question: PrecisionQuestion, options: Sequence[PrecisionOption]) -> list[tuple[str, Crossover]]:
-    """INT4 against every other format that runs on the same GPU, both at the wider of their widths."""
-    from llmsizer.decide.crossover import crossover
-    from llmsizer.decide.precision_choice import deployment_of
-
-    found = []
-    for gpu in question.gpus:
-        running = [o for o in options if o.gpu == gpu.id and o.computes_in != "unknown" and o.kernel != "none"]
-        if not any(o.precision == COMPARED for o in running):
-            continue
-        for other in running:
-            if other.precision == COMPARED:
-                continue
-            width = max([o.gpus for o in running if o.precision in (COMPARED, other.precision)] + [1])
-            own, rival = (deployment_of(question, gpu, name, width) for name in (COMPARED, other.precision))
-            try:
-                found.append((gpu.id, crossover(own, rival, question.workload)))
-            except NoEvidenceError:
-                continue
-    return found
 
 
 def _fields(one: Crossover) -> dict[str, object]:

@@ -36,28 +36,40 @@ class Crossover:
         return f"{alone} and loses its lead at {self.loses_at:,} at once"
 
 
+def concurrencies() -> NDArray[np.float64]:
+    """Where speeds are compared: whole numbers from 1 up, eight to a doubling."""
+    return np.unique(np.round(2.0 ** np.arange(0, np.log2(MOST) + 0.01, 0.125)))
+
+
 def crossover(
     first: Deployment, second: Deployment, workload: Workload, *, calibration: StoredCalibration | None = None
 ) -> Crossover:
-    """Output tokens a second in a closed loop: n over (decode step at n + n prefills spread over the output tokens).
+    """From one request at a time up. Memory is not asked here, only speed. Raises NoEvidenceError."""
+    own, other = (closed_loop_tokens_per_second(d, workload, calibration=calibration) for d in (first, second))
+    return crossover_of(first.weights.name, own, second.weights.name, other)
 
-    Memory is not asked here, only speed. Raises NoEvidenceError.
-    """
-    counts = np.unique(np.round(2.0 ** np.arange(0, np.log2(MOST) + 0.01, 0.125)))
-    own, other = (_tokens_per_second(d, workload, counts, calibration) for d in (first, second))
+
+def crossover_of(first: str, own: NDArray[np.float64], second: str, other: NDArray[np.float64]) -> Crossover:
+    """Two formats by their output tokens a second at ``concurrencies()``."""
+    counts = concurrencies()
     behind = np.flatnonzero(own < other)
     return Crossover(
-        first=first.weights.name,
-        second=second.weights.name,
+        first=first,
+        second=second,
         lead_alone=float(own[0] / other[0]),
         loses_at=int(counts[behind[0]]) if behind.size else None,
         looked_to=int(counts[-1]),
     )
 
 
-def _tokens_per_second(
-    deployment: Deployment, workload: Workload, counts: NDArray[np.float64], calibration: StoredCalibration | None
+def closed_loop_tokens_per_second(
+    deployment: Deployment, workload: Workload, *, calibration: StoredCalibration | None = None
 ) -> NDArray[np.float64]:
+    """Output tokens a second of a replica at ``concurrencies()``, each request followed by the next at once.
+
+    n over (decode step at n + n prefills spread over the output tokens). Raises NoEvidenceError.
+    """
+    counts = concurrencies()
     context = workload.prompt_tokens + workload.generated_tokens / 2
     decode = decode_seconds_grid(deployment, list(counts), [context], calibration=calibration)[:, 0]
     fresh = max(1.0, workload.prompt_tokens * (1 - workload.cached_prompt_fraction))
