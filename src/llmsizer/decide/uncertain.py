@@ -314,21 +314,36 @@ def _pace(found: Study, sized: Sized) -> Pace:
 
 
 _WORDS = {
+    DEMAND: "the load",
+    GROWTH: "growth",
+    RENTAL: "the mean rent over the horizon",
+    API: "the mean price of the API over the horizon",
+    SERVER: "the price of one server",
+    "usd_per_instance_hour": "what the offer asks today",
     "people_fte_own": "the work of people on machines of one's own",
     "people_fte_rent": "the work of people on rented machines",
     "fte_usd_per_year": "what a full-time person costs",
     "software_usd_per_gpu_year": "the price of software",
     "capital_charge_per_year": "the capital charge",
+    "storage_usd_per_unit_month": "disks of an instance",
+    "egress_bytes_per_token": "bytes sent out for a token",
+    "egress_usd_per_gb": "the price of sending data out",
+    "usd_per_kwh": "the price of electricity",
+    "spot_lost_share": "the time that interruptible machines are away",
+    "depreciation_years": "how long hardware is kept",
     "price_decline_per_year": "the yearly decline of prices",
     "residual_after_36_months": "the residual value after 36 months",
 }
 
 
+def driver_words(name: str) -> str:
+    """What a driver is called on a page: ``the work of people on rented machines``."""
+    return _WORDS.get(name, name.replace("_", " "))
+
+
 def _said(found: Study, figures: Mapping[str, Figure]) -> dict[str, Said]:
     tokens = tokens_of(found.question.workload)
-    said = {
-        name: Said(words=_WORDS.get(name, name.replace("_", " ")), unit=figure.unit) for name, figure in figures.items()
-    }
+    said = {name: Said(words=driver_words(name), unit=figure.unit) for name, figure in figures.items()}
     said[DEMAND] = Said(words="the load", unit="tokens/month", scale=tokens)
     said[GROWTH] = Said(words="growth", unit="× the yearly growth")
     return said

@@ -197,9 +197,7 @@ def _text(found: PathSpread, information: Sequence[Information], open_paths: int
 
 
 def share_text(share: float) -> str:
-    """``97 %``; never 0 or 100 where it is not."""
-    if 0.995 <= share < 1:
-        return "more than 99 %"
-    if 0 < share < 0.005:
-        return "less than 1 %"
-    return f"{share:.0%}".replace("%", " %")
+    """``97 %``; never 0 or 100: draws do not make anything certain."""
+    if share >= 0.995:
+        return "> 99 %"
+    return "< 1 %" if share < 0.005 else f"{share * 100:.0f} %"

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
+from llmsizer.decide.uncertain import driver_words
+from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import html
 from llmsizer.deliver.answer_tables import ordered
 from llmsizer.deliver.basis import mark
@@ -131,7 +133,7 @@ def _wins(decision: Decision, one: LivePath) -> str:
     spread = _spread(decision, one)
     if spread is None:
         return "–"
-    return "out" if spread.why_not else "–" if spread.wins is None else f"{spread.wins:.0%}"
+    return "out" if spread.why_not else "–" if spread.wins is None else share_text(spread.wins)
 
 
 def _changes(decision: Decision) -> str:
@@ -188,7 +190,7 @@ def _assumed(decision: Decision) -> str:
     if sure is None or not sure.tornado:
         return ""
     items = [
-        f"{bar.driver.replace('_', ' ')}: {plain_number(bar.low)} to {plain_number(bar.high)} {bar.unit} makes "
+        f"{driver_words(bar.driver)}: {plain_number(bar.low)} to {plain_number(bar.high)} {bar.unit} makes "
         f"{format_usd(min(bar.usd_at_low, bar.usd_at_high))} to {format_usd(max(bar.usd_at_low, bar.usd_at_high))}"
         for bar in sure.tornado[:_ASSUMPTIONS]
     ]

@@ -72,6 +72,7 @@ def render_report(
             sections.question(scenario, recommendation),
             sections.plans(recommendation),
             sections.build_or_buy(recommendation, comparison),
+            sections.how_sure(recommendation),
             sections.costs(recommendation),
             handed_over,
             sections.memory(recommendation),

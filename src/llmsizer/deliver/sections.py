@@ -14,6 +14,7 @@ from llmsizer.deliver.confidence import Option, best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.qualities import QualityGroup, quality_groups, quality_measures, quality_table
 from llmsizer.deliver.residuals import CalibrationSummary, bands_table, residuals_table
+from llmsizer.deliver.uncertainty_figures import bands_chart, information_table, shown_bars, tornado_chart
 from llmsizer.deliver.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
 from llmsizer.deliver.wording import headline, plain_number, sentence, tokens
 from llmsizer.facts.provenance import Basis
@@ -169,6 +170,17 @@ def build_or_buy(recommendation: Recommendation, comparison: Comparison | None) 
         html.said("h3", "Left out of this comparison") if comparison.leaves_out else "",
         html.bullets(comparison.leaves_out),
     )
+
+
+def how_sure(recommendation: Recommendation) -> str:
+    """What each path may cost, how probable it is that it wins, what moves the answer and what is worth measuring."""
+    sure = recommendation.uncertainty
+    if sure is None:
+        return ""
+    moved = html.chart(tornado_chart(sure)) if shown_bars(sure) else ""
+    asked = information_table(sure)
+    first = html.said("h3", asked.title) + html.table(asked, caption=False) if asked.rows else ""
+    return section("How sure it is", html.said("p", sentence(sure.text)), html.chart(bands_chart(sure)), moved, first)
 
 
 def costs(recommendation: Recommendation) -> str:
