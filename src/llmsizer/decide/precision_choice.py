@@ -30,9 +30,12 @@ from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.renting import gpu_hour_price
+from llmsizer.traffic.energy import joules_per_output_token, power_of
 from llmsizer.traffic.meanfield import StepSample, make_replica, probe
 from llmsizer.traffic.sizing import Held, hold
 from llmsizer.units import MEGA, SECONDS_PER_HOUR
+
+JOULES = "J/output token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,7 @@ class PrecisionOption:
     usd_per_million_tokens: Figure
     requests_per_second: Figure  # of one replica within the SLO
     usd_per_gpu_hour: Figure
+    joules_per_output_token: Figure  # of the GPUs alone, at that rate
     kv_capacity_tokens: int | None = None
     caches: tuple[CacheGain, ...] = ()
     rejected: str = ""
@@ -142,6 +146,7 @@ def _option(
         usd_per_million_tokens=_usd(best, price, question.workload, rejected),
         requests_per_second=_rate(best, rejected),
         usd_per_gpu_hour=price,
+        joules_per_output_token=_joules(best, question.workload, book, rejected),
         kv_capacity_tokens=best.memory.fit.kv_capacity_tokens if best else None,
         caches=_caches(question, gpu, precision, best, price, table) if best else (),
         rejected=rejected,
@@ -253,6 +258,17 @@ def _rate(sized: _Sized | None, rejected: str) -> Figure:
     held = sized.held
     estimate = Estimate(value=held.rate, low=held.rate_low, high=held.rate_high, basis=held.replica.basis)
     return Figure(estimate=estimate, unit="requests/s")
+
+
+def _joules(sized: _Sized | None, workload: Workload, book: PriceBook, rejected: str) -> Figure:
+    """Of the GPUs by their power curve, at the rate that is held: host, network and cooling are the money's."""
+    if sized is None:
+        return unknown(rejected, JOULES)
+    held, power = sized.held, power_of(sized.deployment, book.assumed)
+    in_flight = min(held.edge.companions, float(held.replica.max_batch))
+    estimate = joules_per_output_token(in_flight, held.rate * workload.generated_tokens, power)
+    origin = book.assumed["full_batch_power_share"]
+    return Figure(estimate=estimate, unit=JOULES, source=origin.source, as_of=origin.as_of, stale=origin.stale)
 
 
 def _caches(

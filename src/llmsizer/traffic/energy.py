@@ -9,6 +9,7 @@ Only GPUs are counted: host, network and cooling are the money's, which multipli
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -119,6 +120,24 @@ def energy_of(
         output_tokens_per_second=rate,
         gpus=gpus,
     )
+
+
+def joules_per_output_token(in_flight: float, output_tokens_per_second: float, power: Power | str) -> Estimate:
+    """Of one replica in the closed form, ``in_flight`` requests in it on average: no simulation is run.
+
+    It steps while someone is inside, ``1 - exp(-in_flight)`` of the time, with the batch of those times.
+    """
+    if isinstance(power, str) or not output_tokens_per_second > 0:
+        why = power if isinstance(power, str) else "no output token comes"
+        return Estimate(value=None, basis="unknown", reason=why)
+    busy = -math.expm1(-in_flight)
+    batch = np.array([max(1.0, in_flight / busy) if busy > 0 else 1.0])
+
+    def watts(curve: PowerCurve) -> float:
+        return curve.idle_watts * (1 - busy) + busy * float(curve.stepping_watts(batch)[0])
+
+    found = [watts(curve) / output_tokens_per_second for curve in (power.mid, power.low, power.high)]
+    return Estimate(value=found[0], low=min(found), high=max(found), basis=power.basis, reason=power.reason)
 
 
 def added(parts: Sequence[Energy], output_tokens_per_second: float) -> Energy:
