@@ -6,6 +6,7 @@ import datetime
 import math
 from dataclasses import dataclass
 
+from llmsizer.decide.answer import Plan
 from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.question import TENSOR_PARALLEL, Memory
 from llmsizer.decide.recommend import recommend
@@ -72,9 +73,22 @@ def served_fleet(
         raise InputError(
             f"{recommendation.sentence.rstrip('.')}; name one with --gpu and --weights to simulate it all the same"
         )
+    return _of_plan(plan, scenario, workload, physics, choice.replicas)
+
+
+def fleet_of_plan(
+    plan: Plan, scenario: Scenario, catalog: Catalog, *, calibration: StoredCalibration | None = None
+) -> ServedFleet:
+    """The fleet of a plan of the scenario's answer: what ``served_fleet`` gives of the first. Raises LlmSizerError."""
+    return _of_plan(plan, scenario, workload_of(scenario, catalog), ModelledPhysics(calibration), None)
+
+
+def _of_plan(
+    plan: Plan, scenario: Scenario, workload: Workload, physics: ModelledPhysics, replicas: int | None
+) -> ServedFleet:
     count = plan.replicas + plan.spare_replicas
     per_host = max(1, math.ceil(count / plan.units))
-    return _served(plan.deployment, scenario, workload, physics, choice.replicas or count, per_host)
+    return _served(plan.deployment, scenario, workload, physics, replicas or count, per_host)
 
 
 def closed_form(deployment: Deployment, workload: Workload, physics: ModelledPhysics, memory: Memory) -> ClosedReplica:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmsizer.progress import Progress, silent
 from llmsizer.traffic.availability import HeldRate, Site, held_rate
 from llmsizer.traffic.service import METRICS, simulated_once
 from llmsizer.traffic.simulator.fleet import Replica
@@ -28,7 +29,9 @@ class RatePoint:
     requests_per_second: float
     verdict: SimulationVerdict
     missed: str
+    ttft_p50_seconds: float | None
     ttft_p95_seconds: float | None
+    tpot_p50_seconds: float | None
     tpot_p95_seconds: float | None
     utilisation: float
 
@@ -81,13 +84,18 @@ class OccupancySeries:
     max_sequences: int
 
 
-def load_curve(site: Site, replicas: int, label: str, held: HeldRate | None = None) -> LoadCurve:
+def load_curve(
+    site: Site, replicas: int, label: str, held: HeldRate | None = None, *, progress: Progress = silent
+) -> LoadCurve:
     """Simulate so many replicas from nearly idle to beyond what they hold. Raises LlmSizerError."""
     found = held or held_rate(site, replicas)
     # A fleet that holds nothing is shown around the rate of one request at a time.
     base = found.requests_per_second or 0.1
-    points = tuple(_point(site, replicas, share * base) for share in SHARES)
-    return LoadCurve(label=label, replicas=replicas, held=found, points=points)
+    points = []
+    for done, share in enumerate(SHARES):
+        progress("latency over the rate", done / len(SHARES))
+        points.append(_point(site, replicas, share * base))
+    return LoadCurve(label=label, replicas=replicas, held=found, points=tuple(points))
 
 
 def _point(site: Site, replicas: int, rate: float) -> RatePoint:
@@ -98,7 +106,9 @@ def _point(site: Site, replicas: int, rate: float) -> RatePoint:
         requests_per_second=rate,
         verdict=service.verdict,
         missed=service.missed,
+        ttft_p50_seconds=service.row("TTFT").p50.value,
         ttft_p95_seconds=service.row("TTFT").p95.value,
+        tpot_p50_seconds=service.row("TPOT").p50.value,
         tpot_p95_seconds=service.row("TPOT").p95.value,
         utilisation=utilisation,
     )
@@ -122,7 +132,14 @@ def distributions(runs: Replications) -> tuple[Distribution, ...]:
     return tuple(found)
 
 
-def week(site: Site, hourly_weights: Sequence[float], requests_per_second: float, held: HeldRate) -> tuple[Hour, ...]:
+def week(
+    site: Site,
+    hourly_weights: Sequence[float],
+    requests_per_second: float,
+    held: HeldRate,
+    *,
+    progress: Progress = silent,
+) -> tuple[Hour, ...]:
     """Every hour of a week (or day) of weights around an average rate, by simulations of its distinct rates."""
     most = held.requests_per_second
     mean = math.fsum(hourly_weights) / len(hourly_weights)
@@ -130,7 +147,10 @@ def week(site: Site, hourly_weights: Sequence[float], requests_per_second: float
     asked = np.unique(rates[rates > 0])
     if asked.size > MOST_HOUR_RATES:
         asked = np.interp(np.linspace(0, 1, MOST_HOUR_RATES), np.linspace(0, 1, asked.size), asked)
-    points = [_point(site, site.replicas, float(rate)) for rate in asked]
+    points = []
+    for done, rate in enumerate(asked):
+        progress("the hours of the week", done / len(asked))
+        points.append(_point(site, site.replicas, float(rate)))
     used = np.interp(rates, [0.0, *asked], [0.0, *(point.utilisation for point in points)])
     # Between two simulated rates, the busier one says whether the SLO holds.
     said = [points[min(int(np.searchsorted(asked, rate - 1e-12)), len(points) - 1)].missed for rate in rates]
