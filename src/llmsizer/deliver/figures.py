@@ -39,12 +39,13 @@ LEAST_LABELLED = 0.1  # of the longest bar: a narrower segment keeps its number 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
     """Plotly reads a little HTML in its texts; names from outside are not to use it."""
     return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _layout(height: int, **extra: Any) -> Spec:
+def layout_of(height: int, **extra: Any) -> Spec:
+    """What every chart has alike: pixels high, small margins, the legend below, no dragging."""
     base: Spec = {
         "height": height,
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
@@ -68,7 +69,7 @@ def stairs_figure(comparison: Comparison, tokens_per_month: float | None = None)
     volumes = comparison.tokens_per_month or (1e6, 1e9)
     x_axis = _log_axis("tokens a month, in and out", min(volumes), max(volumes), short_tokens)
     y_axis = _log_axis("US dollars a month", low, high, short_usd)
-    return {"data": data, "layout": _layout(460, xaxis=x_axis, yaxis=y_axis, shapes=shapes, annotations=notes)}
+    return {"data": data, "layout": layout_of(460, xaxis=x_axis, yaxis=y_axis, shapes=shapes, annotations=notes)}
 
 
 def _log_axis(title: str, low: float, high: float, words: Callable[[float], str]) -> Spec:
@@ -92,15 +93,15 @@ def _usd_bounds(comparison: Comparison) -> tuple[float, float]:
 def _stair(path: PathCost, run: Sequence[tuple[float, ...]], index: int, *, named: bool) -> Spec:
     labels = {step.tokens_per_month: step for step in path.steps}
     hover = [
-        f"{_plain(path.label)}<br>{tokens(v)} tokens a month: {amount(value, 'USD')}"
-        f"<br>{_plain(labels[v].label)} {mark(labels[v].usd_per_month.basis)}"
+        f"{plain(path.label)}<br>{tokens(v)} tokens a month: {amount(value, 'USD')}"
+        f"<br>{plain(labels[v].label)} {mark(labels[v].usd_per_month.basis)}"
         for v, value, *_ in run
     ]
     same = path.same_model
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": _plain(path.label) + ("" if same else " (another model)"),
+        "name": plain(path.label) + ("" if same else " (another model)"),
         "legendgroup": str(index),
         "showlegend": named,
         "x": [v for v, *_ in run],
@@ -152,7 +153,7 @@ def _crossing_markers(comparison: Comparison) -> list[Spec]:
             "name": "crossover",
             "x": [c.tokens_per_month for c, _ in known],
             "y": [cost for _, cost in known],
-            "text": [_plain(c.text) for c, _ in known],
+            "text": [plain(c.text) for c, _ in known],
             "hoverinfo": "text",
             "marker": marker,
         }
@@ -175,16 +176,16 @@ def _volume_line(tokens_per_month: float | None) -> tuple[list[Spec], list[Spec]
 
 def memory_figure(plans: Sequence[Plan]) -> Spec:
     """One GPU's memory in each plan: weights, engine, room for context, up to the card's limit."""
-    return _stacked(memory_bars(plans), "bytes")
+    return stacked(memory_bars(plans), "bytes")
 
 
 def cost_figure(costs: Sequence[tuple[str, Cost]]) -> Spec:
     """Where the money goes, a bar for each bill."""
-    return _stacked(cost_bars(costs), "USD")
+    return stacked(cost_bars(costs), "USD")
 
 
-def _stacked(bars: Sequence[Bar], unit: str) -> Spec:
-    """Bars under their labels, which stand above them so that narrow screens keep the whole width."""
+def stacked(bars: Sequence[Bar], unit: str) -> Spec:
+    """Bars of parts (``unit``: bytes or USD) under their labels, which stand above them so that narrow screens keep the whole width."""
     names = list(dict.fromkeys(segment.name for bar in bars for segment in bar.segments))
     longest = max((bar.total for bar in bars), default=1.0) or 1.0
     data = [_part_trace(bars, name, index, unit, longest) for index, name in enumerate(names)]
@@ -192,9 +193,9 @@ def _stacked(bars: Sequence[Bar], unit: str) -> Spec:
     notes: list[Spec] = []
     for row, bar in enumerate(bars):
         label = bar.label if len(bar.label) <= 40 else bar.label[:39] + "…"
-        notes.append(place | {"x": 0, "y": row, "xanchor": "left", "text": _plain(label)})
-        notes.append(place | {"x": 1, "y": row, "xanchor": "right", "text": f"<b>{_plain(bar.end)}</b>"})
-    layout = _layout(
+        notes.append(place | {"x": 0, "y": row, "xanchor": "left", "text": plain(label)})
+        notes.append(place | {"x": 1, "y": row, "xanchor": "right", "text": f"<b>{plain(bar.end)}</b>"})
+    layout = layout_of(
         90 + 76 * len(bars) + 20 * ((len(names) + 2) // 3),
         barmode="stack",
         bargap=0.5,
@@ -214,7 +215,7 @@ def _part_trace(bars: Sequence[Bar], name: str, index: int, unit: str, longest: 
     return {
         "type": "bar",
         "orientation": "h",
-        "name": f"{_plain(name)} {' '.join(dict.fromkeys(MARKS[s.basis] for _, ss in used for s in ss))}",
+        "name": f"{plain(name)} {' '.join(dict.fromkeys(MARKS[s.basis] for _, ss in used for s in ss))}",
         "x": values,
         "y": [row for row, _ in used],
         "text": [words if v > LEAST_LABELLED * longest else "" for words, v in zip(shown, values, strict=True)],
@@ -222,7 +223,7 @@ def _part_trace(bars: Sequence[Bar], name: str, index: int, unit: str, longest: 
         "insidetextanchor": "middle",
         "textangle": 0,
         "textfont": {"color": "#10151b"},
-        "hovertext": [f"{_plain(name)}: {s} {mark(segs[0].basis)}" for s, (_, segs) in zip(shown, used, strict=True)],
+        "hovertext": [f"{plain(name)}: {s} {mark(segs[0].basis)}" for s, (_, segs) in zip(shown, used, strict=True)],
         "hoverinfo": "text",
         "marker": {
             "color": PART_COLOURS[index % len(PART_COLOURS)],
@@ -255,10 +256,10 @@ def measure_figure(measure: Measure) -> Spec:
             "type": "bar",
             "orientation": "h",
             "x": [v for _, v, *_ in known],
-            "y": [_plain(n) for n, *_ in known],
+            "y": [plain(n) for n, *_ in known],
             "error_x": spread,
             "hoverinfo": "text",
-            "hovertext": [f"{_plain(n)}: {amount(v, measure.unit)} {mark('measured')}" for n, v, *_ in known],
+            "hovertext": [f"{plain(n)}: {amount(v, measure.unit)} {mark('measured')}" for n, v, *_ in known],
             "marker": {"color": PART_COLOURS[0]},
             "showlegend": False,
         }
@@ -267,10 +268,10 @@ def measure_figure(measure: Measure) -> Spec:
         _beside(n, high or v, f"{amount(v, measure.unit)} {MARKS['measured']}") for n, v, _, high in known
     ]
     notes += [_beside(n, 0.0, f"unknown {MARKS['unknown']}") for n, v, *_ in measure.values if v is None]
-    names = [_plain(n) for n, *_ in measure.values]
+    names = [plain(n) for n, *_ in measure.values]
     return {
         "data": data,
-        "layout": _layout(
+        "layout": layout_of(
             46 + 34 * len(names),
             xaxis={"visible": False, "fixedrange": True, "range": [0, highest * 1.45]},
             yaxis={
@@ -288,7 +289,7 @@ def measure_figure(measure: Measure) -> Spec:
 
 
 def _beside(name: str, x: float, words: str) -> Spec:
-    return {"x": x, "y": _plain(name), "text": _plain(words), "showarrow": False, "xanchor": "left", "xshift": 8}
+    return {"x": x, "y": plain(name), "text": plain(words), "showarrow": False, "xanchor": "left", "xshift": 8}
 
 
 def batch_figure(group: Group) -> Spec:
@@ -303,7 +304,7 @@ def batch_figure(group: Group) -> Spec:
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": f"{_plain(variant)} {MARKS['measured']}",
+                "name": f"{plain(variant)} {MARKS['measured']}",
                 "x": [r.batch for r in records],
                 "y": [r.output_tokens_per_second for r in records],
                 "line": {"color": colour, "dash": LINE_DASHES[index % len(LINE_DASHES)]},
@@ -313,4 +314,4 @@ def batch_figure(group: Group) -> Spec:
     batches = sorted({r.batch for r in worked})
     x_axis = {"title": {"text": "requests at once"}, "tickvals": batches, "fixedrange": True, "type": "log"}
     y_axis = {"title": {"text": "output tokens a second"}, "rangemode": "tozero", "fixedrange": True}
-    return {"data": data, "layout": _layout(340, xaxis=x_axis, yaxis=y_axis)}
+    return {"data": data, "layout": layout_of(340, xaxis=x_axis, yaxis=y_axis)}
