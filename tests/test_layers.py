@@ -29,7 +29,7 @@ ABOVE: dict[str, set[str]] = {
     "quality": {"facts", "physics"},
     "store": {"facts", "profile"},
     "reference_model": {"facts"},
-    "deliver": {"facts", "physics", "traffic", "money", "decide"},
+    "deliver": {"facts", "physics", "traffic", "money", "decide", "profile"},  # records in full, and side by side
     "cluster": set(),  # runs anything, knows nothing of it
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything
