@@ -199,14 +199,19 @@ class Catalog:
 
     def purchase_prices(self, item: str | None = None) -> tuple[PurchasePrice, ...]:
         """Prices seen for a GPU id or a server item; all where none is named."""
-        rows = self._rows(PurchasePrice, "purchase")
-        return tuple(row for row in rows if item in (None, row.item))
+        return tuple(row for row in self._purchases if item in (None, row.item))
+
+    @cached_property
+    def _purchases(self) -> tuple[PurchasePrice, ...]:
+        return self._rows(PurchasePrice, "purchase")
 
     def energy(self, metric: str | None = None, area: str | None = None) -> tuple[EnergyFact, ...]:
         """Electricity price, PUE and carbon intensity by area (ISO 3166 alpha-3)."""
-        return tuple(
-            r for r in self._rows(EnergyFact, "energy") if metric in (None, r.metric) and area in (None, r.area)
-        )
+        return tuple(r for r in self._energy if metric in (None, r.metric) and area in (None, r.area))
+
+    @cached_property
+    def _energy(self) -> tuple[EnergyFact, ...]:
+        return self._rows(EnergyFact, "energy")
 
     def tco(self, parameter: str | None = None) -> tuple[TcoFact, ...]:
         """Published figures of ownership cost."""
