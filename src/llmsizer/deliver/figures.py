@@ -185,7 +185,7 @@ def cost_figure(costs: Sequence[tuple[str, Cost]]) -> Spec:
 
 
 def stacked(bars: Sequence[Bar], unit: str) -> Spec:
-    """Bars of parts (``unit``: bytes or USD) under their labels, which stand above them so that narrow screens keep the whole width."""
+    """Bars of parts, ``unit`` bytes or USD; their labels stand above them: narrow screens keep the whole width."""
     names = list(dict.fromkeys(segment.name for bar in bars for segment in bar.segments))
     longest = max((bar.total for bar in bars), default=1.0) or 1.0
     data = [_part_trace(bars, name, index, unit, longest) for index, name in enumerate(names)]
