@@ -84,7 +84,7 @@ def read_evidence(profiles: Path | str | None, quality: Path | str | None) -> Ev
         profiles=tuple(measured),
         quality=tuple(read_source(quality, QualityRecord)) if quality else (),
         # Points of load alone tell nothing of a step's time: they are shown, and calibrate nothing.
-        calibration=calibrate(measured)[0] if any(record.is_static_batch for record in measured) else None,
+        calibration=calibrate(measured)[0] if any(record.carries_step_times for record in measured) else None,
     )
 
 

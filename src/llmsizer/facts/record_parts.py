@@ -228,6 +228,18 @@ class SamplesFile(_Part):
     count: int
 
 
+class Origin(_Part):
+    """Where another tool's file was the source of a record; a record without one was measured by this program."""
+
+    format: str  # of the file: "guidellm-2", "llama-bench" …
+    tool: str = ""  # that measured, where another program wrote the file
+    tool_version: str = ""
+    file: str = ""  # its name, without folders
+    sha256: str = ""
+    position: str = ""  # of the point inside the file, such as "benchmarks[2]"
+    converted: dict[str, str] = {}  # our field → what it was there and what was done to it
+
+
 class RequestSample(_Part):
     """One request as it was seen; times are seconds since the start of the point's window."""
 

@@ -22,6 +22,7 @@ from llmsizer.facts.record_parts import (
     HardwareState,
     Load,
     MemoryUse,
+    Origin,
     Phases,
     QualityReference,
     SamplesFile,
@@ -116,6 +117,12 @@ class ProfileRecord(BaseModel):
     verdict: Verdict | None = None
     quality: QualityReference | None = None
     samples: SamplesFile | None = None
+    origin: Origin | None = None  # None: measured here
+
+    @property
+    def is_imported(self) -> bool:
+        """Measured by another program: it calibrates at a trust of its own."""
+        return self.origin is not None
 
     @property
     def is_static_batch(self) -> bool:

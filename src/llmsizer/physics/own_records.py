@@ -19,6 +19,7 @@ from llmsizer.facts.aliases import Names, names
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
+from llmsizer.physics.calibration import NOISE as PUBLISHED_NOISE
 from llmsizer.physics.cases import Case, Cases, Floats, GpuRates, Words, rates_of, shape_of
 from llmsizer.physics.correction import calibrated_shift
 from llmsizer.physics.effects import OWN_BLOCKS, Effects, design, features
@@ -31,6 +32,9 @@ from llmsizer.physics.store import StoredCalibration, default_calibration
 
 LEAST_RECORDS_FOR_BAND = 4
 LEAST_BAND = 0.05
+# What another tool measured elsewhere scatters as published rows do: its machine, flags and client are not ours to see.
+IMPORTED_NOISE = PUBLISHED_NOISE
+LEAST_IMPORTED_BAND = 1.645 * math.sqrt(IMPORTED_NOISE**2 - RECORD_NOISE**2)  # common to all rows of one foreign run
 _ROUNDS = 4
 
 
@@ -61,6 +65,7 @@ class _Seen:
     metric: str  # ttft or tpot
     seconds: float
     engine_name: str  # as the record says it; the case holds the class that evidence is pooled by
+    is_imported: bool = False
 
     @property
     def target(self) -> str:
@@ -77,17 +82,20 @@ def calibrate(
     calibration: StoredCalibration | None = None,
     resolver: Names | None = None,
 ) -> tuple[StoredCalibration, tuple[Move, ...]]:
-    """The calibration moved by own records, and by how much. Failed records are left out."""
+    """The calibration moved by own records, and by how much. Failed records are left out.
+
+    Imported records count as own ones at their own trust: their residuals weigh by ``RECORD_NOISE / IMPORTED_NOISE``.
+    """
     start = calibration or default_calibration()
     resolve = resolver or names()
     seen = [item for record in records if record.carries_step_times for item in _observations(record, resolve)]
     if not seen:
         raise InputError("no usable record: none has status ok with a measured TTFT or TPOT; profile again")
-    before = _residuals(seen, start)
+    before, trust = _residuals(seen, start), _trust(seen)
     rates = fit_own_rates(
         start.coefficients,
         (owner(item.case.gpu, item.case.engine) for item in seen),
-        lambda coefficients: _residuals(seen, replace(start, coefficients=coefficients)),
+        lambda coefficients: trust * _residuals(seen, replace(start, coefficients=coefficients)),
     )
     rated = replace(start, coefficients=rates)
     moved = replace(rated, effects=_own_effects(rated, seen))
@@ -132,14 +140,16 @@ def _own_effects(rated: StoredCalibration, seen: Sequence[_Seen]) -> Effects:
 
     Ridge regression with each block's spread as its prior, reweighted so that a lone outlier does not decide.
     """
-    left = _residuals(seen, rated)
+    trust = _trust(seen)
+    left = trust * _residuals(seen, rated)
     cases, target, batch = _asked(seen, rated)
     columns = design(features(cases, target, batch), np.arange(len(seen)).astype(np.str_), 1, OWN_BLOCKS)
+    matrix = columns.matrix * trust[:, None]
     values: Floats = np.zeros(len(columns.names))
     for _ in range(_ROUNDS):
-        weight = robust_weight(left - columns.matrix @ values) / RECORD_NOISE**2
-        curvature = columns.matrix.T @ (columns.matrix * weight[:, None]) + np.eye(len(values))
-        values = np.asarray(np.linalg.solve(curvature, columns.matrix.T @ (weight * left)))
+        weight = robust_weight(left - matrix @ values) / RECORD_NOISE**2
+        curvature = matrix.T @ (matrix * weight[:, None]) + np.eye(len(values))
+        values = np.asarray(np.linalg.solve(curvature, matrix.T @ (weight * left)))
     own = dict(zip(columns.names, values.tolist(), strict=True))
     return Effects({**rated.effects.values, **own}, {**rated.effects.spans, **columns.spans})
 
@@ -148,6 +158,11 @@ def _asked(seen: Sequence[_Seen], calibration: StoredCalibration) -> tuple[Cases
     cases = Cases.of([item.case for item in seen])
     times = load_times(StepModel(cases, calibration.coefficients))
     return cases, np.array([item.target for item in seen], dtype=np.str_), times.batch
+
+
+def _trust(seen: Sequence[_Seen]) -> Floats:
+    """What scales each residual so that one noise holds for all."""
+    return np.array([RECORD_NOISE / IMPORTED_NOISE if item.is_imported else 1.0 for item in seen])
 
 
 def _residuals(seen: Sequence[_Seen], calibration: StoredCalibration) -> Floats:
@@ -170,15 +185,17 @@ def _own_bands(bands: Bands, seen: Sequence[_Seen], after: Floats) -> Bands:
             continue
         # 5 % and 95 % points of a normal with the robust scatter of the records, one record's own error included
         scatter = 1.645 * 1.4826 * float(np.median(np.abs(after[members]))) * math.sqrt(1 + 1 / members.sum())
+        foreign = all(item.is_imported for item, member in zip(seen, members, strict=True) if member)
+        width = max(scatter, LEAST_IMPORTED_BAND if foreign else LEAST_BAND)
         for target in targets:
-            found[f"{target}|own"] = Band(-max(scatter, LEAST_BAND), max(scatter, LEAST_BAND), int(members.sum()))
+            found[f"{target}|own"] = Band(-width, width, int(members.sum()))
     return Bands(found)
 
 
 def _observations(record: ProfileRecord, resolve: Names) -> list[_Seen]:
     case = case_of_record(record, resolve)
     pairs = (("ttft", record.ttft_seconds), ("tpot", record.tpot_seconds))
-    return [_Seen(case, metric, seconds, record.engine) for metric, seconds in pairs if seconds]
+    return [_Seen(case, metric, seconds, record.engine, record.is_imported) for metric, seconds in pairs if seconds]
 
 
 def case_of_record(record: ProfileRecord, resolve: Names) -> Case:

@@ -32,7 +32,7 @@ UNITS = {
     "tokens": "tokens",
 }
 # What was asked or is a name; everything else is a figure that was measured.
-GIVEN_PARTS = ("load", "versions", "model_config_hf", "engine_options", "samples")
+GIVEN_PARTS = ("load", "versions", "model_config_hf", "engine_options", "samples", "origin")
 GIVEN = frozenset(
     (
         *("schema_version", "record_id", "status", "failure", "model", "variant", "precision", "method", "format"),
