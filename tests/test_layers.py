@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "src" / "llmsizer"
 
 # A folder may import itself and the folders named here.
-BASE = {"units", "errors", "version", "progress", "files", "installed", "gguf_graph", "student"}
+BASE = {"units", "errors", "version", "progress", "files", "installed", "gguf_graph", "student", "plain"}
 ABOVE: dict[str, set[str]] = {
     **{module: set() for module in BASE},
     "facts": set(),
@@ -30,6 +30,7 @@ ABOVE: dict[str, set[str]] = {
     "store": {"facts", "profile"},
     "reference_model": {"facts"},
     "deliver": {"facts", "physics", "traffic", "money", "decide", "profile"},  # records in full, and side by side
+    "remote": {"facts", "physics", "money", "decide"},
     "cluster": set(),  # runs anything, knows nothing of it
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything

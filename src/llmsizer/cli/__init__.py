@@ -30,6 +30,7 @@ def build_parser() -> OneLineParser:
         quality,
         quantizing,
         records,
+        remote,
         reporting,
         serving,
         sweeping,
@@ -60,6 +61,7 @@ def build_parser() -> OneLineParser:
         evidence,
         demo,
         serving,
+        remote,
     ):
         module.add_commands(commands)
     return parser

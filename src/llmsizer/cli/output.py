@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmsizer.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,25 +30,6 @@ def working(what: str) -> AbstractContextManager[object]:
 def print_json(document: object) -> None:
     """One JSON document on stdout; a number that is not finite becomes null, as JSON has no other word for it."""
     print(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, pydantic models, tuples and paths as JSON types."""
-    if hasattr(value, "to_dict"):
-        return plain(value.to_dict())
-    if hasattr(value, "model_dump"):
-        return plain(value.model_dump(mode="json"))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)
 
 
 def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]], *, note: str = "") -> None:
