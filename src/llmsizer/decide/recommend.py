@@ -54,7 +54,12 @@ def recommend(
     records: Sequence[QualityRecord] = (),
 ) -> Recommendation:
     """The answer to a scenario. "Nothing fits" is an answer too; LlmSizerError is for what cannot be meant."""
-    found = study(model, scenario, catalog, today=today, physics=physics, records=records)
+    return answer_of(study(model, scenario, catalog, today=today, physics=physics, records=records), catalog)
+
+
+def answer_of(found: Study, catalog: Catalog) -> Recommendation:
+    """The answer from a study that is at hand, for those who ask the same study more than this."""
+    model, scenario = found.question.model, found.question.scenario
     picks, rejections = _priced(found)
     picks, said_of_mode = _with_mode(found, picks)
     plans = tuple(plan for plan, _ in picks)
@@ -75,7 +80,7 @@ def recommend(
         memory_note=memory_note(found, catalog.gpu(_USUAL_CARD) if _USUAL_CARD in catalog.gpu_names else None),
         leaves_out=LEAVES_OUT,
         flags=(*_flags(found, plans, apis), *stated_effects(found, plans[0] if plans else None)),
-        priced_on=today.isoformat(),
+        priced_on=found.book.today.isoformat(),
         comparison=comparison,
         uncertainty=sure,
         pareto=pareto_plans(plans),
@@ -93,9 +98,30 @@ def compare(
 
 def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
+    ranked, unpriced = _ranked(found)
+    picks = [(found.pricer.plan(sized, path, found.question.workload), sized) for path, sized in ranked]
+    beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
+    out = {rejection.candidate for rejection in beyond}
+    within = [pick for pick in picks if pick[0].label not in out]
+    return within, (*excluded(found), *_once([*found.rejections, *unpriced]), *beyond)
+
+
+def first_plans(found: Study) -> tuple[Plan, ...]:
+    """The first plan of each path of the answer, in its order, without the others behind it."""
+    plans: dict[Path, Plan] = {}
+    for path, sized in _ranked(found)[0]:
+        if path not in plans:
+            plan = found.pricer.plan(sized, path, found.question.workload)
+            if not _beyond_budget([plan], found.question.scenario):
+                plans[path] = plan
+    return tuple(plans.values())
+
+
+def _ranked(found: Study) -> tuple[list[tuple[Path, Sized]], list[Rejection]]:
+    """The cheapest width of each GPU × format × path, cheapest first; and replicas without a bill."""
     workload = found.question.workload
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
-    rejections = list(found.rejections)
+    rejections: list[Rejection] = []
     demand, bills_of = Demand.of(workload), found.pricer.bills
     for sized in found.sized:
         totals = {path: bills_of.usd(sized, path, demand) for path in PATHS}
@@ -108,11 +134,7 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
             if key not in cheapest or rank < cheapest[key][0]:
                 cheapest[key] = (rank, sized)
     ranked = sorted(cheapest.items(), key=lambda item: item[1][0])
-    picks = [(found.pricer.plan(sized, key[2], workload), sized) for key, (_, sized) in ranked]
-    beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
-    out = {rejection.candidate for rejection in beyond}
-    within = [pick for pick in picks if pick[0].label not in out]
-    return within, (*excluded(found), *_once(rejections), *beyond)
+    return [(key[2], sized) for key, (_, sized) in ranked], rejections
 
 
 def _with_mode(found: Study, picks: Sequence[Pick]) -> tuple[list[Pick], str]:
