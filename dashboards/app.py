@@ -1,4 +1,4 @@
-"""The dashboard's router: `streamlit run dashboards/app.py`, or `llmsizer dashboard`.
+"""The dashboard's router, which `server.py` serves: who may see it, the question, the page, what marks mean.
 
 The question is asked here and not in the views: a widget of the router keeps its value when the page changes.
 """
@@ -11,6 +11,7 @@ import streamlit as st
 
 import drawing
 import inputs
+import login
 from texts import say
 
 VIEWS = Path(__file__).parent / "views"
@@ -18,12 +19,15 @@ PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "e
 WITHOUT_A_QUESTION = ("profiles", "evidence")
 
 st.set_page_config(page_title=say("app.title"), page_icon="◆", layout="wide")
+login.require()
+inputs.begin()
 pages = {
     name: st.Page(VIEWS / f"{name}.py", title=say(f"pages.{name}"), url_path=name, default=name == PAGES[0])
     for name in PAGES
 }
 page = st.navigation(list(pages.values()), position="top")
 with drawing.mistakes_as_sentences():
+    inputs.choose_language()
     if page in [pages[name] for name in WITHOUT_A_QUESTION]:
         st.sidebar.caption(say("pages.no_question"))
     else:

@@ -42,7 +42,7 @@ def records(folder: Path) -> Records:
     return _records(tuple((str(file), file.stat().st_mtime_ns) for file in files))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _records(files: tuple[tuple[str, int], ...]) -> Records:
     profiles: list[ProfileRecord] = []
     quality: list[QualityRecord] = []
@@ -64,11 +64,18 @@ def _records(files: tuple[tuple[str, int], ...]) -> Records:
 
 def recommendation(scenario: Scenario) -> Recommendation:
     """What to run, on what, for how much, with the comparison over the volume in it. Raises LlmSizerError."""
-    return _recommendation(scenario.model_dump_json(), datetime.date.today())
+    with st.spinner(say("common.thinking")):
+        return answer(scenario)
 
 
-@st.cache_data(max_entries=64, show_spinner=say("common.thinking"))
-def _recommendation(scenario: str, today: datetime.date) -> Recommendation:
+def answer(scenario: Scenario) -> Recommendation:
+    """The same without a word on the page, for threads that have none. Raises LlmSizerError."""
+    return _answer(scenario.model_dump_json(), datetime.date.today())
+
+
+# Answers are frozen, so every session may have the same one: kept as a resource nobody has to copy it.
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _answer(scenario: str, today: datetime.date) -> Recommendation:
     catalog, asked = default_catalog(), Scenario.model_validate_json(scenario)
     return recommend(catalog.model(asked.model), asked, catalog, today=today)
 
@@ -78,6 +85,6 @@ def calibration(profiles: tuple[ProfileRecord, ...]) -> CalibrationSummary | Non
     return _calibration(tuple(f"{p.record_id} {p.measured_at}" for p in profiles), profiles)
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _calibration(names: tuple[str, ...], _profiles: tuple[ProfileRecord, ...]) -> CalibrationSummary | None:
     return calibration_summary(_profiles)

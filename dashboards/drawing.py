@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
 
-from llmsizer.deliver.basis import MARKS, mark
+from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.figures import Spec
 from llmsizer.deliver.tables import Cell, Table
 from llmsizer.deliver.wording import figure_amount, figure_range
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.figure import Figure
-from texts import say
+from llmsizer.facts.provenance import Basis
+from texts import FALLBACK, known, language, say
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])")
 LONGEST_PLAIN_TABLE = 30
 NO_BREAK = "\u00a0"
+
+
+def mark(basis: Basis) -> str:
+    """Shape and word of a basis, in the page's language: ``● measured``."""
+    return f"{MARKS[basis]} {known(basis)}"
 
 
 def safe(words: str) -> str:
@@ -53,6 +59,15 @@ def mistakes_as_sentences() -> Iterator[None]:
         st.stop()
 
 
+@st.fragment
+def folded(heading: str, key: str, show: Callable[[], None]) -> None:
+    """A section that is made when it is opened, and not before: what nobody reads costs nothing."""
+    box = st.expander(heading, key=f"folded_{key}", on_change="rerun")
+    if box.open:
+        with box, mistakes_as_sentences():
+            show()
+
+
 def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "", large: bool = True) -> None:
     """One figure in a box: value, interval, basis, and what it belongs to."""
     with st.container(border=True, height="stretch"):
@@ -70,7 +85,7 @@ def surety(value: Figure) -> str:
     """Interval, basis and staleness in a line; the reason where the value is unknown."""
     if value.value is None:
         return f"{_joined(mark('unknown'))}: {value.estimate.reason}"
-    stale = f"stale: {value.as_of or 'no date'}" if value.stale else ""
+    stale = say("common.stale", date=value.as_of or say("common.no_date")) if value.stale else ""
     return " · ".join(_joined(words) for words in (figure_range(value), mark(value.basis), stale) if words)
 
 
@@ -84,17 +99,18 @@ def table(content: Table, *, alt: str = "") -> None:
     if not content.rows:
         return
     if len(content.rows) <= LONGEST_PLAIN_TABLE:
-        names = [safe(name) for name in content.distinct_headers]
+        names = [safe(known(name)) for name in content.distinct_headers]
         rows = [dict(zip(names, map(_cell, row), strict=True)) for row in content.rows]
-        st.table(rows, border="horizontal", hide_index=True, alt=alt or content.title)
+        st.table(rows, border="horizontal", hide_index=True, alt=alt or known(content.title))
     else:
-        st.dataframe(content.plain_rows, hide_index=True, alt=alt or content.title)
+        rows = [{known(name): text for name, text in row.items()} for row in content.plain_rows]
+        st.dataframe(rows, hide_index=True, alt=alt or known(content.title))
     if content.note:
         st.caption(safe(content.note))
 
 
 def _cell(cell: Cell) -> str:
-    text = safe(cell.text) if cell.basis is None else _joined(safe(cell.text))
+    text = safe(known(cell.text)) if cell.basis is None else _joined(safe(cell.text))
     small = [_joined(cell.between), _joined(mark(cell.basis)) if cell.basis else ""]
     below = " · ".join(safe_kept(words) for words in (*small, cell.remark) if words)
     if cell.is_only_unknown:
@@ -122,3 +138,5 @@ def columns_of(count: int) -> Sequence[st.delta_generator.DeltaGenerator]:
 def legend_of_bases() -> None:
     """What the shapes mean, once at the foot of a page."""
     st.caption(safe(say("common.basis", marks=" · ".join(mark(basis) for basis in MARKS))))
+    if language() != FALLBACK:
+        st.caption(say("common.in_english"))

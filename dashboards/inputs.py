@@ -1,32 +1,61 @@
-"""The question as widgets: seven to begin with, the rest in a drawer. Each is in the address, so a link shares it."""
+"""The question as widgets: seven to begin with, the rest in a drawer. The address holds them, so a link shares it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import streamlit as st
 from pydantic import ValidationError
 
-from llmsizer.errors import InputError
-from llmsizer.facts.catalog import default_catalog
-from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS
-from llmsizer.facts.scenario import Scenario
-from llmsizer.units import MEGA
-from texts import say
+import fields
+from drawing import safe
+from fields import BY_KEY, Value, Values
+from llmsizer.errors import InputError, LlmSizerError
+from llmsizer.facts.scenario import MAX_FILE_BYTES, Scenario, parse_scenario
+from texts import FALLBACK, KEY, LANGUAGES, language, say
 
-SCENARIO = "scenario"
-DEFAULT_MODEL, DEFAULT_PRESET, DEFAULT_AREA = "mistral-small-4", "chat", "EU27"
-DEFAULT_MILLION_TOKENS, MOST_MILLION_TOKENS = 100.0, 1e6
-# p95 of TTFT and TPOT in seconds; "chat" is the default of a scenario.
-SPEEDS = {"snappy": (0.5, 0.025), "chat": (2.0, 0.05), "relaxed": (5.0, 0.1), "batch": (60.0, 0.5)}
-PLACES: dict[str, dict[str, object]] = {"any": {}, "eu": {"zones": ["EU"]}, "eu_law": {"eu_only": True}}
-HORIZONS = (12, 24, 36, 48, 60)
-DEFAULT_PRECISIONS = ["bf16", "fp8", "int8", "int4"]
+SCENARIO, BASE, SEED, NOTES = "scenario", "uploaded scenario", "uploaded values", "notes"
+
+
+def begin() -> None:
+    """Take what the link says, once a session, and keep every value while its widget is not on the page."""
+    state = st.session_state
+    if NOTES not in state:
+        asked, wrong = fields.from_link(st.query_params.to_dict())
+        state[NOTES] = [say("inputs.bad_link", name=say(f"inputs.{key}"), value=st.query_params[key]) for key in wrong]
+        state[KEY] = language()
+        for key, value in asked.items():
+            state[key] = value
+    for key in (KEY, *BY_KEY):
+        if key in state:
+            state[key] = state[key]
 
 
 def ask() -> None:
     """Show the question in the side bar and keep what it describes for the view. Raises LlmSizerError."""
-    st.session_state[SCENARIO] = _question()
+    with st.sidebar:
+        st.subheader(say("inputs.heading"), anchor=False)
+        for note in st.session_state[NOTES]:
+            st.warning(safe(note))
+        values = _seven()
+        with st.expander(say("inputs.expert")):
+            values |= _expert(str(values["speed"]), str(values["preset"]))
+        _take_and_give()
+    _to_address(values)
+    st.session_state[SCENARIO] = _scenario(values, st.session_state.get(BASE), st.session_state.get(SEED))
+
+
+def choose_language() -> None:
+    """The language of the page, first in the side bar."""
+    st.sidebar.segmented_control(
+        say("inputs.language"),
+        list(LANGUAGES),
+        format_func=LANGUAGES.__getitem__,
+        key=KEY,
+        label_visibility="collapsed",
+        required=True,
+    )
 
 
 def question() -> Scenario:
@@ -36,139 +65,192 @@ def question() -> Scenario:
     return scenario
 
 
-def _question() -> Scenario:
-    with st.sidebar:
-        st.subheader(say("inputs.heading"), anchor=False)
-        asked = _seven()
-        with st.expander(say("inputs.expert")):
-            _merge(asked, _expert(str(asked["workload"]["preset"])))
+def usual_scenario() -> Scenario:
+    """What is asked before anybody has changed anything. Raises LlmSizerError."""
+    values = {key: value for key, value in fields.usual().items() if key not in fields.LENGTHS}
+    return _scenario(values, None, None)
+
+
+def _scenario(values: Mapping[str, Value], base: fields.Doc | None, seed: Mapping[str, Value] | None) -> Scenario:
     try:
-        return Scenario.model_validate(asked)
+        return Scenario.model_validate(fields.scenario(values, base, seed))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def _seven() -> dict[str, Any]:
-    catalog = default_catalog()
-    models = sorted({*catalog.model_names, DEFAULT_MODEL})
-    presets = list(catalog.workload_names)
-    model = _choice("model", models, DEFAULT_MODEL)
-    preset = _choice("preset", presets, DEFAULT_PRESET)
-    millions = st.number_input(
-        say("inputs.volume"),
-        min_value=0.1,
-        max_value=MOST_MILLION_TOKENS,
-        value=DEFAULT_MILLION_TOKENS,
-        step=100.0,
-        format="%.6g",
-        key="volume",
-        help=say("inputs.volume_help"),
-        bind="query-params",
-    )
-    speed = _choice("speed", list(SPEEDS), "chat", words={name: say(f"speeds.{name}") for name in SPEEDS})
-    place = _choice("place", list(PLACES), "any", words={name: say(f"inputs.place_{name}") for name in PLACES})
-    quality = st.slider(
-        say("inputs.quality"), 80, 100, 97, key="quality", help=say("inputs.quality_help"), bind="query-params"
-    )
-    horizon = st.select_slider(
-        say("inputs.horizon"), HORIZONS, 36, key="horizon", help=say("inputs.horizon_help"), bind="query-params"
-    )
-    ttft, tpot = SPEEDS[speed]
+def _to_address(values: Values) -> None:
+    """Write what differs from the usual into the address, and nothing else of ours."""
+    wanted = fields.to_link(values) | ({} if language() == FALLBACK else {KEY: language()})
+    for key in (KEY, *BY_KEY):
+        if key in wanted and st.query_params.get(key) != wanted[key]:
+            st.query_params[key] = wanted[key]
+        elif key not in wanted and key in st.query_params:
+            del st.query_params[key]
+
+
+# ---- widgets
+
+
+def _seven() -> Values:
+    speeds = {name: say(f"speeds.{name}") for name in fields.choices("speed")}
+    places = {name: say(f"inputs.place_{name}") for name in fields.choices("place")}
     return {
-        "name": "dashboard",
-        "model": model,
-        "workload": {"preset": preset, "tokens_per_month": (millions or DEFAULT_MILLION_TOKENS) * MEGA},
-        "slo": {"ttft_p95_seconds": ttft, "tpot_p95_seconds": tpot, "quality_floor": quality / 100},
-        "constraints": dict(PLACES[place]),
-        "horizon_months": horizon,
+        "model": _choice("model"),
+        "preset": _choice("preset"),
+        "volume": _number("volume", step=100.0, shown="%.6g"),
+        "speed": _choice("speed", speeds),
+        "place": _choice("place", places),
+        "quality": _number("quality", step=0.5, shown="%.6g"),
+        "horizon": _number("horizon", step=12),
     }
 
 
-def _choice(key: str, options: list[str], default: str, words: dict[str, str] | None = None) -> str:
+def _expert(speed: str, preset: str) -> Values:
+    values: Values = {"ttft": _kept("ttft"), "tpot": _kept("tpot")}
+    if speed == fields.OWN_SPEED:
+        values = {"ttft": _number("ttft", step=0.1, shown="%.4g"), "tpot": _number("tpot", step=5.0, shown="%.4g")}
+    values["lengths"] = _switch("lengths")
+    if values["lengths"]:
+        for key, value in fields.preset_lengths(preset).items():
+            st.session_state.setdefault(key, value)
+        values["prompt_tokens"] = _number("prompt_tokens", step=100)
+        values["output_tokens"] = _number("output_tokens", step=50)
+        values["cached"] = _number("cached", step=0.05, shown="%.4g")
+        values["peak"] = _number("peak", step=0.5, shown="%.4g")
+    else:
+        for key in fields.LENGTHS:  # those of the next preset are others
+            st.session_state.pop(key, None)
+    values["paths"] = _several("paths", {name: say(f"paths.{name}") for name in fields.PATHS})
+    values["precisions"] = _several("precisions")
+    values["kv_format"] = _choice("kv_format")
+    values["max_gpus"] = _number("max_gpus", step=1)
+    values["spare"] = _number("spare", step=1)
+    values["interruptible"] = _switch("interruptible")
+    values["area"] = _choice("area")
+    values["budget"] = _number("budget", step=1000.0, shown="%.8g")
+    return values
+
+
+def _kept(key: str) -> Value:
+    """The value of a field, the usual one where nobody has set it."""
+    return cast(Value, st.session_state.setdefault(key, fields.usual()[key]))
+
+
+def _help(key: str) -> str | None:
+    try:
+        return say(f"inputs.{key}_help")
+    except KeyError:
+        return None
+
+
+def _choice(key: str, words: Mapping[str, str] | None = None) -> str:
+    current = str(_kept(key))
+    options = list(fields.choices(key))
+    options += [current] if current not in options else []  # a model by another of its names
     chosen = st.selectbox(
         say(f"inputs.{key}"),
         options,
-        index=options.index(default) if default in options else 0,
-        key=key,
         format_func=lambda name: (words or {}).get(name, name),
-        help=say(f"inputs.{key}_help"),
-        bind="query-params",
+        key=key,
+        help=_help(key),
     )
-    return default if chosen is None else str(chosen)
+    return str(BY_KEY[key].usual if chosen is None else chosen)
 
 
-def _expert(preset: str) -> dict[str, Any]:
-    asked: dict[str, Any] = {"workload": _lengths(preset), "constraints": _limits()}
-    asked["spare_replicas"] = _whole("spare", 1, 0, 16)
-    areas = sorted({fact.area for fact in default_catalog().energy() if "electricity" in fact.metric})
-    asked["electricity_area"] = st.selectbox(
-        say("inputs.area"),
-        areas or [DEFAULT_AREA],
-        index=areas.index(DEFAULT_AREA) if DEFAULT_AREA in areas else 0,
-        key="area",
-        bind="query-params",
+def _several(key: str, words: Mapping[str, str] | None = None) -> list[str]:
+    _kept(key)
+    return st.multiselect(
+        say(f"inputs.{key}"),
+        list(fields.choices(key)),
+        format_func=lambda name: (words or {}).get(name, name),
+        key=key,
+        help=_help(key),
     )
-    return asked
 
 
-def _lengths(preset: str) -> dict[str, Any]:
-    """The preset's lengths, or the user's own where the switch is on."""
-    usual = default_catalog().workload(preset)
-    if not st.toggle(say("inputs.lengths"), key="lengths", bind="query-params"):
-        return {}
-    return {
-        "prompt_tokens": _whole("prompt_tokens", usual.prompt_tokens, 1, 1_000_000),
-        "output_tokens": _whole("output_tokens", usual.output_tokens, 1, 100_000),
-        "cached_prompt_fraction": st.slider(
-            say("inputs.cached"), 0.0, 0.95, usual.cached_prompt_fraction, key="cached", bind="query-params"
-        ),
-        "peak_to_average": st.slider(
-            say("inputs.peak"), 1.0, 20.0, usual.peak_to_average, key="peak", bind="query-params"
-        ),
-    }
+def _switch(key: str) -> bool:
+    _kept(key)
+    return st.toggle(say(f"inputs.{key}"), key=key, help=_help(key))
 
 
-def _limits() -> dict[str, Any]:
-    paths = st.multiselect(
-        say("inputs.paths"),
-        ["own", "rent", "api"],
-        ["own", "rent", "api"],
-        format_func=lambda name: say(f"paths.{name}"),
-        key="paths",
-        bind="query-params",
+def _number(key: str, *, step: float, shown: str | None = None) -> float:
+    field, kind = BY_KEY[key], type(BY_KEY[key].usual)
+    _kept(key)
+    most = None if field.most == float("inf") else kind(field.most)  # type: ignore[call-overload]
+    value: Any = st.number_input(
+        say(f"inputs.{key}"),
+        min_value=kind(field.least),  # type: ignore[call-overload]
+        max_value=most,
+        step=kind(step),  # type: ignore[call-overload]
+        format=shown,
+        key=key,
+        help=_help(key),
     )
-    precisions = st.multiselect(
-        say("inputs.precisions"), list(PRECISIONS), DEFAULT_PRECISIONS, key="precisions", bind="query-params"
-    )
-    kv_format = st.selectbox(
-        say("inputs.kv_format"),
-        list(KV_BYTES_PER_VALUE),
-        index=list(KV_BYTES_PER_VALUE).index("bf16"),
-        key="kv_format",
-        bind="query-params",
-    )
-    limits: dict[str, Any] = {
-        "precisions": precisions,
-        "kv_format": kv_format,
-        "max_gpus_per_replica": _whole("max_gpus", 8, 1, 64),
-        "interruptible": st.toggle(say("inputs.interruptible"), key="interruptible", bind="query-params"),
-        **{path: path in paths for path in ("own", "rent", "api")},
-    }
-    # A budget is a price of the user's own: it stays out of the address.
-    budget = st.number_input(say("inputs.budget"), min_value=0.0, value=0.0, step=1000.0, key="budget")
-    return limits | ({"max_usd_per_month": budget} if budget else {})
+    return cast(float, field.usual if value is None else value)
 
 
-def _whole(key: str, default: int, least: int, most: int) -> int:
-    value = st.number_input(say(f"inputs.{key}"), least, most, default, key=key, bind="query-params")
-    return default if value is None else int(value)
+# ---- a scenario from a file, and back to the beginning
 
 
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict):
-            into.setdefault(key, {}).update(value)
+def _take_and_give() -> None:
+    with st.expander(say("inputs.scenario")):
+        st.file_uploader(say("inputs.upload"), type=["toml", "json"], key=_upload_key(), on_change=_upload)
+        if BASE in st.session_state:
+            st.caption(safe(say("inputs.uploaded", name=str(st.session_state[BASE].get("name", "scenario")))))
+            if names := fields.beyond(Scenario.model_validate(st.session_state[BASE])):
+                st.caption(safe(say("inputs.beyond", names=", ".join(names))))
+        st.button(say("inputs.reset"), on_click=_reset, icon=":material/restart_alt:", width="stretch")
+
+
+def _upload_key() -> str:
+    """A new key empties the box."""
+    return f"upload {st.session_state.get('uploads', 0)}"
+
+
+def _upload() -> None:
+    state = st.session_state
+    file = state[_upload_key()]
+    if file is None:
+        return
+    try:
+        asked = read_scenario(file.getvalue(), file.name)
+        values = fields.values_of(asked)
+    except LlmSizerError as error:
+        state[NOTES] = [say("inputs.not_taken", error=str(error))]
+        return
+    _forget()
+    state[BASE] = asked.model_dump(mode="json", exclude_unset=True)
+    state[SEED] = values
+    for key, value in values.items():
+        state[key] = value
+
+
+def read_scenario(raw: bytes, name: str) -> Scenario:
+    """A scenario in TOML or JSON. Raises LlmSizerError with the place of a mistake."""
+    if len(raw) > MAX_FILE_BYTES:
+        raise InputError(f"{name}: {len(raw):,} bytes; a scenario is a text of at most {MAX_FILE_BYTES:,} bytes")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: not a text file in UTF-8; give a scenario in TOML or JSON") from None
+    return parse_scenario(text, where=name)
+
+
+def _reset() -> None:
+    _forget()
+    st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
+
+
+def _forget() -> None:
+    """Everything asked is as it was at the beginning; the language stays."""
+    state = st.session_state
+    for key in (BASE, SEED):
+        state.pop(key, None)
+    state[NOTES] = []
+    for key, value in fields.usual().items():
+        if key in fields.LENGTHS:
+            state.pop(key, None)
         else:
-            into[key] = value
+            state[key] = value

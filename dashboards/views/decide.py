@@ -1,152 +1,307 @@
-"""The answer first: what to run, on what, for how much, how sure, and what would change it."""
+"""The answer first: what to run, on what, for how much, how sure, and what would change it; the rest once opened."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 
 import streamlit as st
 
 import cached
 import drawing
+import exports
 import inputs
-from drawing import safe
-from llmsizer.decide.answer import Recommendation
+from drawing import mark, safe
+from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
+from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import answer_tables, figures
-from llmsizer.deliver.basis import MEANINGS, mark
+from llmsizer.deliver.basis import MEANINGS
 from llmsizer.deliver.charts import memory_chart
-from llmsizer.deliver.confidence import best_by_path, confidence
+from llmsizer.deliver.confidence import Option, best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
-from llmsizer.deliver.report import render_report
 from llmsizer.deliver.residuals import bands_table
-from llmsizer.deliver.wording import headline, sentence
+from llmsizer.deliver.wording import amount, figure_amount, figure_range, sentence, tokens
+from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
 from llmsizer.physics.store import default_calibration
-from texts import say
+from llmsizer.units import format_usd
+from texts import known, say
 
-PLANS_SHOWN = 3
-
-
-def show_answer(recommendation: Recommendation) -> None:
-    words = say("decide.priced_on", scenario=recommendation.scenario, date=recommendation.priced_on)
-    st.caption(safe(words))
-    first, rest = headline(recommendation.sentence)
-    drawing.headline(first)
-    if rest:
-        st.markdown(safe(rest))
-    options = best_by_path(recommendation)
-    if options:
-        for index, (column, option) in enumerate(zip(drawing.columns_of(len(options)), options, strict=True)):
-            lowest = f" · {say('decide.lowest')}" if index == 0 and len(options) > 1 else ""
-            with column:
-                heading, remark = say(f"paths.{option.path}") + lowest, sentence("; ".join(option.notes))
-                drawing.figure_card(heading, option.usd_per_month, below=option.label, remark=remark)
-    clear = confidence(recommendation)
-    st.markdown(f"**{safe(say('decide.confidence', word=clear.word))}** {safe(clear.text)}")
-    if recommendation.flips:
-        st.markdown(f"**{say('decide.flips')}**")
-        lines = [
-            f"- **{safe(f.what)}**: {safe(f.text)} :small[{drawing.safe_kept(drawing.surety(f.threshold))}]"
-            for f in recommendation.flips
-        ]
-        st.markdown("\n".join(lines))
-    reading = [say("decide.model", model=recommendation.model), sentence(recommendation.reading)]
-    st.info(f"{safe(' '.join(reading))}  \n{safe(sentence(recommendation.memory_note))}".strip())
-    for flag in recommendation.flags:
-        st.warning(safe(sentence(flag)))
+SIDE_BY_SIDE, FLIPS_SHOWN = 3, 3
+CLEAR, LEANING = 0.9, 0.6  # share of the draws in which the answer is the cheapest way
 
 
-def show_plans(recommendation: Recommendation) -> None:
-    drawing.section(say("decide.plans"))
-    plans = recommendation.plans[:PLANS_SHOWN]
-    if not plans:
-        st.info(say("decide.no_plan"))
-        return
-    best = plans[0]
-    facts = (
-        ("ttft", best.at_peak.ttft_p95),
-        ("tpot", best.at_peak.tpot_p95),
-        ("per_million", best.cost.usd_per_million_tokens),
-        ("quality", best.quality_recovery),
+def taken(recommendation: Recommendation) -> Plan | ApiPlan | None:
+    """What the answer is: a plan, an API, or nothing."""
+    sure = recommendation.uncertainty
+    if sure is None or sure.taken.path != "api":
+        return recommendation.best
+    return recommendation.apis[0] if recommendation.apis else None
+
+
+def headline(answer: Plan | ApiPlan | None) -> str:
+    """What to do in one sentence."""
+    if answer is None:
+        return say("decide.nothing")
+    usd = figure_amount(answer.cost.usd_per_month)
+    if isinstance(answer, ApiPlan):
+        return say("decide.call", model=answer.model, provider=answer.provider, usd=usd)
+    d = answer.deployment
+    return say(
+        f"decide.{answer.path}",
+        units=answer_tables.ordered(answer),
+        provider=answer.provider,
+        model=d.model.name,
+        precision=d.weights.name,
+        replicas=answer.replicas + answer.spare_replicas,
+        gpus=f"{d.parallelism.gpus} × {d.gpu.name}",
+        usd=usd,
     )
-    st.markdown(f"**{safe(say('decide.best', label=best.label))}**")
-    for column, (name, value) in zip(drawing.columns_of(len(facts)), facts, strict=True):
+
+
+def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
+    answer = taken(recommendation)
+    st.caption(
+        safe(
+            say(
+                "decide.asked",
+                model=recommendation.model,
+                preset=scenario.workload.preset or say("decide.own_lengths"),
+                date=recommendation.priced_on,
+            )
+        )
+    )
+    drawing.headline(headline(answer))
+    if answer is None:
+        st.markdown(safe(sentence(recommendation.sentence)))
+        return
+    cost, sureness, speed = drawing.columns_of(3)
+    with cost.container(border=True, height="stretch"):
+        show_cost(recommendation, answer)
+    with sureness.container(border=True, height="stretch"):
+        show_sureness(recommendation)
+    with speed.container(border=True, height="stretch"):
+        show_speed(scenario, answer)
+    if recommendation.reading:
+        st.caption(safe(sentence(recommendation.reading)))
+
+
+def show_cost(recommendation: Recommendation, answer: Plan | ApiPlan) -> None:
+    """The range within which the cost lies in 80 of 100 draws, or of its parts where nothing was drawn."""
+    usd = answer.cost.usd_per_month
+    sure = recommendation.uncertainty
+    st.caption(say("decide.range"))
+    if sure is not None:
+        low, high = format_usd(sure.taken.usd_p10), format_usd(sure.taken.usd_p90)
+        between = say("decide.between", low=low, high=high)
+    else:
+        between = figure_range(usd) or figure_amount(usd)
+    st.markdown(f"**{safe(between)}**")
+    drawn = say("decide.drawn") if sure is not None else say("decide.parts")
+    st.caption(" · ".join((safe(drawn), safe(mark(usd.basis)), *_stale(usd))))
+
+
+def _stale(usd: Figure) -> tuple[str, ...]:
+    return (safe(say("common.stale", date=usd.as_of or say("common.no_date"))),) if usd.stale else ()
+
+
+def show_sureness(recommendation: Recommendation) -> None:
+    st.caption(say("decide.confidence"))
+    sure = recommendation.uncertainty
+    if sure is None:
+        clear = confidence(recommendation)
+        st.markdown(f"**{safe(say(f'decide.{clear.clearness}'))}**")
+        st.caption(safe(clear.text))
+        return
+    rivals, wins = sum(path.wins is not None for path in sure.paths), sure.taken.wins
+    if wins is None or rivals < 2:
+        st.markdown(f"**{safe(say('decide.alone'))}**")
+        st.caption(safe(say("decide.within_slo", share=share_text(sure.taken.within_slo), basis=mark("calibrated"))))
+        return
+    word = "clear" if wins >= CLEAR else "leaning" if wins >= LEANING else "close"
+    st.markdown(f"**{safe(say(f'decide.{word}'))}**")
+    st.caption(safe(say("decide.wins", count=rivals, share=share_text(wins), basis=mark("calibrated"))))
+
+
+def show_speed(scenario: Scenario, answer: Plan | ApiPlan) -> None:
+    st.caption(say("decide.speed"))
+    asked = scenario.slo
+    if isinstance(answer, ApiPlan):
+        st.markdown(f"**{safe(say('decide.not_in_price_list'))}**")
+        st.caption(safe(f"{mark('unknown')} · {say('decide.measure_api')}"))
+        return
+    first, each = answer.at_peak.ttft_p95, answer.at_peak.tpot_p95
+    st.markdown(f"**{safe(say('decide.first_token', value=figure_amount(first)))}**")
+    words = say(
+        "decide.asked_speed",
+        tpot=figure_amount(each),
+        ttft_asked=amount(asked.ttft_p95_seconds, "s"),
+        tpot_asked=amount(asked.tpot_p95_seconds, "s"),
+    )
+    st.caption(safe(f"{words} · {mark(first.basis)}"))
+
+
+def show_flips(recommendation: Recommendation) -> None:
+    """The few changes that would turn the answer, nearest to it first; all of them once asked for."""
+    answer = taken(recommendation)
+    if answer is None or not recommendation.flips:
+        return
+    known_ones = [flip for flip in recommendation.flips if flip.threshold.value is not None]
+    ordered = sorted(known_ones, key=lambda flip: not _concerns(flip, answer))
+    st.markdown(f"**{safe(say('decide.flips'))}**")
+    st.markdown("\n".join(_flip_line(recommendation, flip) for flip in ordered[:FLIPS_SHOWN]))
+    rest = [*ordered[FLIPS_SHOWN:], *(flip for flip in recommendation.flips if flip not in known_ones)]
+    if rest:
+        lines = "\n".join(_flip_line(recommendation, flip) for flip in rest)
+        drawing.folded(say("decide.more_flips", count=len(rest)), "flips", lambda: st.markdown(lines))
+
+
+def _concerns(flip: Flip, answer: Plan | ApiPlan) -> bool:
+    """Whether it is about the way that the answer takes."""
+    name = "API" if isinstance(answer, ApiPlan) else answer.path
+    if flip.what.startswith("volume: "):
+        return name in flip.what
+    about_plans = flip.what in ("load", "price of the best plan")
+    return about_plans != isinstance(answer, ApiPlan)
+
+
+def _flip_line(recommendation: Recommendation, flip: Flip) -> str:
+    basis = drawing.safe_kept(drawing.surety(flip.threshold))
+    return f"- {safe(_flip_words(recommendation, flip))} :small[{basis}]"
+
+
+def _flip_words(recommendation: Recommendation, flip: Flip) -> str:
+    value, comparison = flip.threshold.value, recommendation.comparison
+    crossing = next((c for c in comparison.crossovers if c.text == flip.text), None) if comparison else None
+    if value is None:
+        return sentence(flip.text)
+    if crossing is not None:
+        below, above = known(crossing.cheaper_below), known(crossing.cheaper_above)
+        return say("decide.flip_volume", volume=tokens(value), above=above, below=below)
+    if flip.what == "API price":
+        return say("decide.flip_api", usd=format_usd(value))
+    if flip.what == "load":
+        return say("decide.flip_load", times=f"{value:.3g}")
+    if flip.what == "price of the best plan":
+        return say("decide.flip_price", share=f"{value:.0%}")
+    return sentence(flip.text)
+
+
+def options(recommendation: Recommendation) -> Iterator[tuple[str, Option, Plan | None]]:
+    """The cheapest of each way; where there are fewer than three, the next plans."""
+    plans = {plan.label: plan for plan in recommendation.plans}
+    shown: list[Option] = list(best_by_path(recommendation))
+    labels = {option.label for option in shown}
+    more = [Option(path=p.path, label=p.label, cost=p.cost) for p in recommendation.plans if p.label not in labels]
+    for option in [*shown, *more][:SIDE_BY_SIDE]:
+        yield known(option.path), option, plans.get(option.label)
+
+
+def show_side_by_side(recommendation: Recommendation) -> None:
+    found = list(options(recommendation))
+    if not found:
+        return
+    drawing.section(say("decide.plans"))
+    lowest = min(option.usd_per_month.value or 0.0 for _, option, _ in found)
+    for column, (path, option, plan) in zip(drawing.columns_of(len(found)), found, strict=True):
+        is_lowest = option.usd_per_month.value == lowest and len(found) > 1
+        heading = f"{path} · {say('decide.lowest')}" if is_lowest else path
         with column:
-            drawing.figure_card(say(f"decide.{name}"), value, large=False)
-    drawing.table(answer_tables.plans_table(plans))
-    more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
-    if more:
-        st.caption(say("decide.more_plans", count=more))
-    unsure = answer_tables.unsure_table(recommendation)
-    if unsure.rows:
-        with st.expander(say("decide.unsure")):
-            drawing.table(unsure)
-    drawing.section(say("decide.memory"))
-    content = memory_chart(plans)
-    drawing.chart(figures.memory_figure(plans), content.alt, "memory", content.table)
+            drawing.figure_card(
+                heading, option.usd_per_month, below=_described(option, plan), remark=_remark(option, plan)
+            )
 
 
-def show_rejections(recommendation: Recommendation) -> None:
+def _described(option: Option, plan: Plan | None) -> str:
+    if plan is None:
+        return option.label
+    d = plan.deployment
+    count = plan.replicas + plan.spare_replicas
+    where = f", {plan.provider}" if plan.provider else ""
+    return f"{count} × {d.weights.name}, {d.parallelism.gpus} × {d.gpu.name}{where}"
+
+
+def _remark(option: Option, plan: Plan | None) -> str:
+    if plan is None:
+        return sentence("; ".join(option.notes))
+    kept = plan.quality_recovery
+    return say("decide.kept", quality=figure_amount(kept), basis=mark(kept.basis))
+
+
+def show_near_misses(recommendation: Recommendation) -> None:
     drawing.section(say("decide.near"))
     near = answer_tables.near_misses_table(recommendation)
     if near.rows:
         drawing.table(near)
     else:
         st.caption(say("decide.no_near"))
-    with st.expander(say("decide.rejections", count=len(recommendation.rejections))):
-        for group in answer_tables.rejection_groups(recommendation):
-            st.markdown(f"**{safe(group.words)}: {group.count:,}**")
-            drawing.table(group.table)
 
 
-def show_rest(recommendation: Recommendation) -> None:
-    apis = answer_tables.apis_table(recommendation)
+def show_plans(recommendation: Recommendation) -> None:
+    plans = recommendation.plans[:SIDE_BY_SIDE]
+    if not plans:
+        st.info(say("decide.no_plan"))
+        return
+    drawing.table(answer_tables.plans_table(plans))
+    more = sum(plan.is_robust for plan in recommendation.plans[SIDE_BY_SIDE:])
+    if more:
+        st.caption(say("decide.more_plans", count=more))
+    st.markdown(f"**{say('decide.memory')}**")
+    content = memory_chart(plans)
+    drawing.chart(figures.memory_figure(plans), content.alt, "memory", content.table, is_open=True)
+
+
+def show_rejections(recommendation: Recommendation) -> None:
+    for group in answer_tables.rejection_groups(recommendation):
+        st.markdown(f"**{safe(known(group.words))}: {group.count:,}**")
+        drawing.table(group.table)
+
+
+def show_accuracy() -> None:
+    accuracy = bands_table(default_calibration().bands.bands)
+    st.markdown(safe(known(accuracy.title)))
+    drawing.table(accuracy)
+
+
+def show_notes(recommendation: Recommendation) -> None:
+    st.markdown(safe(sentence(recommendation.memory_note)))
+    said = (recommendation.sentence, *recommendation.flags)
+    st.markdown("\n".join(f"- {safe(sentence(words))}" for words in said))
+
+
+def show_definitions() -> None:
+    lines = [(mark(basis), known(meaning, "glossary")) for basis, meaning in MEANINGS.items()]
+    lines += [(known(word), known(meaning, "glossary")) for word, meaning in GLOSSARY]
+    st.markdown("\n".join(f"- **{safe(word)}**: {safe(meaning)}" for word, meaning in lines))
+
+
+def show_detail(recommendation: Recommendation) -> None:
+    """Everything behind the answer, closed until it is asked for."""
+    drawing.section(say("decide.detail"))
+    unsure, apis = answer_tables.unsure_table(recommendation), answer_tables.apis_table(recommendation)
+    drawing.folded(say("decide.notes"), "notes", lambda: show_notes(recommendation))
+    drawing.folded(say("decide.machines"), "plans", lambda: show_plans(recommendation))
+    if unsure.rows:
+        drawing.folded(say("decide.unsure"), "unsure", lambda: drawing.table(unsure))
+    count = len(recommendation.rejections)
+    drawing.folded(say("decide.rejections", count=count), "rejections", lambda: show_rejections(recommendation))
     if apis.rows:
-        with st.expander(say("decide.apis")):
-            drawing.table(apis)
-    with st.expander(say("decide.assumptions")):
-        drawing.table(answer_tables.assumptions_table(recommendation))
-    with st.expander(say("decide.accuracy")):
-        accuracy = bands_table(default_calibration().bands.bands)
-        st.markdown(safe(accuracy.title))
-        drawing.table(accuracy)
-    with st.expander(say("decide.leaves_out")):
-        st.markdown("\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out))
-    with st.expander(say("decide.definitions")):
-        lines = [(mark(basis), meaning) for basis, meaning in MEANINGS.items()]
-        st.markdown("\n".join(f"- **{safe(word)}**: {safe(meaning)}" for word, meaning in [*lines, *GLOSSARY]))
-
-
-def show_downloads(scenario: Scenario, recommendation: Recommendation) -> None:
-    drawing.section(say("decide.take_away"))
-    kept = cached.records(cached.output_folder())
-
-    def report() -> str:
-        return render_report(
-            recommendation=recommendation,
-            profiles=kept.profiles,
-            quality=kept.quality,
-            calibration=cached.calibration(kept.profiles),
-            scenario=scenario,
-        )
-
-    def answer() -> str:
-        return json.dumps(recommendation.to_dict(), indent=2, ensure_ascii=False)
-
-    files = (
-        ("report", report, "llmsizer-report.html", "text/html"),
-        ("json", answer, "llmsizer-answer.json", "application/json"),
-        ("scenario", lambda: scenario.model_dump_json(indent=2), "llmsizer-scenario.json", "application/json"),
+        drawing.folded(say("decide.apis"), "apis", lambda: drawing.table(apis))
+    drawing.folded(
+        say("decide.assumptions"),
+        "assumptions",
+        lambda: drawing.table(answer_tables.assumptions_table(recommendation)),
     )
-    for column, (name, make, file_name, mime) in zip(drawing.columns_of(len(files)), files, strict=True):
-        column.download_button(
-            say(f"decide.download_{name}"), make, file_name, mime, on_click="ignore", width="stretch"
-        )
+    drawing.folded(say("decide.accuracy"), "accuracy", show_accuracy)
+    left_out = "\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out)
+    drawing.folded(say("decide.leaves_out"), "leaves_out", lambda: st.markdown(left_out))
+    drawing.folded(say("decide.definitions"), "definitions", show_definitions)
 
 
 scenario = inputs.question()
 recommendation = cached.recommendation(scenario)
-show_answer(recommendation)
-show_plans(recommendation)
-show_rejections(recommendation)
-show_rest(recommendation)
-show_downloads(scenario, recommendation)
+show_answer(scenario, recommendation)
+show_flips(recommendation)
+show_side_by_side(recommendation)
+show_near_misses(recommendation)
+show_detail(recommendation)
+exports.offer(scenario, recommendation)

@@ -170,15 +170,21 @@ class Scenario(BaseModel):
 
 
 def parse_scenario(text: str, where: str = "scenario", folder: Path | None = None) -> Scenario:
-    """A scenario from TOML text. Raises ScenarioError in one line: where, which key, what is wrong, what would work."""
+    """A scenario from TOML, or from JSON as answers and packs hold it.
+
+    Raises ScenarioError in one line: where, which key, what is wrong, what would work.
+    """
+    language = "JSON" if text.lstrip().startswith("{") else "TOML"  # no TOML begins with a brace
     try:
-        data = tomllib.loads(text)
+        data = json.loads(text) if language == "JSON" else tomllib.loads(text)
         if folder is not None:
             data = _files_beside(data, folder)
         # Through JSON because its strict mode takes lists for tuples and nothing else for anything: no "5" for 5.
         encoded = json.dumps(data, default=str)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError; so is an integer of 5,000 digits
-        raise ScenarioError(f"{where}: not readable as TOML: {one_line(str(error) or type(error).__name__)}") from None
+        raise ScenarioError(
+            f"{where}: not readable as {language}: {one_line(str(error) or type(error).__name__)}"
+        ) from None
     try:
         return Scenario.model_validate_json(encoded, strict=True)
     except ValidationError as error:
@@ -186,7 +192,7 @@ def parse_scenario(text: str, where: str = "scenario", folder: Path | None = Non
 
 
 def load_scenario(path: Path | str) -> Scenario:
-    """The scenario in a TOML file. Raises ScenarioError."""
+    """The scenario in a file of TOML or JSON. Raises ScenarioError."""
     try:
         file = Path(path)
         size_bytes = file.stat().st_size

@@ -1,0 +1,114 @@
+"""What a page lets its reader take away: report, decision pack, workbook, scenario, answer, and the link itself."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlencode
+
+import streamlit as st
+
+import cached
+import drawing
+from llmsizer.decide.answer import Recommendation
+from llmsizer.deliver.pack import write_pack
+from llmsizer.deliver.report import render_report
+from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.scenario import Scenario
+from texts import say
+
+HTML, JSON, ZIP = "text/html", "application/json", "application/zip"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+WORKBOOK = "workbook.xlsx"
+Make = Callable[[], bytes | str]
+
+
+def offer(scenario: Scenario, recommendation: Recommendation) -> None:
+    """Buttons for every file of an answer; each is made when it is asked for."""
+    drawing.section(say("exports.heading"))
+    files: list[tuple[str, Make, str, str]] = [
+        ("report", lambda: _report(scenario, recommendation), "llmsizer-report.html", HTML),
+        ("pack", lambda: _zipped(_pack(scenario)), "llmsizer-pack.zip", ZIP),
+        ("workbook", lambda: _pack(scenario)[WORKBOOK], "llmsizer-workbook.xlsx", XLSX),
+        ("scenario", lambda: scenario.model_dump_json(indent=2), "llmsizer-scenario.json", JSON),
+        (
+            "answer",
+            lambda: json.dumps(recommendation.to_dict(), indent=2, ensure_ascii=False),
+            "llmsizer-answer.json",
+            JSON,
+        ),
+    ]
+    if importlib.util.find_spec("xlsxwriter") is None:
+        files = [file for file in files if file[0] != "workbook"]
+        st.caption(say("exports.no_workbook"))
+    with st.container(horizontal=True):
+        for name, make, file_name, mime in files:
+            st.download_button(
+                say(f"exports.{name}"),
+                make,
+                file_name,
+                mime,
+                key=f"export_{name}",
+                on_click="ignore",
+                help=say(f"exports.{name}_help"),
+            )
+    st.caption(say("exports.link_help"))
+    st.code(_link(), language=None, wrap_lines=True)
+
+
+def _link() -> str:
+    """The page's address with the question in it, as anybody can open it."""
+    address = st.context.url or ""
+    query = urlencode(st.query_params.to_dict())
+    return f"{address}?{query}" if query else address
+
+
+def _report(scenario: Scenario, recommendation: Recommendation) -> str:
+    kept = cached.records(cached.output_folder())
+    return render_report(
+        recommendation=recommendation,
+        profiles=kept.profiles,
+        quality=kept.quality,
+        calibration=cached.calibration(kept.profiles),
+        scenario=scenario,
+    )
+
+
+def _pack(scenario: Scenario) -> dict[str, bytes]:
+    """Every file of the decision pack by its name. Raises LlmSizerError."""
+    kept = cached.records(cached.output_folder())
+    names = tuple(f"{r.record_id} {r.measured_at}" for r in (*kept.profiles, *kept.quality))
+    return cast(dict[str, bytes], _written(scenario.model_dump_json(), datetime.date.today(), names, kept))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _written(scenario: str, today: datetime.date, names: tuple[str, ...], _kept: cached.Records) -> dict[str, bytes]:
+    asked = Scenario.model_validate_json(scenario)
+    with tempfile.TemporaryDirectory() as folder:
+        pack = write_pack(
+            Path(folder) / "pack",
+            cached.answer(asked),
+            asked,
+            default_catalog(),
+            today=today,
+            profiles=_kept.profiles,
+            quality=_kept.quality,
+            calibration=cached.calibration(_kept.profiles),
+        )
+        return {name: (pack.folder / name).read_bytes() for name in pack.files}
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            # The same files make the same archive: a pack is compared by its hash.
+            archive.writestr(zipfile.ZipInfo(f"llmsizer-pack/{name}", (1980, 1, 1, 0, 0, 0)), content)
+    return held.getvalue()

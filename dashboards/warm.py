@@ -1,0 +1,20 @@
+"""What the first page would wait for, done while the browser loads: imports, catalogue, calibration, one answer."""
+
+from __future__ import annotations
+
+import logging
+
+from llmsizer.errors import LlmSizerError
+
+
+def up() -> None:
+    """Answer the usual question once. A mistake here is the page's to tell."""
+    try:
+        import cached
+        import inputs
+
+        cached.answer(inputs.usual_scenario())
+    except LlmSizerError as error:
+        logging.getLogger(__name__).info("not warmed up: %s", error)
+    import pandas  # noqa: F401  # tables and charts are sent by way of them
+    import plotly.io  # noqa: F401
