@@ -182,7 +182,7 @@ class Catalog:
 
     @cached_property
     def _offers(self) -> tuple[Offer, ...]:
-        return self._provider_rows(Offer, "offers", _offer_id)
+        return self._provider_rows(Offer, "offers", offer_id)
 
     def apis(self, model: str | None = None, *, provider: str | None = None) -> tuple[ApiOffer, ...]:
         """Tokens by the million; of one catalogue model (the checkpoint behind the API) or provider where asked."""
@@ -203,7 +203,7 @@ class Catalog:
 
     @cached_property
     def _purchases(self) -> tuple[PurchasePrice, ...]:
-        return self._rows(PurchasePrice, "purchase")
+        return self._replaced(PurchasePrice, "purchase", lambda row: row.name)
 
     def energy(self, metric: str | None = None, area: str | None = None) -> tuple[EnergyFact, ...]:
         """Electricity price, PUE and carbon intensity by area (ISO 3166 alpha-3)."""
@@ -211,7 +211,7 @@ class Catalog:
 
     @cached_property
     def _energy(self) -> tuple[EnergyFact, ...]:
-        return self._rows(EnergyFact, "energy")
+        return self._replaced(EnergyFact, "energy", lambda row: row.name)
 
     def tco(self, parameter: str | None = None) -> tuple[TcoFact, ...]:
         """Published figures of ownership cost."""
@@ -224,6 +224,13 @@ class Catalog:
             for where, cells, origin in read_rows(path)
         ]
         return (*rows, *(check(kind, data, where) for where, data in self._overrides.rows(folder)))
+
+    def _replaced(self, kind: type[Row], folder: str, name_of: Callable[[Row], str]) -> tuple[Row, ...]:
+        """The same, a row of the overrides in place of those of its name."""
+        rows, own = self._rows(kind, folder), len(self._overrides.rows(folder))
+        replaced = {name_of(row) for row in rows[len(rows) - own :]} if own else set()
+        kept = (row for row in rows[: len(rows) - own] if name_of(row) not in replaced)
+        return (*kept, *rows[len(rows) - own :])
 
     def _provider_rows(self, kind: type[Row], folder: str, name_of: Callable[[dict[str, Any]], str]) -> tuple[Row, ...]:
         """Rows of files by provider; a row of the overrides replaces the one of the same id."""
@@ -309,7 +316,8 @@ def default_catalog() -> Catalog:
     return load_catalog()
 
 
-def _offer_id(cells: dict[str, Any]) -> str:
+def offer_id(cells: Mapping[str, Any]) -> str:
+    """The id of an offer's row: provider, zone, GPU as the provider calls it, term."""
     parts = (cells.get("provider", ""), cells.get("zone", ""), cells.get("gpu_as_listed", ""), cells.get("term", ""))
     return "/".join(slug(str(part)) for part in parts)
 

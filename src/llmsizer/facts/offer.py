@@ -20,6 +20,11 @@ class PurchasePrice(BaseModel):
     usd: float | None = Field(default=None, gt=0)
     provenance: Provenance
 
+    @property
+    def name(self) -> str:
+        """What the row is a price of; a row of the user's own replaces those of its name."""
+        return f"{self.item} · {self.kind} · {self.unit}"
+
 
 class Offer(BaseModel):
     """GPUs by the hour: one provider × zone × GPU × term."""
@@ -91,6 +96,11 @@ class EnergyFact(BaseModel):
     segment: str = ""
     period: str = ""
     provenance: Provenance
+
+    @property
+    def name(self) -> str:
+        """What the row is a figure of; a row of the user's own replaces those of its name."""
+        return " · ".join(part for part in (self.metric, self.area, self.unit, self.segment, self.period) if part)
 
     @property
     def mid(self) -> float | None:

@@ -7,14 +7,13 @@ the next refresh replaces what is between them, and leaves everything else as it
 from __future__ import annotations
 
 import datetime
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmsizer.errors import CatalogError, InputError, UnknownNameError
+from llmsizer.errors import UnknownNameError
+from llmsizer.facts import marked_block
 from llmsizer.facts.catalog import Catalog, load_catalog
 from llmsizer.facts.names import slug
 from llmsizer.facts.offer import ApiOffer, Offer
@@ -175,16 +174,17 @@ def write_refresh(refresh: Refresh, overrides: Path) -> int:
     Raises InputError, CatalogError; the file is then as it was.
     """
     text = overrides.read_text(encoding="utf-8") if overrides.exists() else ""
-    own, block = _split(text, overrides)
-    Overrides(_toml(own, overrides), str(overrides))  # of the right shape, or it says what is not
-    mine = {_key(refresh.kind, row) for row in _toml(own, overrides).get(refresh.kind, [])}
-    earlier = _toml(block, overrides)
+    own, block = marked_block.split(text, overrides, BEGIN, END)
+    Overrides(marked_block.parsed(own, overrides), str(overrides))  # of the right shape, or it says what is not
+    mine = {_key(refresh.kind, row) for row in marked_block.parsed(own, overrides).get(refresh.kind, [])}
+    earlier = marked_block.parsed(block, overrides)
     for kind in ("apis", "offers"):
         earlier.setdefault(kind, [])
     fresh = {_key(refresh.kind, row): row | {"provenance": refresh.provenance} for row in refresh.rows}
     merged = {_key(refresh.kind, row): row for row in earlier[refresh.kind]} | fresh
     earlier[refresh.kind] = [row for key, row in merged.items() if key not in mine]
-    lines = [BEGIN, *(line for kind, rows in earlier.items() for row in rows for line in _row_lines(kind, row)), END]
+    rows = ((kind, row) for kind, found in earlier.items() for row in found)
+    lines = [BEGIN, *(line for kind, row in rows for line in marked_block.row_lines(kind, row)), END]
     whole = f"{own.rstrip()}\n\n" if own.strip() else ""
     with whole_file(overrides) as partial:
         partial.write_text(whole + "\n".join(lines) + "\n", encoding="utf-8")
@@ -193,45 +193,9 @@ def write_refresh(refresh: Refresh, overrides: Path) -> int:
     return sum(key not in mine for key in fresh)
 
 
-def _split(text: str, path: Path) -> tuple[str, str]:
-    """What the user wrote, and what an earlier refresh did."""
-    if BEGIN not in text:
-        return text, ""
-    before, _, rest = text.partition(BEGIN)
-    block, end, after = rest.partition(END)
-    if not end:
-        raise InputError(f"{path}: the end mark of the refreshed prices is missing; put it back: {END}")
-    return before.rstrip() + "\n" + after.lstrip("\n"), block
-
-
-def _toml(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{path}: {' '.join(str(error).split())}; valid TOML would work") from None
-
-
 def _key(kind: str, row: PriceRow) -> str:
     parts = ("provider", "model") if kind == "apis" else ("provider", "zone", "gpu_as_listed", "term")
     return "/".join(str(row.get(part, "")).lower() for part in parts)
-
-
-def _row_lines(kind: str, row: PriceRow) -> list[str]:
-    """A row as TOML; ``None`` is left out."""
-    lines = ["", f"[[{kind}]]"]
-    for key, value in row.items():
-        if key != "provenance" and value is not None:
-            lines.append(f"{key} = {_literal(value)}")
-    inner = ", ".join(f"{key} = {_literal(value)}" for key, value in row["provenance"].items())
-    return [*lines, f"provenance = {{ {inner} }}"]
-
-
-def _literal(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    return json.dumps(str(value), ensure_ascii=True)
 
 
 def file_date(path: Path) -> str:
