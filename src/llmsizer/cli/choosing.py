@@ -42,7 +42,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from llmsizer.decide.precision_choice import choose_precision
+    from llmsizer.decide.precision_choice import choice_sentence, choose_precision
     from llmsizer.decide.side_by_side import side_by_side
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.money.prices import price_book
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     options = choose_precision(question, catalog, book)
     crossings = [(gpu.id, one) for gpu in question.gpus for one in side_by_side(question, options, gpu).crossovers]
     tasks = _published(arguments.task, question, catalog) if arguments.task else {}
-    sentence = _sentence(options, arguments.quality_floor)
+    sentence = choice_sentence(options, arguments.quality_floor)
     if arguments.json:
         print_json(
             {
@@ -106,29 +106,6 @@ def _question(arguments: argparse.Namespace, catalog: Catalog) -> PrecisionQuest
         records=tuple(read_source(arguments.quality, QualityRecord)) if arguments.quality else (),
         usd_per_gpu_hour=arguments.usd_per_gpu_hour,
     )
-
-
-def _sentence(options: Sequence[PrecisionOption], floor: float) -> str:
-    from llmsizer.decide.precision_choice import quality_words
-
-    priced = [o for o in options if not o.rejected and o.usd_per_million_tokens.value is not None]
-    if not priced:
-        running = [o for o in options if not o.rejected]
-        if running:
-            names = ", ".join(o.precision for o in running)
-            return f"{names} keep {floor:.1%} of the quality, but there is no price: give --usd-per-gpu-hour."
-        why = "; ".join(dict.fromkeys(f"{o.precision} on {o.gpu}: {o.rejected}" for o in options[:3]))
-        return f"No format keeps {floor:.1%} of the quality and runs: {why}."
-    best = priced[0]
-    usd = best.usd_per_million_tokens
-    text = (
-        f"Serve in {best.label}: ${usd.value:.3g} per 1M tokens at capacity ({usd.basis}); it runs as {best.kernel} "
-        f"and keeps {quality_words(best.quality)} of the quality"
-    )
-    reference = next((o for o in priced if o.precision in ("bf16", "fp16")), None)
-    if reference is None or reference.label == best.label:
-        return f"{text}."
-    return f"{text}; {reference.label} costs ${reference.usd_per_million_tokens.value:.3g}."
 
 
 def _fields(one: Crossover) -> dict[str, object]:

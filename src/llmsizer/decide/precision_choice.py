@@ -221,12 +221,12 @@ def _hour_price(question: PrecisionQuestion, gpu: GpuSpec, book: PriceBook) -> F
     """Dollars a GPU-hour: the user's own, else the cheapest offer that the scenario allows."""
     if question.usd_per_gpu_hour is not None:
         given = Estimate(value=question.usd_per_gpu_hour, basis="assumed", reason="given")
-        return Figure(estimate=given, unit="USD/GPU/h", source="--usd-per-gpu-hour")
-    bills = Bills(scenario=question.scenario, book=book, output_tokens_per_request=question.workload.generated_tokens)
-    prices = [gpu_hour_price(offer, book) for offer in bills.offers_of(gpu.id)]
+        return Figure(estimate=given, unit="USD/GPU/h", source="your own price")
+    bills = Bills(scenario=question.scenario, book=book, workload=question.workload)
+    prices = [gpu_hour_price(contract, book) for contract in bills.contracts_of(gpu.id)]
     known = [price for price in prices if price.value is not None]
     if not known:
-        return unknown(f"no rental price of {gpu.name}; give --usd-per-gpu-hour", "USD/GPU/h")
+        return unknown(f"no rental price of {gpu.name}; give your own (--usd-per-gpu-hour)", "USD/GPU/h")
     return min(known, key=lambda price: price.value or 0.0)
 
 
@@ -348,3 +348,25 @@ def quality_words(quality: Figure) -> str:
 def precisions_of(names: Sequence[str]) -> tuple[Precision, ...]:
     """By name, each once. Raises UnknownNameError."""
     return tuple({p.name: p for p in map(get_precision, names)}.values())
+
+
+def choice_sentence(options: Sequence[PrecisionOption], floor: float) -> str:
+    """What to serve the model in, what it costs, and what the 16-bit reference costs; or why nothing is chosen."""
+    priced = [o for o in options if not o.rejected and o.usd_per_million_tokens.value is not None]
+    if not priced:
+        running = [o for o in options if not o.rejected]
+        if running:
+            names = ", ".join(o.precision for o in running)
+            return f"{names} keep {floor:.1%} of the quality, but nobody rents this GPU at a known price: give your own (--usd-per-gpu-hour)."
+        why = "; ".join(dict.fromkeys(f"{o.precision} on {o.gpu}: {o.rejected}" for o in options[:3]))
+        return f"No format keeps {floor:.1%} of the quality and runs: {why}."
+    best = priced[0]
+    usd = best.usd_per_million_tokens
+    text = (
+        f"Serve in {best.label}: ${usd.value:.3g} per 1M tokens at capacity ({usd.basis}); it runs as {best.kernel} "
+        f"and keeps {quality_words(best.quality)} of the quality"
+    )
+    reference = next((o for o in priced if o.precision in ("bf16", "fp16")), None)
+    if reference is None or reference.label == best.label:
+        return f"{text}."
+    return f"{text}; {reference.label} costs ${reference.usd_per_million_tokens.value:.3g}."
