@@ -10,7 +10,8 @@ from pathlib import Path
 import streamlit as st
 
 from llmsizer.decide.answer import Recommendation
-from llmsizer.decide.recommend import recommend
+from llmsizer.decide.recommend import answer_of
+from llmsizer.decide.study import Study, study
 from llmsizer.deliver.residuals import CalibrationSummary, calibration_summary
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.records import ProfileRecord, QualityRecord
@@ -76,8 +77,18 @@ def answer(scenario: Scenario) -> Recommendation:
 # Answers are frozen, so every session may have the same one: kept as a resource nobody has to copy it.
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _answer(scenario: str, today: datetime.date) -> Recommendation:
+    return answer_of(_study(scenario, today), default_catalog())
+
+
+def studied(scenario: Scenario) -> Study:
+    """What the answer is made of, for those who ask it more: every replica that fits, with its prices."""
+    return _study(scenario.model_dump_json(), datetime.date.today())
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _study(scenario: str, today: datetime.date) -> Study:
     catalog, asked = default_catalog(), Scenario.model_validate_json(scenario)
-    return recommend(catalog.model(asked.model), asked, catalog, today=today)
+    return study(catalog.model(asked.model), asked, catalog, today=today)
 
 
 def calibration(profiles: tuple[ProfileRecord, ...]) -> CalibrationSummary | None:

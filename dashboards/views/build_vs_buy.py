@@ -1,23 +1,40 @@
-"""Own, rent or pay by token: the stairs and the lines, where they cross, and where the money goes."""
+"""Own, rent or pay by token: stairs and lines, how sure, where the money goes and when, and what a place changes."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 import cached
+import cached_money
 import drawing
 import inputs
 from drawing import safe
 from llmsizer.decide.answer import Recommendation
+from llmsizer.decide.idle import used_share, with_idle
 from llmsizer.deliver import answer_tables, figures
+from llmsizer.deliver.cash_figures import cash_alt, cash_figure, cash_table, paybacks_table
 from llmsizer.deliver.charts import cost_chart, stairs_chart
-from llmsizer.deliver.confidence import best_by_path
+from llmsizer.deliver.confidence import Option, best_by_path
+from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
+from llmsizer.deliver.uncertainty_figures import (
+    bands_chart,
+    bands_figure,
+    information_table,
+    tornado_chart,
+    tornado_figure,
+    win_table,
+)
+from llmsizer.deliver.volume_figures import Axes, spreads_table, volume_figure
 from llmsizer.deliver.wording import headline, sentence
+from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison
+from llmsizer.money.cost import Cost
+from llmsizer.money.spread import Uncertainty
+from llmsizer.units import format_usd
 from texts import say
 
 
-def show_comparison(comparison: Comparison, tokens_per_month: float | None) -> None:
+def show_comparison(comparison: Comparison, scenario: Scenario, tokens_per_month: float | None) -> None:
     first, rest = headline(comparison.sentence)
     drawing.headline(first or say("build_vs_buy.heading"))
     if rest:
@@ -26,29 +43,85 @@ def show_comparison(comparison: Comparison, tokens_per_month: float | None) -> N
     if not comparison.paths:
         st.info(say("build_vs_buy.no_paths"))
         return
+    spreads = cached_money.spreads(scenario)
     content = stairs_chart(comparison, tokens_per_month)
-    drawing.chart(figures.stairs_figure(comparison, tokens_per_month), content.alt, "stairs", content.table)
-    st.caption(safe(content.note))
+    spec = volume_figure(comparison, spreads, tokens_per_month, chosen_axes())
+    drawing.chart(spec, content.alt, "stairs", content.table)
+    if spreads:
+        with st.expander(say("build_vs_buy.bands_table")):
+            drawing.table(spreads_table(spreads))
+    st.caption(safe(say("build_vs_buy.bands_note")))
     drawing.section(say("build_vs_buy.crossovers"))
     crossings = answer_tables.crossovers_table(comparison)
     if crossings.rows:
         drawing.table(crossings)
+        st.caption(safe(say("build_vs_buy.crossovers_note")))
     else:
         st.caption(say("build_vs_buy.no_crossovers"))
 
 
-def show_money(recommendation: Recommendation) -> None:
-    named = [(option.label, option.cost) for option in best_by_path(recommendation)]
-    if not named:
+def chosen_axes() -> Axes:
+    with st.container(horizontal=True):
+        volume = st.toggle(say("build_vs_buy.log_volume"), value=True, key="log_volume")
+        usd = st.toggle(say("build_vs_buy.log_usd"), value=True, key="log_usd")
+    return Axes(log_volume=volume, log_usd=usd)
+
+
+def show_sureness(sure: Uncertainty | None) -> None:
+    drawing.section(say("build_vs_buy.sure"))
+    if sure is None:
+        st.caption(say("build_vs_buy.no_sure"))
+        return
+    st.markdown(safe(sentence(sure.text)))
+    bands = bands_chart(sure)
+    drawing.chart(bands_figure(sure), bands.alt, "bands", win_table(sure), is_open=True)
+    st.markdown(f"**{safe(say('build_vs_buy.tornado', label=sure.recommended))}**")
+    tornado = tornado_chart(sure)
+    drawing.chart(tornado_figure(sure), tornado.alt, "tornado", tornado.table)
+    worth = format_usd(sure.perfect_information_usd_per_month)
+    st.markdown(f"**{safe(say('build_vs_buy.information'))}** {safe(say('build_vs_buy.perfect', usd=worth))}")
+    with st.expander(say("build_vs_buy.information_table")):
+        drawing.table(information_table(sure))
+
+
+def show_money(recommendation: Recommendation, scenario: Scenario) -> None:
+    options = best_by_path(recommendation)
+    if not options:
         return
     drawing.section(say("build_vs_buy.money"))
-    for column, option in zip(drawing.columns_of(len(named)), best_by_path(recommendation), strict=True):
+    for column, option in zip(drawing.columns_of(len(options)), options, strict=True):
         with column:
             drawing.figure_card(say(f"paths.{option.path}"), option.usd_per_month, below=option.label)
+    named = [(option.label, bill_with_idle(option, recommendation, scenario)) for option in options]
     bills = answer_tables.costs_table(named)
     drawing.chart(figures.cost_figure(named), cost_chart(named, bills).alt, "money", bills, is_open=True)
+    st.caption(safe(say("build_vs_buy.idle_note")))
     with st.expander(say("build_vs_buy.arithmetic")):
         drawing.table(answer_tables.arithmetic_table(named))
+
+
+def bill_with_idle(option: Option, recommendation: Recommendation, scenario: Scenario) -> Cost:
+    plan = next((p for p in recommendation.plans if p.path == option.path and p.label == option.label), None)
+    if plan is None:
+        return option.cost
+    return with_idle(plan.cost, used_share(plan, cached_money.workload(scenario)))
+
+
+def show_cash(comparison: Comparison) -> None:
+    if not comparison.cash_flows:
+        return
+    drawing.section(say("build_vs_buy.cash"))
+    drawing.chart(cash_figure(comparison), cash_alt(comparison), "cash", cash_table(comparison), is_open=True)
+    paybacks = paybacks_table(comparison)
+    if paybacks.rows:
+        st.markdown(f"**{safe(say('build_vs_buy.paybacks'))}**")
+        drawing.table(paybacks)
+
+
+def show_places(scenario: Scenario) -> None:
+    drawing.section(say("build_vs_buy.places"))
+    found = cached_money.places(scenario)
+    drawing.chart(places_figure(found), places_alt(found), "places", places_table(found), is_open=True)
 
 
 scenario = inputs.question()
@@ -57,8 +130,11 @@ comparison = recommendation.comparison
 if comparison is None:
     st.info(say("build_vs_buy.no_paths"))
     st.stop()
-show_comparison(comparison, scenario.workload.tokens_per_month)
-show_money(recommendation)
+show_comparison(comparison, scenario, comparison.tokens_per_month_asked or scenario.workload.tokens_per_month)
+show_sureness(recommendation.uncertainty)
+show_money(recommendation, scenario)
+show_cash(comparison)
+show_places(scenario)
 if comparison.leaves_out:
     with st.expander(say("build_vs_buy.leaves_out")):
         st.markdown("\n".join(f"- {safe(sentence(words))}" for words in comparison.leaves_out))

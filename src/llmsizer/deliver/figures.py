@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import log10
+from collections.abc import Sequence
 from typing import Any
 
 from llmsizer.decide.answer import Plan
-from llmsizer.deliver import svg
 from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.chart import short_tokens, short_usd
 from llmsizer.deliver.charts import Bar, Measure, cost_bars, memory_bars
-from llmsizer.deliver.stairs import drawn_paths, known_runs
 from llmsizer.deliver.variants import Group
-from llmsizer.deliver.wording import amount, size, tokens
-from llmsizer.money.comparison import Comparison, Crossover, PathCost
+from llmsizer.deliver.wording import amount, size
 from llmsizer.money.cost import Cost, Path
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
@@ -34,6 +29,7 @@ PART_COLOURS = (
     "#3f9aa0",
 )
 PART_PATTERNS = ("", "/", ".", "x", "\\", "+", "-", "|", "", "/")
+LOOK_OF_PART = {"idle": ("#7a7f87", "x")}  # what is paid for nothing looks the same in every bill
 LINE_DASHES = ("solid", "dash", "dashdot", "dot")
 LEAST_LABELLED = 0.1  # of the longest bar: a narrower segment keeps its number for the table and the hover
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -54,124 +50,6 @@ def layout_of(height: int, **extra: Any) -> Spec:
         "dragmode": False,
     }
     return base | extra
-
-
-def stairs_figure(comparison: Comparison, tokens_per_month: float | None = None) -> Spec:
-    """Own and rent as stairs with their bands, APIs as lines; crossovers and your own volume marked."""
-    data: list[Spec] = []
-    for index, path in enumerate(drawn_paths(comparison)):
-        for number, run in enumerate(known_runs(path)):
-            data.extend(_band(path, run))
-            data.append(_stair(path, run, index, named=number == 0))
-    data.extend(_crossing_markers(comparison))
-    shapes, notes = _volume_line(tokens_per_month)
-    low, high = _usd_bounds(comparison)
-    volumes = comparison.tokens_per_month or (1e6, 1e9)
-    x_axis = _log_axis("tokens a month, in and out", min(volumes), max(volumes), short_tokens)
-    y_axis = _log_axis("US dollars a month", low, high, short_usd)
-    return {"data": data, "layout": layout_of(460, xaxis=x_axis, yaxis=y_axis, shapes=shapes, annotations=notes)}
-
-
-def _log_axis(title: str, low: float, high: float, words: Callable[[float], str]) -> Spec:
-    ticks = svg.Scale(low=low, high=high, start=0, end=1, logarithmic=True).ticks
-    return {
-        "type": "log",
-        "title": {"text": title},
-        "range": [log10(low), log10(high)],
-        "tickvals": ticks,
-        "ticktext": [words(tick) for tick in ticks],
-        "fixedrange": True,
-    }
-
-
-def _usd_bounds(comparison: Comparison) -> tuple[float, float]:
-    costs = [value for path in drawn_paths(comparison) for run in known_runs(path) for _, value, _, _ in run]
-    highest = max(costs, default=10_000.0) * 1.5
-    return min(max(10.0, min(costs, default=10.0) * 0.8), highest / 10), highest
-
-
-def _stair(path: PathCost, run: Sequence[tuple[float, ...]], index: int, *, named: bool) -> Spec:
-    labels = {step.tokens_per_month: step for step in path.steps}
-    hover = [
-        f"{plain(path.label)}<br>{tokens(v)} tokens a month: {amount(value, 'USD')}"
-        f"<br>{plain(labels[v].label)} {mark(labels[v].usd_per_month.basis)}"
-        for v, value, *_ in run
-    ]
-    same = path.same_model
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": plain(path.label) + ("" if same else " (another model)"),
-        "legendgroup": str(index),
-        "showlegend": named,
-        "x": [v for v, *_ in run],
-        "y": [value for _, value, *_ in run],
-        "text": hover,
-        "hoverinfo": "text",
-        "line": {
-            "color": PATH_COLOURS[path.path],
-            "width": 2.5 if same else 1.5,
-            "shape": "linear" if path.path == "api" else "hv",
-            "dash": LINE_DASHES[0] if same else LINE_DASHES[1],
-        },
-    }
-
-
-def _band(path: PathCost, run: Sequence[tuple[float, ...]]) -> list[Spec]:
-    lows, highs = [low for _, _, low, _ in run], [high for _, _, _, high in run]
-    if lows == highs:
-        return []
-    shape = "linear" if path.path == "api" else "hv"
-    edge: Spec = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [v for v, *_ in run],
-        "line": {"width": 0, "shape": shape},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-    return [edge | {"y": lows}, edge | {"y": highs, "fill": "tonexty", "fillcolor": _faint(PATH_COLOURS[path.path])}]
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.14)"
-
-
-def _crossing_markers(comparison: Comparison) -> list[Spec]:
-    by_label = {path.label: path for path in comparison.paths}
-    reached = [c for c in comparison.crossovers if c.tokens_per_month is not None and c.cheaper_above in by_label]
-    points = [(c, _cost_at(by_label[c.cheaper_above], c)) for c in reached]
-    known = [(c, cost) for c, cost in points if cost is not None]
-    if not known:
-        return []
-    marker = {"size": 13, "symbol": "circle-open", "color": "#7a7f87", "line": {"width": 3}}
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "crossover",
-            "x": [c.tokens_per_month for c, _ in known],
-            "y": [cost for _, cost in known],
-            "text": [plain(c.text) for c, _ in known],
-            "hoverinfo": "text",
-            "marker": marker,
-        }
-    ]
-
-
-def _cost_at(path: PathCost, crossover: Crossover) -> float | None:
-    volume = crossover.tokens_per_month or 0.0
-    return next((s.usd_per_month.value for s in path.steps if s.tokens_per_month >= volume), None)
-
-
-def _volume_line(tokens_per_month: float | None) -> tuple[list[Spec], list[Spec]]:
-    if tokens_per_month is None or tokens_per_month <= 0:
-        return [], []
-    line = {"dash": "dot", "width": 1.5, "color": "#7a7f87"}
-    shape = {"type": "line", "x0": tokens_per_month, "x1": tokens_per_month, "y0": 0, "y1": 1, "yref": "paper"}
-    note = {"x": log10(tokens_per_month), "y": 1, "yref": "paper", "text": "your volume", "showarrow": False}
-    return [shape | {"line": line}], [note | {"xanchor": "right", "yanchor": "top", "xshift": -4}]
 
 
 def memory_figure(plans: Sequence[Plan]) -> Spec:
@@ -212,6 +90,8 @@ def _part_trace(bars: Sequence[Bar], name: str, index: int, unit: str, longest: 
     used = [(row, segments) for row, segments in found if segments]
     values = [sum(s.value for s in segments) for _, segments in used]
     shown = [size(v) if unit == "bytes" else amount(v, unit) for v in values]
+    by_order = PART_COLOURS[index % len(PART_COLOURS)], PART_PATTERNS[index % len(PART_PATTERNS)]
+    colour, pattern = LOOK_OF_PART.get(name, by_order)
     return {
         "type": "bar",
         "orientation": "h",
@@ -226,9 +106,9 @@ def _part_trace(bars: Sequence[Bar], name: str, index: int, unit: str, longest: 
         "hovertext": [f"{plain(name)}: {s} {mark(segs[0].basis)}" for s, (_, segs) in zip(shown, used, strict=True)],
         "hoverinfo": "text",
         "marker": {
-            "color": PART_COLOURS[index % len(PART_COLOURS)],
+            "color": colour,
             "pattern": {
-                "shape": PART_PATTERNS[index % len(PART_PATTERNS)],
+                "shape": pattern,
                 "fillmode": "overlay",
                 "solidity": 0.12,
                 "fgcolor": "#ffffff",

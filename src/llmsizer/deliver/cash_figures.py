@@ -1,0 +1,115 @@
+"""When the money leaves, for the screen: cash paid so far by month, its worth today, and when it is earned back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from llmsizer.deliver.figures import LINE_DASHES, PATH_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.tables import Cell, Table, words
+from llmsizer.facts.provenance import Basis
+from llmsizer.money.cashflow import CashFlow
+from llmsizer.money.comparison import Comparison
+from llmsizer.money.cost import Cost
+from llmsizer.units import format_usd
+
+
+def cash_figure(comparison: Comparison) -> Spec:
+    """Dollars paid so far in each month from the order on; a purchase is a step up, a sale a step down."""
+    data: list[Spec] = []
+    for index, (bill, flow) in enumerate(_known(comparison)):
+        paid = list(accumulate(flow.usd_by_month or ()))
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": plain(flow.label),
+                "x": list(range(len(paid))),
+                "y": paid,
+                "hovertemplate": "month %{x}: %{y:$,.0f} paid so far<extra>" + plain(flow.label) + "</extra>",
+                "line": {
+                    "color": PATH_COLOURS[bill.path],
+                    "shape": "hv",
+                    "width": 2.5,
+                    "dash": LINE_DASHES[index % len(LINE_DASHES)],
+                },
+            }
+        )
+    return {
+        "data": data,
+        "layout": layout_of(
+            400,
+            xaxis={"title": {"text": "months from the order"}, "fixedrange": True, "dtick": 6},
+            yaxis={
+                "title": {"text": "US dollars paid so far"},
+                "fixedrange": True,
+                "rangemode": "tozero",
+                "tickprefix": "$",
+            },
+        ),
+    }
+
+
+def _known(comparison: Comparison) -> list[tuple[Cost, CashFlow]]:
+    pairs = zip(comparison.bills, comparison.cash_flows, strict=True)
+    return [(bill, flow) for bill, flow in pairs if flow.usd_by_month is not None]
+
+
+def cash_alt(comparison: Comparison) -> str:
+    """Each path's total and net present value."""
+    said = [f"{flow.label}: {format_usd(flow.total_usd)} in all" for _, flow in _known(comparison)]
+    return "Dollars paid so far by month from the order. " + "; ".join(said) + "."
+
+
+def cash_table(comparison: Comparison) -> Table:
+    """In all, worth today, and what is paid once."""
+    rows = tuple(
+        _row(bill, flow) for bill, flow in zip(comparison.bills, comparison.cash_flows, strict=True)
+    )  # fmt: skip
+    rate = comparison.cash_flows[0].discount_rate_per_year if comparison.cash_flows else 0.0
+    headers = ("Path", "In all", "Net present value", "Serves from month", "Paid once")
+    note = f"Discounted at {rate * 100:.3g} % a year; month 0 is the order."
+    return Table(title="Cash over the horizon", headers=headers, rows=rows, note=note)
+
+
+def _row(bill: Cost, flow: CashFlow) -> tuple[Cell, ...]:
+    basis = bill.usd_per_month.basis
+    if flow.usd_by_month is None:
+        return (
+            words(flow.label),
+            *(Cell(text="unknown", basis="unknown", remark=flow.reason) for _ in "ab"),
+            *(words("–") for _ in "cd"),
+        )
+    once = "; ".join(flow.events) or "–"
+    return (
+        words(flow.label),
+        _usd(flow.total_usd, basis),
+        _usd(flow.npv_usd, basis),
+        words(f"{flow.service_from_month:g}"),
+        words(once),
+    )
+
+
+def _usd(value: float | None, basis: Basis) -> Cell:
+    return Cell(text=format_usd(value), basis=basis)
+
+
+def paybacks_table(comparison: Comparison) -> Table:
+    """When bought hardware is earned back, path by path; "not reached" is not "not searched"."""
+    rows = tuple(
+        (
+            words(payback.against),
+            words(payback.state if payback.month is None else f"month {payback.month}", strong=True),
+            words(payback.text),
+        )
+        for payback in comparison.paybacks
+    )
+    return Table(title="Earned back", headers=("Against", "Earned back in", "In words"), rows=rows)
+
+
+def crossing_states(comparison: Comparison) -> dict[str, Sequence[str]]:
+    """What was found of the crossovers, by state: reached, not reached within what was searched, not searched."""
+    states: dict[str, list[str]] = {"reached": [], "not reached": [], "not searched": []}
+    for crossover in comparison.crossovers:
+        states[crossover.state].append(crossover.text)
+    return {state: texts for state, texts in states.items() if texts}
