@@ -12,14 +12,16 @@ import streamlit as st
 import drawing
 import inputs
 import login
+import overriding
 from texts import say
 
 VIEWS = Path(__file__).parent / "views"
 PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "evidence")
-WITHOUT_A_QUESTION = ("profiles", "evidence")
+WITHOUT_A_QUESTION = ("profiles",)
 
 st.set_page_config(page_title=say("app.title"), page_icon="◆", layout="wide")
 login.require()
+overriding.follow()
 inputs.begin()
 pages = {
     name: st.Page(VIEWS / f"{name}.py", title=say(f"pages.{name}"), url_path=name, default=name == PAGES[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.profile.store import read_records
+from places import catalogue_state
+from places import output_folder as output_folder
 from texts import say
 
 EXAMPLE = Path(__file__).parent / "example"
-DEFAULT_OUTPUT = "demo-output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,6 @@ class Records:
     profiles: tuple[ProfileRecord, ...]
     quality: tuple[QualityRecord, ...]
     problems: tuple[str, ...]
-
-
-def output_folder() -> Path:
-    """Where records lie: LLMSIZER_OUTPUT, else the demo's folder."""
-    return Path(os.environ.get("LLMSIZER_OUTPUT", DEFAULT_OUTPUT))
 
 
 def records(folder: Path) -> Records:
@@ -71,22 +66,22 @@ def recommendation(scenario: Scenario) -> Recommendation:
 
 def answer(scenario: Scenario) -> Recommendation:
     """The same without a word on the page, for threads that have none. Raises LlmSizerError."""
-    return _answer(scenario.model_dump_json(), datetime.date.today())
+    return _answer(scenario.model_dump_json(), datetime.date.today(), catalogue_state())
 
 
 # Answers are frozen, so every session may have the same one: kept as a resource nobody has to copy it.
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _answer(scenario: str, today: datetime.date) -> Recommendation:
-    return answer_of(_study(scenario, today), default_catalog())
+def _answer(scenario: str, today: datetime.date, catalogue: str) -> Recommendation:
+    return answer_of(_study(scenario, today, catalogue), default_catalog())
 
 
 def studied(scenario: Scenario) -> Study:
     """What the answer is made of, for those who ask it more: every replica that fits, with its prices."""
-    return _study(scenario.model_dump_json(), datetime.date.today())
+    return _study(scenario.model_dump_json(), datetime.date.today(), catalogue_state())
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _study(scenario: str, today: datetime.date) -> Study:
+def _study(scenario: str, today: datetime.date, catalogue: str) -> Study:
     catalog, asked = default_catalog(), Scenario.model_validate_json(scenario)
     return study(catalog.model(asked.model), asked, catalog, today=today)
 

@@ -14,6 +14,7 @@ from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.progress import Progress
+from places import catalogue_state
 
 MOST_KEPT = 32
 _SIMULATED: OrderedDict[tuple[str, int], SimulatedLoad] = OrderedDict()
@@ -22,7 +23,7 @@ _LOCK = threading.Lock()
 
 def key_of(scenario: Scenario, plan: Plan) -> str:
     """What a plan's load depends on."""
-    return f"{scenario.model_dump_json()} {plan.label} {plan.units} {plan.provider} {plan.zone}"
+    return f"{catalogue_state()} {scenario.model_dump_json()} {plan.label} {plan.units} {plan.provider} {plan.zone}"
 
 
 def plan_load(scenario: Scenario, plan: Plan) -> PlanLoad:

@@ -10,6 +10,7 @@ import streamlit as st
 import drawing
 import folders
 import jobs
+import login
 from drawing import safe
 from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.quantize.recipes import RECIPES
@@ -80,11 +81,7 @@ def _log(job: jobs.Job) -> None:
 
 def _may_measure() -> bool:
     """Where a login is configured, only those who are logged in may use the machine."""
-    try:
-        is_behind_login = "auth" in st.secrets
-    except FileNotFoundError:
-        return True
-    return not is_behind_login or bool(st.user.get("is_logged_in"))
+    return not login.is_configured() or bool(st.user.get("is_logged_in"))
 
 
 def _start(output: Path, title: str, steps: Callable[[], Sequence[jobs.Step]]) -> None:

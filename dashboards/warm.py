@@ -12,7 +12,9 @@ def up() -> None:
     try:
         import cached
         import inputs
+        import overriding
 
+        overriding.follow()
         cached.answer(inputs.usual_scenario())
     except LlmSizerError as error:
         logging.getLogger(__name__).info("not warmed up: %s", error)

@@ -239,7 +239,7 @@ looked_at = chosen_records(output)
 if looked_at.problems:
     st.warning(safe(say("profiles.problems", count=len(looked_at.problems))))
 TABS = ("browse", "compare", "bring", "measure")
-browsing, comparing, importing, at_work = st.tabs([say(f"profiles.{tab}") for tab in TABS])
+browsing, comparing, importing, at_work = st.tabs([say(f"profiles.{tab}") for tab in TABS], key="profiles_part")
 shown: list[ProfileRecord] = []
 with browsing:
     if looked_at.profiles or looked_at.quality:
