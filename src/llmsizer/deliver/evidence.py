@@ -77,7 +77,7 @@ def catalogue_table(
         text = " ".join(cell.plain for cell in row).lower()
         if all(word in text for word in wanted) and (is_old or not old_only):
             rows.append(row)
-    note = f"{old:,} of {count:,} {OLD}." if old else f"None of {count:,} is {OLD}."
+    note = f"{old:,} of {count:,} are {OLD}." if old else f"None of {count:,} is {OLD}."
     return Table(title=kind, headers=(*headers, "Source", "As of"), rows=tuple(rows), note=note)
 
 
