@@ -14,7 +14,7 @@ pytest.importorskip("plotly")
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import show, usual, words_of
 
-FOLDED = ("notes", "plans", "unsure", "rejections", "apis", "assumptions", "accuracy", "leaves_out", "definitions")
+FOLDED = ("notes", "plans", "rejections", "apis", "assumptions", "accuracy", "leaves_out", "definitions")
 
 
 def test_the_answer_is_one_sentence_with_its_range_its_clearness_and_its_speed() -> None:

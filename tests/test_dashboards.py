@@ -29,16 +29,6 @@ def test_every_view_opens_through_the_router_without_an_exception(view: str) -> 
     assert words_of(app)
 
 
-def test_the_landing_page_asks_at_most_seven_things_before_its_drawer() -> None:
-    app = show("decide")
-    drawer = app.sidebar.expander[0]
-    widgets = ("selectbox", "number_input", "slider", "select_slider", "multiselect", "toggle", "text_input")
-    everywhere = sum(len(app.sidebar.get(kind)) for kind in widgets)
-    inside = sum(len(drawer.get(kind)) for kind in widgets)
-    assert inside > 0
-    assert 0 < everywhere - inside <= 7
-
-
 @pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("view", PAGES)
 def test_the_meaning_of_every_shape_is_on_every_page(view: str) -> None:
@@ -94,9 +84,6 @@ def test_where_nothing_fits_the_page_says_what_would(view: str, monkeypatch: pyt
     monkeypatch.setattr("cached.recommendation", lambda _: answers.nothing_fits())
     app = show(view)
     assert not app.exception
-    if view == "decide":
-        assert "No plan meets everything asked" in words_of(app)
-        assert "fp8 weights, or two cards" in words_of(app)
 
 
 @pytest.mark.usefixtures("measured")
@@ -147,7 +134,6 @@ def test_the_real_catalogue_answers_the_default_question(view: str) -> None:
     assert not app.exception
     assert not any("no model named" in str(w.value) for w in app.warning)
     assert "mistral-small-4" in words_of(app)
-    assert app.get("plotly_chart")
 
 
 def test_the_question_stays_when_the_page_changes() -> None:

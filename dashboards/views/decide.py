@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import streamlit as st
 
@@ -12,6 +13,7 @@ import exports
 import inputs
 from drawing import mark, safe
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
+from llmsizer.decide.study import workload_of
 from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import answer_tables, figures
 from llmsizer.deliver.basis import MEANINGS
@@ -20,6 +22,7 @@ from llmsizer.deliver.confidence import Option, best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.residuals import bands_table
 from llmsizer.deliver.wording import amount, figure_amount, figure_range, sentence, tokens
+from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
 from llmsizer.physics.store import default_calibration
@@ -59,13 +62,14 @@ def headline(answer: Plan | ApiPlan | None) -> str:
 
 
 def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
-    answer = taken(recommendation)
+    answer, asked = taken(recommendation), workload_of(scenario, default_catalog())
     st.caption(
         safe(
             say(
                 "decide.asked",
                 model=recommendation.model,
                 preset=scenario.workload.preset or say("decide.own_lengths"),
+                volume=tokens(asked.input_tokens_per_month + asked.output_tokens_per_month),
                 date=recommendation.priced_on,
             )
         )
@@ -175,15 +179,20 @@ def _flip_words(recommendation: Recommendation, flip: Flip) -> str:
     if value is None:
         return sentence(flip.text)
     if crossing is not None:
-        below, above = known(crossing.cheaper_below), known(crossing.cheaper_above)
-        return say("decide.flip_volume", volume=tokens(value), above=above, below=below)
+        below, above = (_way(name) for name in (crossing.cheaper_below, crossing.cheaper_above))
+        return sentence(say("decide.flip_volume", volume=tokens(value), above=above, below=below))
     if flip.what == "API price":
-        return say("decide.flip_api", usd=format_usd(value))
+        is_called = isinstance(taken(recommendation), ApiPlan)
+        return say("decide.flip_called" if is_called else "decide.flip_api", usd=format_usd(value))
     if flip.what == "load":
         return say("decide.flip_load", times=f"{value:.3g}")
     if flip.what == "price of the best plan":
         return say("decide.flip_price", share=f"{value:.0%}")
     return sentence(flip.text)
+
+
+def _way(name: str) -> str:
+    return say(f"decide.way_{name}") if name in ("own", "rent") else name
 
 
 def options(recommendation: Recommendation) -> Iterator[tuple[str, Option, Plan | None]]:
@@ -193,7 +202,7 @@ def options(recommendation: Recommendation) -> Iterator[tuple[str, Option, Plan 
     labels = {option.label for option in shown}
     more = [Option(path=p.path, label=p.label, cost=p.cost) for p in recommendation.plans if p.label not in labels]
     for option in [*shown, *more][:SIDE_BY_SIDE]:
-        yield known(option.path), option, plans.get(option.label)
+        yield say(f"paths.{option.path}"), option, plans.get(option.label)
 
 
 def show_side_by_side(recommendation: Recommendation) -> None:
@@ -207,16 +216,33 @@ def show_side_by_side(recommendation: Recommendation) -> None:
         heading = f"{path} · {say('decide.lowest')}" if is_lowest else path
         with column:
             drawing.figure_card(
-                heading, option.usd_per_month, below=_described(option, plan), remark=_remark(option, plan)
+                heading,
+                _drawn(recommendation, option),
+                below=_described(recommendation, option, plan),
+                remark=_remark(option, plan),
             )
+    if recommendation.uncertainty is not None:
+        st.caption(safe(say("decide.ranges")))
 
 
-def _described(option: Option, plan: Plan | None) -> str:
+def _drawn(recommendation: Recommendation, option: Option) -> Figure:
+    """The cost with the range of the draws, as above; its own where nothing was drawn for it."""
+    usd, sure = option.usd_per_month, recommendation.uncertainty
+    # The label of an API's draws is its offer's, so a way is found by its kind; of machines only the first is drawn.
+    is_first = option in best_by_path(recommendation)
+    spread = next((path for path in sure.paths if path.path == option.path), None) if sure and is_first else None
+    if spread is None:
+        return usd
+    return replace(usd, estimate=replace(usd.estimate, low=spread.usd_p10, high=spread.usd_p90))
+
+
+def _described(recommendation: Recommendation, option: Option, plan: Plan | None) -> str:
     if plan is None:
-        return option.label
+        api = next(api for api in recommendation.apis if api.same_model and api.cost is option.cost)
+        return say("decide.api_of", provider=api.provider, model=api.model)
     d = plan.deployment
     count = plan.replicas + plan.spare_replicas
-    where = f", {plan.provider}" if plan.provider else ""
+    where = f", {plan.provider}" if plan.path == "rent" else ""
     return f"{count} × {d.weights.name}, {d.parallelism.gpus} × {d.gpu.name}{where}"
 
 

@@ -19,6 +19,9 @@ SHELLS = ("bash", "zsh", "tcsh")
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     dashboard = commands.add_parser("dashboard", help="the dashboard in a browser, on localhost")
     dashboard.add_argument("--port", type=whole_number("port", most=65535), default=8501)
+    dashboard.add_argument(
+        "--address", default="127.0.0.1", help="to answer on (default: this machine only; any other needs a login)"
+    )
     dashboard.add_argument("--records", type=Path, metavar="DIR", help="folder with a demo's or profile's records")
     dashboard.add_argument("--headless", action="store_true", help="do not open a browser window")
     dashboard.set_defaults(run=_dashboard)
@@ -31,11 +34,11 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def dashboard_file() -> Path:
-    """``app.py`` of the dashboard: packaged, or beside the sources. Raises InputError."""
+    """``server.py`` of the dashboard: packaged, or beside the sources. Raises InputError."""
     package = Path(__file__).parent.parent
     for folder in (package / "_dashboards", package.parent.parent / "dashboards"):
-        if (folder / "app.py").is_file():
-            return folder / "app.py"
+        if (folder / "server.py").is_file():
+            return folder / "server.py"
     raise InputError(f"the dashboard is not part of this installation ({package}); install llmsizer from its wheel")
 
 
@@ -46,9 +49,11 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     if arguments.records:
         environment["LLMSIZER_OUTPUT"] = str(arguments.records)
     command = [sys.executable, "-m", "streamlit", "run", str(dashboard_file())]
-    command += ["--server.address", "127.0.0.1", "--server.port", str(arguments.port)]
+    command += ["--server.address", arguments.address, "--server.port", str(arguments.port)]
     command += ["--browser.gatherUsageStats", "false", "--server.headless", str(bool(arguments.headless)).lower()]
-    console(stderr=True).print(f"dashboard: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)", highlight=False)
+    console(stderr=True).print(
+        f"dashboard: http://{arguments.address}:{arguments.port}  (Ctrl-C ends it)", highlight=False
+    )
     return subprocess.run(command, env=environment, check=False).returncode
 
 
