@@ -1,141 +1,127 @@
-"""The measured variants of a model side by side: size, memory, speed and what each loses."""
+"""One model in several formats on one GPU: what is predicted for the question, and what was measured."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import streamlit as st
 
 import cached
+import cached_precision
 import drawing
+import inputs
+import measured_variants
+from cached_precision import Formats
 from drawing import safe
-from llmsizer.deliver import figures
-from llmsizer.deliver.charts import Measure
-from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
-from llmsizer.deliver.residuals import residuals_table
-from llmsizer.deliver.sections import measures
-from llmsizer.deliver.tables import Table, number, words
-from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
-from llmsizer.deliver.wording import sentence
-from llmsizer.errors import LlmSizerError
+from llmsizer.decide.precision_choice import choice_sentence
+from llmsizer.deliver import precision_figures as drawn
+from llmsizer.deliver import precision_tables as tables
+from llmsizer.deliver.precision_figures import Row
+from llmsizer.facts.catalog import default_catalog
 from texts import say
 
-
-def chosen_records() -> cached.Records:
-    """The user's own records, or the example's once asked for; stops the page where there are none."""
-    folder = cached.output_folder()
-    own = cached.records(folder)
-    if own.profiles:
-        return own
-    if not st.session_state.get("example"):
-        st.info(safe(say("precision.empty", folder=str(folder))) + f"  \n{say('precision.empty_how')}")
-        if cached.records(cached.EXAMPLE).profiles:
-            st.button(say("precision.example"), on_click=lambda: st.session_state.update(example=True), type="primary")
-        st.stop()
-    example = cached.records(cached.EXAMPLE)
-    device = example.profiles[0].device.name
-    st.info(safe(say("precision.example_note", device=device, date=example.profiles[0].measured_at[:10])))
-    st.button(say("precision.own_records"), on_click=lambda: st.session_state.update(example=False))
-    return example
+DEFAULT_GPU = "h100-sxm-80"
 
 
-def show_group(group: Group) -> None:
-    if not group.points:
-        st.warning(say("precision.only_failed"))
-        show_failures(group)
-        return
-    point = st.selectbox(say("precision.point"), group.points, format_func=lambda p: p.label, key="point", width=460)
-    show_point(group, point or group.points[0])
-    load = group.over_load
-    if load:
-        drawing.section(say("precision.load"))
-        st.caption(say("precision.lengths", prompt=load[0].prompt_tokens, output=load[0].output_tokens))
-        drawing.chart(figures.batch_figure(group), say("precision.load"), "batch", batch_table(group))
-    show_failures(group)
-
-
-def show_point(group: Group, point: Point) -> None:
-    drawing.section(say("precision.side_by_side"))
-    show_measures(measures(group, point))
-    drawing.table(variants_table(group, point))
-    sentences = speed_sentences(group, point)
-    if sentences:
-        drawing.section(say("precision.why"))
-        st.markdown("\n".join(f"- {safe(text)}" for text in sentences))
-
-
-def show_measures(shown: Sequence[Measure]) -> None:
-    for start in range(0, len(shown), 2):
-        for column, measure in zip(drawing.columns_of(2), shown[start : start + 2], strict=False):
-            with column:
-                better = say("precision.better", name=measure.name, direction=say(f"precision.{measure.better}"))
-                st.markdown(f"**{safe(better)}**")
-                drawing.chart(figures.measure_figure(measure), better, f"measure-{measure.name}")
-
-
-def show_quality(kept: cached.Records, model: str) -> None:
-    """What the formats lose; of another model where the one that was timed was not evaluated."""
-    found = quality_groups(kept.quality)
-    same = [g for g in found if g.model == model]
-    drawing.section(say("precision.loses"))
-    if not found:
-        st.caption(say("precision.no_quality"))
-    for group in same or found:
-        st.caption(safe(group.label))
-        show_measures(quality_measures(group.records))
-        drawing.table(quality_table(group))
-
-
-def show_predictions(group: Group) -> None:
-    """The predictor against these records; a group it cannot predict says so and the page goes on."""
-    drawing.section(say("precision.predicted"))
-    try:
-        summary = cached.calibration(group.records)
-    except LlmSizerError as error:
-        st.caption(safe(str(error)))
-        return
-    if summary is None or not summary.checks:
-        st.caption(say("precision.no_prediction"))
-        return
-    st.markdown(safe(sentence(summary.text)))
-    st.markdown(safe(say("precision.half", error=f"{summary.median_error or 0.0:.1%}")))
-    drawing.table(residuals_table(summary.checks))
-
-
-def batch_table(group: Group) -> Table:
-    """Every operating point that worked, in numbers."""
-    rows = tuple(
-        (
-            words(r.variant),
-            words(f"{r.batch} × {r.prompt_tokens:,} in, {r.output_tokens:,} out"),
-            number(r.output_tokens_per_second, "tok/s", "measured"),
-            number(r.tpot_seconds, "s", "measured"),
-            number(r.ttft_seconds, "s", "measured"),
-        )
-        for r in group.records
-        if r.status == "ok"
+def asked() -> tuple[str, float | None]:
+    """The GPU, and the user's own price of an hour of it."""
+    catalog = default_catalog()
+    gpus = [gpu.id for gpu in catalog.gpus() if gpu.memory_bytes]
+    first, second, _ = st.columns((3, 2, 3))
+    gpu = first.selectbox(
+        say("precision.gpu"),
+        gpus,
+        index=gpus.index(DEFAULT_GPU),
+        format_func=lambda name: catalog.gpu(name).name,
+        key="precision_gpu",
+        bind="query-params",
     )
-    return Table(title=say("precision.load"), headers=("Variant", "Load", "Tokens / s", "TPOT", "TTFT"), rows=rows)
+    # A price of the user's own stays out of the address.
+    usd = second.number_input(
+        say("precision.price"), 0.0, 1e6, 0.0, step=0.1, key="precision_price", help=say("precision.price_help")
+    )
+    return gpu or DEFAULT_GPU, usd or None
 
 
-def show_failures(group: Group) -> None:
-    if group.failures:
-        drawing.section(say("precision.failed"))
-        lines = [f"- {safe(r.variant)}, {r.batch} at once: {safe(r.failure or 'failed')}" for r in group.failures]
-        st.markdown("\n".join(lines))
+def show_memory(found: Formats) -> None:
+    side = found.side
+    drawing.section(say("precision.memory"))
+    st.caption(safe(say("precision.width", width=side.width, gpu=side.gpu.name, context=f"{side.context_tokens:,}")))
+    drawing.chart(drawn.vram_figure(side), drawn.vram_alt(side), "vram", tables.vram_table(side))
 
 
-drawing.headline(say("precision.heading"))
-kept = chosen_records()
-found = groups(kept.profiles)
-group = found[0]
-if len(found) > 1:
-    labels = {g.label: g for g in found}
-    group = labels[st.selectbox(say("precision.group"), list(labels), key="group", width=460) or found[0].label]
-else:
-    st.caption(safe(group.label))
-show_group(group)
-show_quality(kept, group.model)
-show_predictions(group)
-if kept.problems:
-    st.warning(say("precision.problems", count=len(kept.problems)))
+def show_quality(found: Formats) -> None:
+    """What each format keeps: measured where own records say so, with the published figure beside it."""
+    drawing.section(say("precision.quality"))
+    st.caption(safe(say("precision.quality_how")))
+    floor = found.question.scenario.slo.quality_floor
+    rows = quality_rows(found)
+    lines = ((floor, say("precision.floor", floor=f"{floor:.1%}")), (1.0, say("precision.reference")))
+    figure = drawn.forest_figure(rows, lines=lines, starts_at_zero=False)
+    title = say("precision.quality")
+    drawing.chart(figure, drawn.forest_alt(title, rows), "quality-forest", tables.forest_table(title, rows))
+
+
+def quality_rows(found: Formats) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    for name, own in drawn.option_rows(found.side, "quality"):
+        if own.basis == "measured":
+            rows.append((say("precision.own", name=name), own))
+            rows.append((say("precision.others", name=name), found.published[name]))
+        else:
+            rows.append((name, own))
+    return tuple(rows)
+
+
+def show_forest(found: Formats, quantity: str, key: str) -> None:
+    """One predicted figure of every format with its interval."""
+    title, rows = say(f"precision.{key}"), drawn.option_rows(found.side, quantity)
+    drawing.section(title)
+    st.caption(safe(say(f"precision.{key}_how")))
+    figure = drawn.forest_figure(rows)
+    drawing.chart(figure, drawn.forest_alt(title, rows), f"{key}-forest", tables.forest_table(title, rows))
+
+
+def show_speed(found: Formats) -> None:
+    """Lines over the reference, with a ring where a lead ends."""
+    side = found.side
+    drawing.section(say("precision.speed"))
+    if side.reference is None:
+        st.caption(safe("; ".join(f"{one.precision}: {one.why_unknown}" for one in side.formats)))
+        return
+    st.caption(safe(say("precision.speed_how", reference=side.reference.precision)))
+    sentences = drawn.lead_sentences(side.crossovers)
+    drawing.chart(drawn.speed_figure(side), drawn.speed_alt(side, sentences), "speed-up", tables.speed_table(side))
+    st.markdown("\n".join(f"- {safe(text)} {drawing.mark('calibrated')}" for text in sentences))
+
+
+def show_kernels(found: Formats) -> None:
+    drawing.section(say("precision.kernels"))
+    drawing.table(tables.kernels_table(found.options, found.question.engine))
+
+
+def show_predicted(found: Formats) -> None:
+    drawing.headline(choice_sentence(found.options, found.question.scenario.slo.quality_floor))
+    st.caption(safe(say("precision.is_predicted")))
+    if not found.side.formats:
+        st.info(safe(say("precision.nothing_runs", gpu=found.side.gpu.name)))
+        show_kernels(found)
+        return
+    drawing.table(tables.formats_table(found.side))
+    left, right = st.columns(2)
+    with left:
+        show_memory(found)
+        show_forest(found, "usd_per_million_tokens", "dollars")
+    with right:
+        show_quality(found)
+        show_forest(found, "joules_per_output_token", "joules")
+    show_speed(found)
+    show_kernels(found)
+
+
+st.caption(safe(say("precision.heading")))
+gpu, usd_per_gpu_hour = asked()
+own_quality = cached.records(cached.output_folder()).quality
+shown = cached_precision.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality)
+show_predicted(shown)
+st.divider()
+model = shown.question.model
+measured_variants.show({model.name, model.hf_repo, inputs.question().model})

@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from llmsizer.decide.crossover import Crossover, closed_loop_tokens_per_second, concurrencies, crossover_of
 from llmsizer.decide.precision_choice import PrecisionOption, PrecisionQuestion, deployment_of
+from llmsizer.decide.quality import quality_recovery
 from llmsizer.decide.question import TENSOR_PARALLEL
 from llmsizer.errors import InputError, NoEvidenceError
+from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.evidence import load_quality_prior
+from llmsizer.facts.figure import Figure
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.precision import PRECISIONS
 from llmsizer.facts.provenance import Basis
@@ -127,3 +131,9 @@ def speeds_at(one: FormatOnGpu, counts: Sequence[int]) -> dict[int, float]:
         return {}
     known = dict(zip(concurrencies().astype(int).tolist(), one.tokens_per_second.tolist(), strict=True))
     return {count: known[count] for count in counts if count in known}
+
+
+def published_quality(question: PrecisionQuestion, catalog: Catalog) -> dict[str, Figure]:
+    """What each format keeps by published evaluations alone, the question's own records left out."""
+    prior = load_quality_prior(catalog.root)
+    return {p.name: quality_recovery(question.model, p, prior, ()) for p in question.precisions}

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmsizer.deliver.tables import Cell, Table, number, words
+from llmsizer.facts.aliases import names
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.physics.intervals import Band
 from llmsizer.physics.own_check import held_out
-from llmsizer.physics.own_records import calibrate
+from llmsizer.physics.own_records import calibrate, log_residuals
+from llmsizer.physics.store import default_calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,31 @@ def calibration_summary(records: Sequence[ProfileRecord]) -> CalibrationSummary 
         for found in held_out(records)
     )
     return CalibrationSummary(text=". ".join(move.text() for move in moves), checks=checks)
+
+
+def shipped_checks(records: Sequence[ProfileRecord]) -> tuple[Check, ...]:
+    """Every figure of own records against the shipped calibration, which has seen none of them.
+
+    Raises LlmSizerError where a record says too little of its model or device.
+    """
+    calibration, resolve = default_calibration(), names()
+    found = []
+    for record in (record for record in records if record.carries_step_times):
+        for metric, residual in log_residuals(record, calibration, resolver=resolve):
+            measured = record.ttft_seconds if metric == "ttft" else record.tpot_seconds
+            if measured:
+                predicted = measured * math.exp(-residual)
+                found.append(
+                    Check(
+                        what=_point(record),
+                        quantity=metric.upper(),
+                        measured=measured,
+                        predicted=predicted,
+                        unit="s",
+                        held_out=True,
+                    )
+                )
+    return tuple(found)
 
 
 def _point(record: ProfileRecord) -> str:

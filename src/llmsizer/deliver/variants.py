@@ -95,8 +95,10 @@ def groups(records: Iterable[ProfileRecord]) -> tuple[Group, ...]:
 
 def variants_table(group: Group, point: Point) -> Table:
     """One row a variant: size, memory and speed, each with its basis."""
-    rows = tuple(_variant_row(r) for r in group.at(point))
+    has_energy = any(r.energy is not None and r.energy.joules_per_output_token for r in group.at(point))
+    rows = tuple((*_variant_row(r), *((_energy(r),) if has_energy else ())) for r in group.at(point))
     headers = ("Variant", "On disk", "Peak memory", "TTFT", "TPOT", "ITL p95", "Tokens / s")
+    headers += ("Energy of an output token",) if has_energy else ()
     engines = ", ".join(dict.fromkeys(f"{r.engine} {r.engine_version}".strip() for r in group.at(point)))
     levels = {r.interval_level for r in group.at(point) if r.interval_level}
     level = f" Intervals of the median hold {min(levels):.0%} or more." if levels else ""
@@ -113,6 +115,11 @@ def _variant_row(r: ProfileRecord) -> tuple[Cell, ...]:
         _measured(r.itl_seconds_p95, "s", r, "itl_seconds_p95"),
         _measured(r.output_tokens_per_second, "tok/s", r, "output_tokens_per_second"),
     )
+
+
+def _energy(record: ProfileRecord) -> Cell:
+    """Of the device over the measured window, idle draw included."""
+    return _measured(record.energy.joules_per_output_token if record.energy else None, "J", record, "energy")
 
 
 def peak_memory_bytes(record: ProfileRecord) -> float | None:
