@@ -31,6 +31,7 @@ ABOVE: dict[str, set[str]] = {
     "reference_model": {"facts"},
     "deliver": {"facts", "physics", "traffic", "money", "decide", "profile"},  # records in full, and side by side
     "remote": {"facts", "physics", "money", "decide"},
+    "verify": {"facts", "traffic", "decide", "deliver", "profile", "store"},
     "cluster": set(),  # runs anything, knows nothing of it
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything

@@ -36,6 +36,7 @@ def build_parser() -> OneLineParser:
         sweeping,
         traffic,
         tuning,
+        verifying,
     )
 
     parser = OneLineParser(
@@ -60,6 +61,7 @@ def build_parser() -> OneLineParser:
         records,
         evidence,
         demo,
+        verifying,
         serving,
         remote,
     ):

@@ -81,6 +81,18 @@ class Catalog:
             return (first,)
         return tuple(self._read_as(r) for r in self._readings if r.get("of", r["name"]) == wanted)
 
+    def model_config(self, name: str) -> dict[str, Any]:
+        """The maker's config of a model by the name that its ``ModelSpec`` has. Raises UnknownNameError."""
+        own = next((reading for reading in self._readings if reading["name"] == name), None)
+        file = name if own is None else str(own["model"])
+        if file not in self.model_names:
+            raise UnknownNameError("model", name, self.model_names)
+        where, data = self._entry("models", file)
+        config = data.get("config")
+        if not isinstance(config, Mapping):
+            raise CatalogError(f"{where}: config is missing; give the keys of config.json as a table")
+        return dict(config)
+
     @cached_property
     def _readings(self) -> tuple[Mapping[str, Any], ...]:
         path = self.root / "readings.toml"
