@@ -132,6 +132,8 @@ def show_simulated(load: PlanLoad, found: SimulatedLoad) -> None:
         apart = f"{(simulated / closed - 1) * 100:+.0f} %".replace("-", "−")
         values = {"simulated": plain_number(simulated), "closed": plain_number(closed), "apart": apart}
         st.markdown(safe(say("load.simulated_apart", **values)))
+    if found.peak.missed:
+        st.warning(safe(say("load.simulated_missed", missed=found.peak.missed)))
 
 
 def show_latency(load: PlanLoad, simulated: SimulatedLoad | None) -> None:

@@ -29,7 +29,7 @@ def used_share(plan: Plan, workload: Workload) -> float:
 
 
 def with_idle(bill: Cost, used: float) -> Cost:
-    """The same bill with the idle share of every part that is paid by time moved into a part ``idle``."""
+    """The same bill with the idle share of every part that is paid by time moved into a first part ``idle``."""
     assert 0 <= used <= 1, f"a share of {used}"
     waits = [part for part in bill.parts if part.name in BY_TIME and part.usd_per_month.value is not None]
     if bill.path == "api" or not waits or used == 1:
@@ -45,7 +45,7 @@ def with_idle(bill: Cost, used: float) -> Cost:
     )
     names = ", ".join(dict.fromkeys(part.name for part in waits))
     how = f"{1 - used:.1%} of {names}: all that the fleet holds within the SLO and the month's average does not use"
-    return replace(bill, parts=(*parts, CostPart(name=IDLE, usd_per_month=figure, how=how)))
+    return replace(bill, parts=(CostPart(name=IDLE, usd_per_month=figure, how=how), *parts))
 
 
 def _scaled(part: CostPart, share: float) -> CostPart:

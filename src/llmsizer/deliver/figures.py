@@ -90,7 +90,8 @@ def _part_trace(bars: Sequence[Bar], name: str, index: int, unit: str, longest: 
     used = [(row, segments) for row, segments in found if segments]
     values = [sum(s.value for s in segments) for _, segments in used]
     shown = [size(v) if unit == "bytes" else amount(v, unit) for v in values]
-    by_order = PART_COLOURS[index % len(PART_COLOURS)], PART_PATTERNS[index % len(PART_PATTERNS)]
+    turn = index + index // len(PART_COLOURS)  # an eleventh part has the first one's colour, not its pattern too
+    by_order = PART_COLOURS[index % len(PART_COLOURS)], PART_PATTERNS[turn % len(PART_PATTERNS)]
     colour, pattern = LOOK_OF_PART.get(name, by_order)
     return {
         "type": "bar",

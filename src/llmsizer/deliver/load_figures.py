@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, log10
+from math import ceil, floor, isfinite, log10
 from typing import Any
 
 from llmsizer.deliver.load_charts import Tail, latency_axes, latency_lines, limit_of
@@ -15,6 +15,7 @@ from llmsizer.units import format_seconds
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 COLOURS = ("#2b83c6", "#d2691e", "#1b9270")  # 3:1 against white and near-black; dashes tell them apart too
 DASHES = ("solid", "dash", "dot")
+MARK = "#7a7f87"
 HEAT = [[0.0, "#d6e4f2"], [0.5, "#74a9d8"], [1.0, "#0a4a85"]]
 
 
@@ -39,8 +40,10 @@ def cdf_figure(found: Sequence[Distribution], slo: Slo) -> Spec:
     data = [_line(each.metric, each.seconds, each.share, index) for index, each in enumerate(found)]
     limits = {"TTFT": slo.ttft_p95_seconds, "TPOT": slo.tpot_p95_seconds}
     shapes = [_upright(at) for at in limits.values()]
-    layout = _layout("seconds", "share of requests within (simulated)", shapes, [])
-    layout["xaxis"]["type"] = "log"
+    words = [(name, f"SLO {name} {format_seconds(at)}", at) for name, at in limits.items()]
+    notes = [_note(text, x=log10(at)) for _, text, at in sorted(words)]
+    layout = _layout("", "share of requests within (simulated)", shapes, notes)
+    layout["xaxis"] |= {"type": "log"} | _second_ticks([s for each in found for s in each.seconds])
     layout["yaxis"] |= {"range": [0, 1.02], "tickformat": ".0%"}
     return {"data": data, "layout": layout}
 
@@ -81,6 +84,14 @@ def occupancy_figure(series: OccupancySeries) -> Spec:
     return {"data": data, "layout": layout}
 
 
+def _second_ticks(seconds: Sequence[float]) -> Spec:
+    """1, 2 and 5 of every decade, in words."""
+    first, last = floor(log10(min(seconds))), ceil(log10(max(seconds)))
+    ticks = [float(f"{step}e{decade}") for decade in range(first, last + 1) for step in (1, 2, 5)]
+    words = [f"{tick * 1e3:g} ms" if tick < 1 else f"{tick:g} s" for tick in ticks]
+    return {"tickvals": ticks, "ticktext": words}
+
+
 def _line(name: str, x: Sequence[float], y: Sequence[float], style: int) -> Spec:
     line = {"color": COLOURS[style % 3], "dash": DASHES[style % 3], "width": 2.5}
     return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": line}
@@ -108,7 +119,7 @@ def _across(at: float) -> Spec:
         "x1": 1,
         "y0": at,
         "y1": at,
-        "line": {"dash": "dot", "width": 1.5},
+        "line": {"dash": "dot", "width": 1.5, "color": MARK},
     }
 
 
@@ -120,7 +131,7 @@ def _upright(at: float) -> Spec:
         "y1": 1,
         "x0": at,
         "x1": at,
-        "line": {"dash": "dot", "width": 1.5},
+        "line": {"dash": "dot", "width": 1.5, "color": MARK},
     }
 
 

@@ -24,7 +24,8 @@ Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 _MIDDLE, _TAIL, _MARK = "#1b9270", "#2b83c6", "#7a7f87"  # 3:1 against white and near-black
 _SIMULATED = "#d2691e"
 _HEAT = [[0.0, "#d6e4f2"], [0.5, "#74a9d8"], [1.0, "#0a4a85"]]
-_MOST_TIMES_LIMIT = 20.0  # a latency beyond so many times its limit is off the chart
+_MARK_ROW = 18  # pixels for the words of an upright mark, above the chart
+_MOST_TIMES_LIMIT = 5.0  # a latency beyond so many times its limit is off the chart
 
 
 def latency_figure(load: PlanLoad, metric: Tail, simulated: SimulatedLoad | None = None) -> Spec:
@@ -50,7 +51,7 @@ def latency_figure(load: PlanLoad, metric: Tail, simulated: SimulatedLoad | None
     ticks = _second_ticks(low, high)
     layout: Spec = {
         "height": 400,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 8 + _MARK_ROW * len(notes), "b": 8},
         "legend": {"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
         "hovermode": "closest",
         "dragmode": False,
@@ -146,21 +147,23 @@ def _marks(
     ]
     middle = (saturated + furthest) / 2
     notes = [
-        note(f"SLO {format_seconds(limit)}", x=0, xref="paper", y=log10(limit), xanchor="left", yanchor="bottom"),
-        note("OVERLOADED", x=middle, y=0.5, yref="paper", textangle=-90),
+        note(f"SLO {format_seconds(limit)}", x=1, xref="paper", y=log10(limit), xanchor="right", yanchor="bottom"),
+        note("OVERLOADED", x=middle, y=0, yref="paper", yanchor="bottom", textangle=-90),
     ]
     uprights = [("your peak hour", load.peak_requests_per_second), ("holds", load.curve.held_requests_per_second)]
     if simulated is not None:
         uprights.append(("simulated: holds", simulated.curve.held.requests_per_second))
-    for name, at in uprights:
-        if at <= furthest:
-            shapes.append(stroke(x0=at, x1=at, y0=0, y1=1, yref="paper"))
-            notes.append(_upright(f"{name} {plain_number(at)}/s", at))
+    shown = sorted((at, name) for name, at in uprights if at <= furthest)
+    for row, (at, name) in enumerate(shown):
+        shapes.append(stroke(x0=at, x1=at, y0=0, y1=1, yref="paper"))
+        notes.append(_above(f"{name} {plain_number(at)}/s", at, _MARK_ROW * row, leftwards=at > 0.6 * furthest))
     return shapes, notes
 
 
-def _upright(text: str, at: float) -> Spec:
-    return note(text, x=at, y=1, yref="paper", xanchor="left", yanchor="top", textangle=-90)
+def _above(text: str, at: float, shift: float, *, leftwards: bool) -> Spec:
+    """Words above the chart, each in a row of its own, on the side that has room."""
+    side = "right" if leftwards else "left"
+    return note(text, x=at, y=1, yref="paper", xanchor=side, yanchor="bottom", yshift=shift)
 
 
 def stroke(**place: Any) -> Spec:

@@ -10,7 +10,7 @@ from llmsizer.decide.volume_spread import VolumeSpread
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import mark
 from llmsizer.deliver.chart import short_tokens, short_usd
-from llmsizer.deliver.figures import LINE_DASHES, PATH_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.figures import LINE_DASHES, MARKERS, PATH_COLOURS, Spec, layout_of, plain
 from llmsizer.deliver.stairs import drawn_paths, known_runs
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import amount, tokens
@@ -19,6 +19,7 @@ from llmsizer.units import format_usd
 
 _MARK = "#7a7f87"
 _LEAST_USD, _ROOM = 10.0, 1.5
+_MARKERS_SHOWN = 7  # of each line: enough to tell them apart without colour
 _BEYOND = 2.5  # times your volume and the last crossover that a proportional axis shows
 
 
@@ -103,7 +104,7 @@ def _stair(path: PathCost, run: Sequence[tuple[float, ...]], index: int, *, name
     same = path.same_model
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers",
         "name": plain(path.label) + ("" if same else " (another model)"),
         "legendgroup": str(index),
         "showlegend": named,
@@ -111,6 +112,7 @@ def _stair(path: PathCost, run: Sequence[tuple[float, ...]], index: int, *, name
         "y": [value for _, value, *_ in run],
         "text": hover,
         "hoverinfo": "text",
+        "marker": {"symbol": MARKERS[index % len(MARKERS)], "size": 8, "maxdisplayed": _MARKERS_SHOWN},
         "line": {
             "color": PATH_COLOURS[path.path],
             "width": 2.5 if same else 1.5,
