@@ -15,7 +15,6 @@ pytest.importorskip("plotly")
 from dashboard_pages import HOSTILE, show, words_of, write
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
-
 from llmsizer.cli import main
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 
