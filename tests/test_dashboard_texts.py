@@ -1,0 +1,73 @@
+"""Languages: every sentence in each of them, with the same places in it; the chosen one is in the page and its link."""
+
+from __future__ import annotations
+
+import string
+import tomllib
+
+import pytest
+
+pytest.importorskip("streamlit")
+pytest.importorskip("plotly")
+
+from dashboard_pages import DASHBOARDS, PAGES, show, turn_to, words_of
+from dashboard_pages import dashboards as dashboards
+from dashboard_pages import measured as measured
+from llmsizer.deliver.basis import MEANINGS
+from llmsizer.deliver.glossary import GLOSSARY
+
+BY_ENGLISH = ("headers", "glossary")
+
+
+def sentences(language: str) -> dict[str, str]:
+    data = tomllib.loads((DASHBOARDS / "texts" / f"{language}.toml").read_text(encoding="utf-8"))
+    return {f"{t}.{key}": text for t, rows in data.items() if t not in BY_ENGLISH for key, text in rows.items()}
+
+
+def places(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+
+
+def test_italian_has_every_sentence_of_english_and_no_other() -> None:
+    assert sentences("it").keys() == sentences("en").keys()
+
+
+def test_every_sentence_has_the_same_places_in_italian() -> None:
+    english, italian = sentences("en"), sentences("it")
+    assert {key: places(text) for key, text in italian.items()} == {key: places(text) for key, text in english.items()}
+
+
+def test_no_sentence_is_empty() -> None:
+    assert all(text.strip() for language in ("en", "it") for text in sentences(language).values())
+
+
+def test_every_definition_is_in_italian() -> None:
+    data = tomllib.loads((DASHBOARDS / "texts" / "it.toml").read_text(encoding="utf-8"))
+    assert {meaning for _, meaning in GLOSSARY} <= data["glossary"].keys()
+    assert set(MEANINGS.values()) <= data["glossary"].keys()
+    assert MEANINGS.keys() <= data["headers"].keys()
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_in_italian(page: str) -> None:
+    app = show(page, language="it")
+    assert not app.exception
+    text = words_of(app)
+    assert "Ogni numero dice come lo si sa: ● misurato" in text
+    assert "restano in inglese" in text
+
+
+def test_the_language_is_chosen_on_the_page_and_goes_into_the_link() -> None:
+    app = show("decide")
+    app.segmented_control(key="language").set_value("it").run()
+    assert "Noleggia 2 instances da Nebius" in str(app.main.subheader[0].value)
+    assert app.query_params["language"] == "it"
+    turn_to(app, "evidence")
+    assert "Da dove viene ogni numero" in words_of(app)
+
+
+def test_a_language_nobody_wrote_is_english() -> None:
+    app = show("decide", language="xx")
+    assert not app.exception
+    assert "Every number says how it is known" in words_of(app)
