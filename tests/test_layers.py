@@ -28,6 +28,7 @@ ABOVE: dict[str, set[str]] = {
     "quantize": {"facts", "physics"},
     "quality": {"facts", "physics"},
     "store": {"facts", "profile"},
+    "exchange": {"facts", "physics"},
     "reference_model": {"facts"},
     "deliver": {"facts", "physics", "traffic", "money", "decide", "profile"},  # records in full, and side by side
     "remote": {"facts", "physics", "money", "decide"},
@@ -60,6 +61,7 @@ HEAVY = {
     "amdsmi",
     "scipy",
     "pandas",
+    "yaml",
     "httptools",
     "uvloop",
 }

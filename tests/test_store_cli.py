@@ -91,8 +91,8 @@ MISTAKES = [
     (("export", "out.xlsx", PROFILES), "end it in .jsonl"),
     (("export", "out.csv", PROFILES, "--batch", "77"), "nothing matches"),
     (("export", "/proc/no/out.csv", PROFILES), "cannot be written"),
-    (("import", __file__), "no records, no scenario and no plan"),
-    (("import", str(EXAMPLE)), "not readable"),
+    (("import", __file__), "no format of a benchmark"),
+    (("import", str(EXAMPLE)), "a folder"),
 ]
 
 
@@ -104,6 +104,7 @@ def test_a_mistake_gets_one_line_without_a_password(capsys: Capture, argv: tuple
     assert words in last and last.startswith("llmsizer: ") and "secret" not in err
 
 
-def test_a_mistake_in_one_file_imports_none(capsys: Capture, tmp_path: Path) -> None:
-    assert run(capsys, "records", "import", PROFILES, __file__)[0] == 1
-    assert not (tmp_path / "store.sqlite").exists()
+def test_a_file_that_cannot_be_read_is_refused_in_a_line_and_the_others_are_imported(capsys: Capture) -> None:
+    code, out, err = run(capsys, "records", "import", PROFILES, __file__)
+    assert code == 1 and len(err.strip().splitlines()) == 1 and "test_store_cli.py" in err
+    assert "0 new" not in out and "new" in out

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmsizer.cli.arguments import AnyOrderParser, Commands, add_json, existing_path, whole_number
+from llmsizer.cli.arguments import AnyOrderParser, Commands, add_json, whole_number
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, complain, read_kind
+from llmsizer.cli.records_import import STORE_HELP, add_import
+from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, read_kind
 from llmsizer.errors import InputError
 from llmsizer.units import format_seconds
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from llmsizer.store.content import Kind
 
 KINDS = ("records", "quality", "scenarios", "plans")
-STORE_HELP = "path or postgresql://… (default: LLMSIZER_STORE, else a file in the user's data folder)"
 FILTERS = ("model", "variant", "precision", "engine", "device")
 
 
@@ -49,14 +49,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     export.add_argument("--kind", choices=KINDS, default="records")
     export.add_argument("--format", choices=("jsonl", "parquet", "csv"), help="default: by OUT's ending")
     export.set_defaults(run=_export)
-    taken = actions.add_parser("import", help="put files into a store; what it holds already is left as it is")
-    taken.add_argument(
-        "files", nargs="+", type=existing_path, metavar="FILE",
-        help="records or quality as JSON lines or Parquet, a scenario in TOML, or what plan --json printed",
-    )  # fmt: skip
-    taken.add_argument("--store", metavar="STORE", help=STORE_HELP)
-    add_json(taken)
-    taken.set_defaults(run=_import)
+    add_import(actions)
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -256,28 +249,4 @@ def _export(arguments: argparse.Namespace) -> int:
     done = {"written": len(items), "out": arguments.out, "format": format_name}
     text = f"{len(items)} {arguments.kind} → {arguments.out}"
     print_json(done) if arguments.json else console().print(text, highlight=False, markup=False)
-    return 0
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    from llmsizer.store import open_store
-    from llmsizer.store.exchange import read_items
-
-    totals: dict[str, dict[str, int]] = {}
-    files = [(path, *read_items(path)) for path in arguments.files]  # all are read before anything is written
-    with open_store(arguments.store) as store:
-        for _, found, complaints in files:
-            complain(complaints)
-            for kind, items in found.items():
-                added = store.add(kind, items)
-                total = totals.setdefault(kind, {"new": 0, "known": 0})
-                total["new"] += added.new
-                total["known"] += added.known
-        where = str(store.location)
-    if arguments.json:
-        print_json({"store": where, **totals})
-        return 0
-    for name, total in totals.items():
-        console().print(f"{name}: {total['new']} new, {total['known']} known already", highlight=False)
-    console().print(f"→ {where}", highlight=False, markup=False)
     return 0

@@ -52,12 +52,12 @@ def read_kind(source: str, kind: Kind, **where: object) -> list[Any]:
     return items
 
 
-def complain(complaints: Sequence[str]) -> None:
+def complain(complaints: Sequence[str], *, most: int = SHOWN_COMPLAINTS) -> None:
     """What was skipped, on stderr; of many the first."""
-    for complaint in complaints[:SHOWN_COMPLAINTS]:
-        console(stderr=True).print(complaint, highlight=False, markup=False)
-    if len(complaints) > SHOWN_COMPLAINTS:
-        console(stderr=True).print(f"… and {len(complaints) - SHOWN_COMPLAINTS} more skipped", highlight=False)
+    for complaint in complaints[:most]:
+        console(stderr=True).print(complaint, highlight=False, markup=False, soft_wrap=True)
+    if len(complaints) > most:
+        console(stderr=True).print(f"… and {len(complaints) - most} more skipped", highlight=False)
 
 
 def _read_file(source: str, kind: Kind) -> tuple[list[Any], list[str]]:

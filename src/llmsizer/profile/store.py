@@ -26,8 +26,13 @@ Record = TypeVar("Record", bound=BaseModel)
 
 def append_record(path: Path, record: BaseModel) -> None:
     """Add one line and wait until it is on the disk. Several processes may write to one file."""
+    append_line(path, record.model_dump_json().encode())
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add one line without its end, whatever it says; synced like a record."""
     with _locked(path) as file:
-        _append(file, record)
+        _append(file, line)
 
 
 def append_once(path: Path, record: ProfileRecord) -> bool:
@@ -38,15 +43,32 @@ def append_once(path: Path, record: ProfileRecord) -> bool:
             same = (line for line in stream if record.record_id.encode() in line)
             finished = any(_is_finished(line, record.record_id) for line in same)
         if not finished:
-            _append(file, record)
+            _append(file, record.model_dump_json().encode())
     return not finished
 
 
-def _is_finished(line: bytes, record_id: str) -> bool:
+def append_all(path: Path, records: Sequence[ProfileRecord]) -> int:
+    """Add those of several points that the file does not hold finished already, all at once; how many were added."""
+    with _locked(path) as file:
+        os.lseek(file, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(file), "rb") as stream:
+            held = {read.record_id for line in stream if line.strip() and (read := _finished(line)) is not None}
+        new = {record.record_id: record for record in records if record.record_id not in held}
+        if new:
+            _append(file, b"\n".join(record.model_dump_json().encode() for record in new.values()))
+    return len(new)
+
+
+def _finished(line: bytes) -> ProfileRecord | None:
     with contextlib.suppress(ValidationError):
         found = ProfileRecord.model_validate_json(line)
-        return found.record_id == record_id and found.status == "ok"
-    return False
+        return found if found.status == "ok" else None
+    return None
+
+
+def _is_finished(line: bytes, record_id: str) -> bool:
+    found = _finished(line)
+    return found is not None and found.record_id == record_id
 
 
 @contextlib.contextmanager
@@ -76,8 +98,8 @@ def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _append(file: int, record: BaseModel) -> None:
-    line = record.model_dump_json().encode() + b"\n"
+def _append(file: int, line: bytes) -> None:
+    line = line + b"\n"
     end = os.lseek(file, 0, os.SEEK_END)
     if end and os.pread(file, 1, end - 1) != b"\n":
         line = b"\n" + line  # a torn line must not swallow the next one
@@ -142,9 +164,14 @@ def write_samples(records_path: Path, record_id: str, samples: Sequence[RequestS
     return keep_samples(records_path, record_id, gzip.compress(lines.encode(), mtime=0), count=len(samples))
 
 
+def samples_folder(records_path: Path) -> Path:
+    """Where what belongs to the rows of a records file lies."""
+    return records_path.with_name(f"{records_path.stem}.samples")
+
+
 def keep_samples(records_path: Path, record_id: str, content: bytes, *, count: int) -> SamplesFile:
     """Compressed samples as they are, from this machine or another, into their place beside the records."""
-    folder = records_path.with_name(f"{records_path.stem}.samples")
+    folder = samples_folder(records_path)
     digest = hashlib.sha256(content).hexdigest()
     target = folder / f"{record_id}-{digest[:8]}.jsonl.gz"
     partial = target.with_name(f".{target.name}.{os.getpid()}")
