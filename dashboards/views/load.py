@@ -71,13 +71,18 @@ def show_verdict(load: PlanLoad) -> None:
     with cards[0]:
         drawing.figure_card(say("load.capacity"), rate_figure(load), large=False)
     with cards[1]:
-        drawing.figure_card(say("load.ttft"), point.each.ttft_p95, large=False)
+        drawing.figure_card(say("load.ttft"), point.each.ttft_p95, remark=why(point.each.ttft_p95), large=False)
     with cards[2]:
-        drawing.figure_card(say("load.tpot"), point.each.tpot_p95, large=False)
+        drawing.figure_card(say("load.tpot"), point.each.tpot_p95, remark=why(point.each.tpot_p95), large=False)
     with cards[3], st.container(border=True, height="stretch"):
         st.caption(safe(say("load.hosts")))
         st.markdown(f"##### {safe(hosts_words(load))}")
         st.caption(safe(mark(load.fleet.closed.basis)))
+
+
+def why(value: Figure) -> str:
+    """What there is to say of a known value: that it has no upper end. Of an unknown one the card says it itself."""
+    return "" if value.value is None else value.estimate.reason
 
 
 def rate_figure(load: PlanLoad) -> Figure:

@@ -170,7 +170,7 @@ def losses_figure(load: PlanLoad) -> Spec:
     for row, (name, text) in enumerate(zip(names, said, strict=True)):
         notes.append(note(name, x=0, y=row, xanchor="left", **place))
         notes.append(note(f"<b>{text}</b>", x=1, y=row, xanchor="right", **place))
-    shapes = [stroke(x0=at, x1=at, y0=0, y1=1, yref="paper") for at in (allowed, 1.0)]
+    shapes = [stroke(x0=at, x1=at, y0=0, y1=1, yref="paper", layer="below") for at in (allowed, 1.0)]
     layout: Spec = {
         "height": 90 + 60 * len(names),
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},

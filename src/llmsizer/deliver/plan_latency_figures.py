@@ -51,7 +51,7 @@ def latency_figure(load: PlanLoad, metric: Tail, simulated: SimulatedLoad | None
     ticks = _second_ticks(low, high)
     layout: Spec = {
         "height": 400,
-        "margin": {"l": 8, "r": 8, "t": 8 + _MARK_ROW * len(notes), "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 8 + _MARK_ROW * (len(shapes) - 2), "b": 8},
         "legend": {"orientation": "h", "yanchor": "top", "y": -0.22, "x": 0},
         "hovermode": "closest",
         "dragmode": False,
@@ -147,7 +147,7 @@ def _marks(
     ]
     middle = (saturated + furthest) / 2
     notes = [
-        note(f"SLO {format_seconds(limit)}", x=1, xref="paper", y=log10(limit), xanchor="right", yanchor="bottom"),
+        note(f"SLO {format_seconds(limit)}", x=0, xref="paper", y=log10(limit), xanchor="left", yanchor="bottom"),
         note("OVERLOADED", x=middle, y=0, yref="paper", yanchor="bottom", textangle=-90),
     ]
     uprights = [("your peak hour", load.peak_requests_per_second), ("holds", load.curve.held_requests_per_second)]

@@ -263,12 +263,12 @@ def _shortened(text: str, longest: int = 52) -> str:
 
 def _layout(rows: int, **extra: Any) -> Spec:
     base: Spec = {
-        "height": 70 + 58 * rows,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "height": 92 + 58 * rows,
+        "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
         "hovermode": "closest",
         "dragmode": False,
         "yaxis": {"visible": False, "fixedrange": True, "range": [rows - 0.4, -0.8]},
-        "legend": {"orientation": "h", "yanchor": "top", "y": -0.12, "x": 0},
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
     }
     return base | extra
 
@@ -309,7 +309,7 @@ def bands_figure(sure: Uncertainty) -> Spec:
             "showlegend": False,
         },
     ]
-    notes = [_above(row, _shortened(band.label)) for row, band in enumerate(bands)]
+    notes = [_above(row, _shortened(band.label, 30)) for row, band in enumerate(bands)]
     notes += [_above(row, f"<b>{_plain(_odds(band))}</b>", right=True) for row, band in enumerate(bands)]
     low, high = _usd_axis([usd for band in bands for usd in (band.usd_p10, band.usd_p90)])
     ticks = svg.Scale(low=low, high=high, start=0, end=1, logarithmic=True).ticks

@@ -47,7 +47,7 @@ def volume_figure(
     crossed = _reached(comparison)
     data.extend(_crossing_markers(crossed))
     shapes, notes = _volume_line(tokens_per_month, axes)
-    notes += [_crossing_note(crossover, cost, axes) for crossover, cost in crossed]
+    notes += [_crossing_note(crossover, cost, row, axes) for row, (crossover, cost) in enumerate(crossed)]
     left, right = _volume_bounds(comparison, tokens_per_month, axes)
     low, high = _usd_bounds(comparison, right, axes)
     layout = layout_of(
@@ -179,14 +179,14 @@ def _crossing_markers(crossed: Sequence[tuple[Crossover, float]]) -> list[Spec]:
     ]
 
 
-def _crossing_note(crossover: Crossover, cost: float, axes: Axes) -> Spec:
+def _crossing_note(crossover: Crossover, cost: float, row: int, axes: Axes) -> Spec:
     volume = crossover.tokens_per_month or 1.0
     return {
         "x": log10(volume) if axes.log_volume else volume,
         "y": log10(cost) if axes.log_usd else cost,
         "text": f"<b>{short_tokens(float(f'{volume:.3g}'))}</b>",
         "showarrow": False,
-        "yshift": 16,
+        "yshift": (18, -18, 34, -34)[row % 4],  # neighbours stand above and below
     }
 
 
