@@ -66,9 +66,9 @@ def _grid(kind: str, rows: Sequence[Row], wanted: str) -> list[ValueChange]:
                 "name": row.name,
                 **{key: _shown(key, row.values[key]) for key in keys},
                 "basis": drawing.mark(row.origins[keys[0]].basis),
-                "source": row.origins[keys[0]].source,
                 "as_of": row.origins[keys[0]].as_of,
                 "old": say("evidence.old") if row.origins[keys[0]].is_stale(today) else "",
+                "source": row.origins[keys[0]].source,
             }
             for row in rows
         ]
@@ -77,8 +77,8 @@ def _grid(kind: str, rows: Sequence[Row], wanted: str) -> list[ValueChange]:
         key: st.column_config.NumberColumn(say(f"evidence.{key}"), min_value=0.0, format="%.6g", required=False)
         for key in keys
     }
-    fixed = ("name", "basis", "source", "as_of", "old")
-    columns |= {name: st.column_config.TextColumn(say(f"evidence.{name}")) for name in fixed}
+    fixed = ("name", "basis", "as_of", "old", "source")
+    columns |= {name: st.column_config.TextColumn(say(f"evidence.column_{name}")) for name in fixed}
     edited = st.data_editor(
         frame, key=f"grid {kind} {wanted} {st.session_state.get(ROUND, 0)}", hide_index=True, num_rows="fixed",
         disabled=fixed, column_config=columns,
@@ -121,7 +121,7 @@ def _preview(path: Path, changes: Sequence[ValueChange]) -> None:
     with st.container(horizontal=True):
         st.button(
             say("evidence.save"), key="editor_save", type="primary", disabled=bool(wrong),
-            on_click=_keep, args=(path, own, own_values.version(path), len(changes)),
+            on_click=_keep, args=(path, own, own_values.version(path)),
         )  # fmt: skip
         st.button(say("evidence.discard"), key="editor_discard", on_click=_next_round)
 
@@ -130,10 +130,10 @@ def _complaints(path: Path, own: Own) -> list[str]:
     return own_values.complaints(path, own, datetime.date.today())
 
 
-def _keep(path: Path, own: Own, expected: str, count: int) -> None:
+def _keep(path: Path, own: Own, expected: str) -> None:
     try:
         own_values.keep(path, own, datetime.date.today(), expected=expected)
-        st.session_state[SAID] = say("evidence.saved", count=count, file=path)
+        st.session_state[SAID] = say("evidence.saved", file=path)
     except LlmSizerError as error:
         st.session_state[SAID] = str(error)
     _next_round()
@@ -163,7 +163,7 @@ def _own(path: Path) -> None:
             st.markdown(f"**{safe(name)}** · {safe(shown)}", width="stretch")
             st.button(
                 say("evidence.take_out"), key=f"take_out {kind} {name}", on_click=_keep,
-                args=(path, own_values.without(own, kind, name), own_values.version(path), 1),
+                args=(path, own_values.without(own, kind, name), own_values.version(path)),
             )  # fmt: skip
     if undoable:
         st.button(say("evidence.undo", count=undoable), key="editor_undo", on_click=_undo, args=(path,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from llmsizer.decide.answer import Plan, Recommendation
@@ -43,10 +44,16 @@ def _of_plan(plan: Plan) -> Iterator[tuple[str, Figure]]:
 def answer_evidence_table(recommendation: Recommendation) -> Table:
     """Each figure with its basis, source and date; what is unknown with its reason."""
     rows = tuple(
-        (words(name), figure(value), words(_source(value)), words(_dated(value.as_of, is_old=value.stale)))
+        (words(name), _cell(value), words(_dated(value.as_of, is_old=value.stale)), words(_source(value)))
         for name, value in figures_of(recommendation)
     )
-    return Table(title="Every figure of this answer", headers=("Figure", "Value", "Source", "As of"), rows=rows)
+    return Table(title="Every figure of this answer", headers=("Figure", "Value", "As of", "Source"), rows=rows)
+
+
+def _cell(value: Figure) -> Cell:
+    """Without its date, which has a column of its own."""
+    cell = figure(value)
+    return cell if value.value is None else replace(cell, remark="")
 
 
 def _source(value: Figure) -> str:
@@ -73,12 +80,12 @@ def catalogue_table(
     for cells, origin in read(catalog, today):
         is_old = origin.is_stale(today)
         count, old = count + 1, old + is_old
-        row = (*cells, words(origin.source), words(_dated(origin.as_of, is_old=is_old)))
+        row = (*cells, words(_dated(origin.as_of, is_old=is_old)), words(origin.source))
         text = " ".join(cell.plain for cell in row).lower()
         if all(word in text for word in wanted) and (is_old or not old_only):
             rows.append(row)
     note = f"{old:,} of {count:,} are {OLD}." if old else f"None of {count:,} is {OLD}."
-    return Table(title=kind, headers=(*headers, "Source", "As of"), rows=tuple(rows), note=note)
+    return Table(title=kind, headers=(*headers, "As of", "Source"), rows=tuple(rows), note=note)
 
 
 Facts = Iterable[tuple[tuple[Cell, ...], Provenance]]
@@ -177,7 +184,7 @@ def _tco(catalog: Catalog, _: datetime.date) -> Facts:
 def _assumptions(catalog: Catalog, today: datetime.date) -> Facts:
     for name, value in load_assumptions({}, today, catalog.root).items():
         origin = Provenance(source=value.source, as_of=value.as_of, confidence="", basis=value.basis)
-        yield (words(name, strong=True), figure(value), words(value.unit)), origin
+        yield (words(name, strong=True), _cell(value), words(value.unit)), origin
 
 
 _TABLES: dict[str, tuple[tuple[str, ...], Callable[[Catalog, datetime.date], Facts]]] = {
