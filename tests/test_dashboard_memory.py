@@ -12,7 +12,6 @@ pytest.importorskip("plotly")
 
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import show, words_of
-
 from llmsizer.cli import main
 from llmsizer.units import GIGA
 

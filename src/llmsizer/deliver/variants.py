@@ -97,8 +97,8 @@ def variants_table(group: Group, point: Point) -> Table:
     """One row a variant: size, memory and speed, each with its basis."""
     has_energy = any(r.energy is not None and r.energy.joules_per_output_token for r in group.at(point))
     rows = tuple((*_variant_row(r), *((_energy(r),) if has_energy else ())) for r in group.at(point))
-    headers = ("Variant", "On disk", "Peak memory", "TTFT", "TPOT", "ITL p95", "Tokens / s")
-    headers += ("Energy of an output token",) if has_energy else ()
+    usual = ("Variant", "On disk", "Peak memory", "TTFT", "TPOT", "ITL p95", "Tokens / s")
+    headers = (*usual, "Energy of an output token") if has_energy else usual
     engines = ", ".join(dict.fromkeys(f"{r.engine} {r.engine_version}".strip() for r in group.at(point)))
     levels = {r.interval_level for r in group.at(point) if r.interval_level}
     level = f" Intervals of the median hold {min(levels):.0%} or more." if levels else ""
