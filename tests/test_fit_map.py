@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -91,7 +92,7 @@ def test_steps_stand_on_one_another_and_end_at_the_card_or_beyond(gpu: str, weig
     budget = estimate_memory(asked("qwen3-32b", gpu, weights))
     steps = waterfall(budget)
     assert steps[0].start == 0
-    assert all(after.start == pytest.approx(before.end) for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after.start == pytest.approx(before.end) for before, after in pairwise(steps))
     assert steps[-1].end == pytest.approx(budget.gpu_bytes + budget.overflow_bytes)
 
 
