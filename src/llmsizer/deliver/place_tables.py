@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, floor, log10
 
 from llmsizer.decide.answer import Plan
 from llmsizer.decide.places import AtPlace, Place
+from llmsizer.deliver.chart import short_usd
 from llmsizer.deliver.figures import PATH_COLOURS, Spec, layout_of, plain
 from llmsizer.deliver.tables import Cell, Table, figure, words
 from llmsizer.facts.figure import Figure
@@ -19,6 +21,7 @@ NOTHING: dict[Path, str] = {
     "api": "nobody hosts this model",
 }
 _SYMBOLS = {"own": "square", "rent": "circle", "api": "diamond"}
+_OFFSETS = {"own": -0.22, "rent": 0.0, "api": 0.22}  # of a row, so that no path hides another
 
 
 def places_table(found: Sequence[AtPlace]) -> Table:
@@ -56,35 +59,59 @@ def _api(at: AtPlace) -> Cell:
 
 def places_figure(found: Sequence[AtPlace]) -> Spec:
     """Dollars a month of each path at each place, with their ranges; what may not be taken is hollow."""
-    data = [_trace(path, found) for path in ("own", "rent", "api")]
-    return {
-        "data": [trace for trace in data if trace["x"]],
-        "layout": layout_of(
-            320,
-            xaxis={"type": "log", "title": {"text": "US dollars a month"}, "fixedrange": True, "tickprefix": "$"},
-            yaxis={
-                "type": "category",
-                "categoryorder": "array",
-                "categoryarray": [PLACE_WORDS[at.place] for at in found][::-1],
-                "fixedrange": True,
-                "automargin": True,
-                "range": [-0.6, len(found) - 0.4],
-            },
-        ),
-    }
+    data = [trace for trace in (_trace(path, found) for path in ("own", "rent", "api")) if trace["x"]]
+    ends = [
+        x + way * reach for trace in data for x, up, down in _reaches(trace) for way, reach in ((1, up), (-1, down))
+    ]
+    low, high = min(ends, default=1.0) / 1.2, max(ends, default=10.0) * 1.2
+    ticks = _usd_ticks(low, high)
+    layout = layout_of(
+        340,
+        xaxis={
+            "type": "log",
+            "title": {"text": "US dollars a month, low to high"},
+            "range": [log10(low), log10(high)],
+            "tickvals": ticks,
+            "ticktext": [short_usd(tick) for tick in ticks],
+            "fixedrange": True,
+        },
+        yaxis={
+            "tickvals": list(range(len(found))),
+            "ticktext": [PLACE_WORDS[at.place] for at in found],
+            "fixedrange": True,
+            "automargin": True,
+            "showgrid": False,
+            "zeroline": False,
+            "range": [len(found) - 0.5, -0.5],
+        },
+    )
+    layout["legend"]["y"] = -0.3
+    return {"data": data, "layout": layout}
+
+
+def _reaches(trace: Spec) -> list[tuple[float, float, float]]:
+    bars = trace["error_x"]
+    return list(zip(trace["x"], bars["array"], bars["arrayminus"], strict=True))
+
+
+def _usd_ticks(low: float, high: float) -> list[float]:
+    """Decades, where there are two or more of them; else 1, 2 and 5 of each."""
+    decades = range(floor(log10(low)), ceil(log10(high)) + 1)
+    tens = [10.0**d for d in decades if low <= 10.0**d <= high]
+    return tens if len(tens) > 1 else [s for d in decades for m in (1, 2, 5) if low <= (s := m * 10.0**d) <= high]
 
 
 def _trace(path: Path, found: Sequence[AtPlace]) -> Spec:
-    points = [(at, usd) for at in found if (usd := _usd(path, at)) is not None and usd.value]
-    values = [usd.value or 0.0 for _, usd in points]
-    hollow = [path == "api" and bool(at.why_no_api) for at, _ in points]
-    lows, highs = ([end(usd) for _, usd in points] for end in (_low, _high))
+    rows = [(row, at, usd) for row, at in enumerate(found) if (usd := _usd(path, at)) is not None and usd.value]
+    values = [usd.value or 0.0 for *_, usd in rows]
+    hollow = [path == "api" and bool(at.why_no_api) for _, at, _ in rows]
+    lows, highs = ([end(usd) for *_, usd in rows] for end in (_low, _high))
     return {
         "type": "scatter",
         "mode": "markers",
         "name": {"own": "own", "rent": "rent", "api": "API (hollow: may not be taken there)"}[path],
         "x": values,
-        "y": [PLACE_WORDS[at.place] for at, _ in points],
+        "y": [row + _OFFSETS[path] for row, *_ in rows],
         "error_x": {
             "type": "data",
             "symmetric": False,
@@ -93,7 +120,7 @@ def _trace(path: Path, found: Sequence[AtPlace]) -> Spec:
             "color": PATH_COLOURS[path],
             "thickness": 1.5,
         },
-        "hovertext": [f"{plain(_label(path, at))}: {format_usd(usd.value)} a month" for at, usd in points],
+        "hovertext": [f"{plain(_label(path, at))}: {format_usd(usd.value)} a month" for _, at, usd in rows],
         "hoverinfo": "text",
         "marker": {
             "symbol": [f"{_SYMBOLS[path]}-open" if is_hollow else _SYMBOLS[path] for is_hollow in hollow],

@@ -176,10 +176,11 @@ def losses_figure(load: PlanLoad) -> Spec:
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "dragmode": False,
         "xaxis": {
-            "title": {"text": "load of the peak hour: ρ = rate ÷ rate that saturates"},
+            "title": {"text": "ρ of the peak hour; from 1 on OVERLOADED"},
             "range": [0, highest],
             "tickvals": [0, allowed, 1.0],
-            "ticktext": ["0", "SLO", "1: OVERLOADED"],
+            "ticktext": ["0", "SLO", "1"],
+            "tickangle": 0,
             "fixedrange": True,
         },
         "yaxis": {"visible": False, "fixedrange": True, "range": [len(names) - 0.5, -0.8]},
