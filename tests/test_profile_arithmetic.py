@@ -133,7 +133,7 @@ def test_a_record_by_hand() -> None:
     # 2 requests × 4 tokens in 0.5 + 3 × 0.1 seconds; 2 × 8 prompt tokens in 0.5 s
     assert record.output_tokens_per_second == pytest.approx(10.0)
     assert record.prefill_tokens_per_second == pytest.approx(32.0)
-    assert record.interval_level == 0.9375
+    assert record.interval_level == 0.90
     assert (record.repeats, record.engine_version, record.process_peak_bytes) == (5, "7", 9.0)
     assert record.allocator_peak_bytes is None and "allocator" not in record.flags
     assert {"allocator_peak_bytes", "process_anonymous_bytes", "energy_joules", "itl_seconds_p95"} == set(

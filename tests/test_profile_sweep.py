@@ -20,7 +20,7 @@ from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile import Point, append_record, profile, read_records
 from llmsizer.profile.child import Child
 from llmsizer.profile.device import _cpu_identity, same_device
-from llmsizer.profile.intervals import mean_with_interval
+from llmsizer.profile.journal import keep_run
 from llmsizer.profile.row import Stopping
 from llmsizer.profile.store import append_once, read_samples
 
@@ -230,7 +230,7 @@ class Noisy(Recorded):
         return answer
 
 
-@pytest.mark.parametrize(("width", "runs"), [(1.0, 3), (0.2, None), (0.0001, 12)])
+@pytest.mark.parametrize(("width", "runs"), [(1.0, 3), (0.25, None), (0.0001, 12)])
 def test_repeats_go_on_until_the_interval_is_narrow_and_never_beyond_the_bound(
     tmp_path: Path, width: float, runs: int | None
 ) -> None:
@@ -250,8 +250,8 @@ def test_repeats_go_on_until_the_interval_is_narrow_and_never_beyond_the_bound(
     if runs is not None:
         assert counts == {runs}
     else:
-        found = mean_with_interval(records[0].ttft_samples)
-        assert 3 < len(records[0].ttft_samples) < 12 and found.relative_width <= width
+        low, high = records[0].ttft_seconds_low, records[0].ttft_seconds_high
+        assert 3 < records[0].repeats < 12 and low and high and high - low <= 2.0 * width * 0.21
 
 
 def test_a_point_that_another_process_finished_meanwhile_is_not_doubled(tmp_path: Path) -> None:
@@ -314,7 +314,61 @@ def test_ctrl_c_keeps_what_was_measured_and_ends_the_children(tmp_path: Path) ->
             progress=interrupt,
         )
     assert log[-1] == ("close", "A", 0)
-    assert [record.batch for record in read_records(tmp_path / "r", ProfileRecord)[0]] == [1]
+    assert not read_records(tmp_path / "r", ProfileRecord)[0]
+    assert [action for action, _, batch in log if batch] == ["warm", "measure"]  # one run of batch 1 is on the disk
+    log.clear()
+    asked: dict[str, Any] = {"records_path": tmp_path / "r", "repeats": 2, "device": DEVICE}
+    records = profile([variant("A")], POINTS, start_child=recorded(log), **asked)
+    assert [batch for action, _, batch in log if action == "measure"] == [2, 1, 2]
+    assert [(record.batch, record.repeats) for record in records] == [(1, 2), (2, 2)]
+    assert not list((tmp_path / "r.samples").glob("*.runs.jsonl"))
+
+
+def test_laps_go_over_all_points_so_that_each_is_measured_early_and_late(tmp_path: Path) -> None:
+    log: list[tuple[str, str, int]] = []
+    asked: dict[str, Any] = {"records_path": tmp_path / "r", "repeats": 2, "device": DEVICE}
+    profile([variant("A"), variant("B")], POINTS, start_child=recorded(log), **asked)
+    order = [f"{name}{batch}" for action, name, batch in log if action == "measure"]
+    assert order == ["A1", "B1", "A2", "B2", "B1", "A1", "B2", "A2"]
+
+
+def test_an_engine_that_rebuilds_for_each_shape_stays_at_a_point(tmp_path: Path) -> None:
+    log: list[tuple[str, str, int]] = []
+    held = variant("A").model_copy(update={"format": "huggingface"})
+    asked: dict[str, Any] = {"records_path": tmp_path / "r", "repeats": 3, "device": DEVICE}
+    profile([held], POINTS, start_child=recorded(log), engine="transformers-static", **asked)
+    assert [batch for action, _, batch in log if action == "measure"] == [1, 1, 1, 2, 2, 2]
+
+
+class Ticking(Recorded):
+    """Each run begins four seconds after the last."""
+
+    def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
+        return {**super().ask(action, **arguments), "started_seconds": 4.0 * len(self._log)}
+
+
+def test_repeats_go_on_until_they_are_spread_over_the_time_asked_for(tmp_path: Path) -> None:
+    log: list[tuple[str, str, int]] = []
+    asked: dict[str, Any] = {"records_path": tmp_path / "r", "repeats": 2, "device": DEVICE}
+    records = profile(
+        [variant("A")], POINTS, start_child=lambda v, engine: Ticking(log, v.name), least_seconds=60.0, **asked
+    )
+    # a run every 4 s: 60 s lie between the first and the sixteenth, eight of each point
+    assert [record.repeats for record in records] == [8, 8] or [record.repeats for record in records] == [9, 9]
+
+
+def test_a_sweep_whose_last_row_was_lost_measures_nothing_again(tmp_path: Path) -> None:
+    path, log = tmp_path / "r", []  # type: ignore[var-annotated]
+    asked: dict[str, Any] = {"records_path": path, "repeats": 2, "device": DEVICE}
+    first = profile([variant("A")], POINTS[:1], start_child=recorded(log), **asked)[0]
+    answer = {"ttft_seconds": 0.2, "gaps_seconds": [0.1, 0.1], "foreign_cpu_seconds": 0.0}
+    path.unlink()
+    for _ in range(2):
+        keep_run(path, first.record_id, answer)
+    log.clear()
+    again = profile([variant("A")], POINTS[:1], start_child=recorded(log), **asked)[0]
+    assert [action for action, _, _ in log] == ["warm", "close"]
+    assert again.ttft_samples == first.ttft_samples
 
 
 def test_a_torn_line_is_reported_skipped_and_does_not_swallow_the_next(tmp_path: Path) -> None:

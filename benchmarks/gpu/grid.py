@@ -51,7 +51,15 @@ def run(arguments: list[str] | None = None) -> None:
     say(f"{at.name} {asked.precision}: {len(points)} points, {len(points) - len(room)} do not fit, {len(todo)} to do")
     with campaign.stopping_at(at):
         for record in (
-            profile([variant], todo, records_path=at.file, repeats=repeats, engine=asked.engine, device=device)
+            profile(
+                [variant],
+                todo,
+                records_path=at.file,
+                repeats=repeats,
+                engine=asked.engine,
+                device=device,
+                in_laps=False,  # a call ends after nine minutes and its machine with it: what is done must be a row
+            )
             if todo
             else ()
         ):

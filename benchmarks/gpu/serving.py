@@ -74,7 +74,13 @@ def run(arguments: list[str] | None = None) -> None:
     repeats = 2 if at.dry_run else REPEATS
     with campaign.stopping_at(at):
         for record in profile(
-            [variant], points, records_path=at.file, repeats=repeats, engine=asked.engine, device=describe_device()
+            [variant],
+            points,
+            records_path=at.file,
+            repeats=repeats,
+            engine=asked.engine,
+            device=describe_device(),
+            in_laps=False,
         ):
             ran = record.engine_options.get("kernels", "16 bit")
             say(f"{record.batch}×{record.prompt_tokens}: {record.status}, TPOT {record.tpot_seconds} s, {ran}")

@@ -52,11 +52,15 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     )
     parser.add_argument("--points", "--grid", help="batch×prompt×output, comma list, e.g. 1x128x32,8x64x32")
     parser.add_argument(
-        "--repeats", type=whole_number("repeats", most=1000), help="timed runs of each point (default: 5)"
+        "--repeats", type=whole_number("repeats", most=1000), help="timed runs of each point (default: 10)"
     )
     parser.add_argument(
         "--until-width", type=number("until-width", least=0.001, most=1.0), metavar="SHARE",
         help="repeat on until half the 90 %% intervals is this share of TTFT and TPOT, e.g. 0.03",
+    )  # fmt: skip
+    parser.add_argument(
+        "--least-seconds", type=number("least-seconds", least=0.0, most=1e5), metavar="S",
+        help="spread the runs of every point over at least as long, for machines speed up and slow down (default: 60)",
     )  # fmt: skip
     parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30)
     parser.add_argument(
@@ -158,6 +162,9 @@ def _profile(arguments: argparse.Namespace) -> int:
             repeats=arguments.repeats or profile.DEFAULT_REPEATS,
             engine=arguments.engine,
             stopping=_stopping(arguments),
+            least_seconds=(
+                profile.DEFAULT_LEAST_SECONDS if arguments.least_seconds is None else arguments.least_seconds
+            ),
             progress=progress,
         )
     if arguments.json:
@@ -277,7 +284,7 @@ def print_profiles(records: list[ProfileRecord]) -> None:
         )
     headers = ("variant", "point", "TTFT", "TPOT", "output tok/s", "process peak", "held back by")
     level = next((r.interval_level for r in records if r.interval_level), None)
-    title = "Measured on this machine" + ("" if level is None else f" (median [{level:.0%} interval])")
+    title = "Measured on this machine" + ("" if level is None else f" (median [{level:.0%} of further runs' means])")
     print_table(
         title, headers, rows, note="point: batch × prompt → output tokens; MBU, MFU: of bandwidth, of arithmetic"
     )

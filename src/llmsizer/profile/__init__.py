@@ -6,9 +6,10 @@ from llmsizer.profile.device import describe_device
 from llmsizer.profile.engines import ENGINES, default_engine
 from llmsizer.profile.measure import Backend, Point
 from llmsizer.profile.store import append_record, read_records
-from llmsizer.profile.sweep import DEFAULT_POINTS, DEFAULT_REPEATS, profile
+from llmsizer.profile.sweep import DEFAULT_LEAST_SECONDS, DEFAULT_POINTS, DEFAULT_REPEATS, profile
 
 __all__ = [
+    "DEFAULT_LEAST_SECONDS",
     "DEFAULT_POINTS",
     "DEFAULT_REPEATS",
     "ENGINES",

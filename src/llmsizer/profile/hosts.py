@@ -35,6 +35,7 @@ def profile_on_hosts(
     engine: str | None = None,
     seed: int = 0,
     stopping: Stopping | None = None,
+    least_seconds: float = 0.0,
     progress: Progress = silent,
 ) -> list[ProfileRecord]:
     """Measure all points on a Ray cluster and append their rows; points finished on any host are left as they are.
@@ -43,7 +44,7 @@ def profile_on_hosts(
     ``cluster``: its address, or None for this machine alone. Raises LlmSizerError where a point loses its host thrice.
     """
     stored, _ = read_records(records_path, ProfileRecord)
-    asked: Json = {"repeats": repeats, "engine": engine, "seed": seed}
+    asked: Json = {"repeats": repeats, "engine": engine, "seed": seed, "least_seconds": least_seconds}
     asked["stopping"] = [stopping.relative_width, stopping.most_repeats] if stopping else None
     tasks = []
     for point in points:
@@ -76,6 +77,7 @@ def measure_here(argument: Json) -> Json:
             repeats=argument["repeats"],
             engine=argument["engine"],
             seed=argument["seed"],
+            least_seconds=argument["least_seconds"],
             stopping=Stopping(relative_width=stopping[0], most_repeats=stopping[1]) if stopping else None,
         )
         samples = [

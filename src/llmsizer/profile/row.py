@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +14,8 @@ from llmsizer.facts.record_parts import SamplesFile
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import versions_of
-from llmsizer.profile.intervals import Interval, mean_with_interval, median_with_interval, quantile_with_interval
+from llmsizer.profile.drift import Drift, Runs, drift_of, further_mean
+from llmsizer.profile.intervals import LEVEL, Interval, quantile_with_interval
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row_parts import merged, parts_of, throughput_of
 from llmsizer.profile.verdict import judged
@@ -24,7 +27,10 @@ FOREIGN_CPU_SHARE = 0.10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """Go on after the asked repeats until intervals are narrow: half the 90 % interval over the mean, TTFT and TPOT."""
+    """Go on after the asked repeats until intervals are narrow: half the 90 % interval over the mean, TTFT and TPOT.
+
+    Judged by the point's own runs, which know less of the machine's drift than the whole sweep's.
+    """
 
     relative_width: float
     most_repeats: int
@@ -40,6 +46,7 @@ class Request:
     repeats: int
     seed: int
     stopping: Stopping | None = None
+    least_seconds: float = 0.0  # from the first run of the sweep to the last
     sweep_id: str = ""
 
 
@@ -55,16 +62,31 @@ class Run:
     foreign_cpu_seconds: float = 0.0
     core_seconds: float = 0.0
 
+    @property
+    def started_seconds(self) -> tuple[float, ...]:
+        return tuple(sample.started_seconds for sample in self.samples)
+
+    def figures(self) -> dict[str, Runs]:
+        """TTFT, and TPOT where there is one, by when they were taken."""
+        at = self.started_seconds
+        found = {"ttft": Runs(at_seconds=at, values=tuple(sample.ttft_seconds for sample in self.samples))}
+        tpots = tuple(sample.tpot_seconds for sample in self.samples if sample.tpot_seconds is not None)
+        return {**found, "tpot": Runs(at_seconds=at, values=tpots)} if tpots else found
+
     def is_narrow(self, stopping: Stopping) -> bool:
         """Whether the means are known as well as was asked, or the bound of repeats is reached."""
         if len(self.samples) >= stopping.most_repeats:
             return True
-        tpots = [sample.tpot_seconds for sample in self.samples if sample.tpot_seconds is not None]
-        series = [[sample.ttft_seconds for sample in self.samples], *([tpots] if tpots else [])]
         return all(
-            sum(values) == 0.0 or mean_with_interval(values).relative_width <= stopping.relative_width
-            for values in series
+            sum(runs.values) == 0.0 or further_mean(runs, drift_of([runs])).relative_width <= stopping.relative_width
+            for runs in self.figures().values()
         )
+
+
+def drift_during(runs: Sequence[Run]) -> dict[str, Drift]:
+    """What all points of a sweep together say of the machine, for each figure."""
+    figures = [run.figures() for run in runs if run.samples]
+    return {name: drift_of([f[name] for f in figures if name in f]) for name in ("ttft", "tpot")}
 
 
 def record_id(request: Request, point: Point) -> str:
@@ -83,17 +105,29 @@ def record_id(request: Request, point: Point) -> str:
     }
     if request.stopping:
         asked["stopping"] = [request.stopping.relative_width, request.stopping.most_repeats]
+    if request.least_seconds:
+        asked["least_seconds"] = request.least_seconds
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def measured_record(request: Request, point: Point, run: Run, samples: SamplesFile | None = None) -> ProfileRecord:
-    """The record of a point that went well; ``samples``: where its raw samples were written."""
-    ttft = median_with_interval([sample.ttft_seconds for sample in run.samples])
-    tpots = [sample.tpot_seconds for sample in run.samples if sample.tpot_seconds is not None]
-    tpot = median_with_interval(tpots) if tpots else None
+def measured_record(
+    request: Request,
+    point: Point,
+    run: Run,
+    samples: SamplesFile | None = None,
+    drift: Mapping[str, Drift] | None = None,
+) -> ProfileRecord:
+    """The record of a point that went well; ``samples``: where its raw samples were written.
+
+    ``drift``: the machine's, from all points of the sweep; without it the point's own runs must tell.
+    """
+    drift = drift or drift_during([run])
+    figures = run.figures()
+    ttft, ttft_mean = _middle(figures["ttft"], drift["ttft"])
+    tpot, tpot_mean = _middle(figures["tpot"], drift["tpot"]) if "tpot" in figures else (None, None)
     gaps = [gap for sample in run.samples for gap in sample.gaps_seconds]
     slow_gap = quantile_with_interval(gaps, 0.95) if gaps else None
-    rate = _rate(point, run)
+    rate = _rate(point, run, drift["tpot" if tpot else "ttft"])
     values: dict[str, Any] = {
         **_asked(request, point),
         "engine_version": run.loaded.get("version", ""),
@@ -103,7 +137,7 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
         "ttft_seconds_low": ttft.low,
         "ttft_seconds_high": ttft.high,
         "itl_seconds_p95": None if slow_gap is None else slow_gap.value,
-        "interval_level": ttft.level,
+        "interval_level": None if ttft.low is None else LEVEL,
         "output_tokens_per_second": None if rate is None else rate.value,
         "prefill_tokens_per_second": point.batch * point.prompt_tokens / ttft.value if ttft.value > 0 else None,
         "load_seconds": run.loaded.get("load_seconds"),
@@ -111,12 +145,12 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
         "process_anonymous_bytes": run.memory.get("anonymous_bytes"),
         "allocator_peak_bytes": run.memory.get("allocator_bytes"),
         "ttft_samples": tuple(sample.ttft_seconds for sample in run.samples),
-        "tpot_samples": tuple(tpots),
+        "tpot_samples": figures["tpot"].values if tpot else (),
         "flags": _flags(run, ttft, tpot),
     }
     if tpot is not None:
         values |= {"tpot_seconds": tpot.value, "tpot_seconds_low": tpot.low, "tpot_seconds_high": tpot.high}
-    parts = parts_of(point, run.samples, _told(run))
+    parts = parts_of(point, run.samples, _told(run), {"ttft": ttft_mean, "tpot": tpot_mean})
     if rate is not None:
         values["throughput"] = throughput_of(rate)
     values["flags"] += ("drifting",) if parts.get("steady", {}).get("trend") not in (None, "plateau") else ()
@@ -125,11 +159,20 @@ def measured_record(request: Request, point: Point, run: Run, samples: SamplesFi
     return judged(ProfileRecord.model_validate(merged(values, parts) | {"unknown": unknown, "samples": samples}))
 
 
-def _rate(point: Point, run: Run) -> Interval | None:
+def _middle(runs: Runs, drift: Drift) -> tuple[Interval, Interval]:
+    """The median within the bounds of the mean of further runs, which never leave it out; and that mean."""
+    mean, middle = further_mean(runs, drift), statistics.median(runs.values)
+    low = None if mean.low is None else min(mean.low, middle)
+    high = None if mean.high is None else max(mean.high, middle)
+    return Interval(value=middle, low=low, high=high), mean
+
+
+def _rate(point: Point, run: Run, drift: Drift) -> Interval | None:
     """Output tokens of the batch per second; None of runs that took no time at all."""
     if any(sample.total_seconds <= 0.0 for sample in run.samples):
         return None
-    return median_with_interval([point.batch * point.output_tokens / s.total_seconds for s in run.samples])
+    rates = tuple(point.batch * point.output_tokens / sample.total_seconds for sample in run.samples)
+    return _middle(Runs(at_seconds=run.started_seconds, values=rates), drift)[0]
 
 
 def _told(run: Run) -> dict[str, Any]:
@@ -194,6 +237,8 @@ def _unknown(values: dict[str, Any]) -> dict[str, str]:
         "allocator_peak_bytes": "the engine keeps no such count on this device",
     }
     unknown = {name: reason for name, reason in reasons.items() if values.get(name) is None}
+    if values["ttft_seconds_low"] is None:
+        unknown["interval_level"] = "one run has no scatter, so no interval"
     if values.get("output_tokens_per_second") is None:
         unknown["output_tokens_per_second"] = "a run took no time on this clock"
     if values.get("energy") is None:

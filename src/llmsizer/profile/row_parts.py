@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmsizer.facts.record_parts import RequestSample
 from llmsizer.profile.distribution import distribution_of
+from llmsizer.profile.drift import FURTHER_RUNS
 from llmsizer.profile.intervals import Interval
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.steady import FEWEST, steady_state
 
 Json = dict[str, Any]
+METHOD = (
+    f"mean: where that of {FURTHER_RUNS} further runs lies, drift of the machine counted; percentiles: order statistics"
+)
 
 
-def parts_of(point: Point, samples: Sequence[Sample], told: Json) -> Json:
-    """Record fields beyond the headline; ``told`` is what the worker knows: memory, load, foreign share."""
+def parts_of(point: Point, samples: Sequence[Sample], told: Json, means: Mapping[str, Interval | None]) -> Json:
+    """Record fields beyond the headline; ``told`` is what the worker knows: memory, load, foreign share.
+
+    ``means``: of TTFT and TPOT, with the bounds for further runs.
+    """
     totals = [sample.total_seconds for sample in samples]
     parts: Json = {
-        "distributions": _distributions(samples, totals),
+        "distributions": _distributions(samples, totals, means),
         "counts": {
             "requests_total": point.batch * len(samples),
             "requests_ok": point.batch * len(samples),
@@ -42,7 +49,7 @@ def parts_of(point: Point, samples: Sequence[Sample], told: Json) -> Json:
     return merged(parts, told.get("parts", {}))
 
 
-def _distributions(samples: Sequence[Sample], totals: Sequence[float]) -> Json:
+def _distributions(samples: Sequence[Sample], totals: Sequence[float], means: Mapping[str, Interval | None]) -> Json:
     tpots = [sample.tpot_seconds for sample in samples if sample.tpot_seconds is not None]
     found = {
         "ttft": distribution_of([sample.ttft_seconds for sample in samples], "ttft", weighting="run"),
@@ -52,6 +59,10 @@ def _distributions(samples: Sequence[Sample], totals: Sequence[float]) -> Json:
         gaps = [gap for sample in samples for gap in sample.gaps_seconds]
         found["tpot"] = distribution_of(tpots, "tpot", weighting="run")
         found["itl"] = distribution_of(gaps, "itl", weighting="token")
+    for name, mean in means.items():
+        if mean is not None:
+            known = {"mean": mean.value, "mean_low": mean.low, "mean_high": mean.high, "method": METHOD}
+            found[name] = found[name].model_copy(update=known)
     return found
 
 

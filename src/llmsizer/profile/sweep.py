@@ -1,6 +1,8 @@
-"""Measure variants over operating points: interleaved, isolated, resumable.
+"""Measure variants over operating points: interleaved, spread over time, isolated, resumable.
 
-Repeats go round the variants (A B C, B C A, …), so that a machine that slows down slows all of them down.
+Repeats go in laps over all points, and at each point round the variants (A B C, B C A, …): a machine that slows down
+slows all variants down, and each point is measured in the machine's good and bad moments alike. Single runs are kept on
+the disk until their point's row is, so that a sweep goes on where it was killed.
 """
 
 from __future__ import annotations
@@ -11,8 +13,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,19 @@ from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.child import Child, WorkerDied
 from llmsizer.profile.device import describe_device, same_device
-from llmsizer.profile.engines import chosen_engine
+from llmsizer.profile.drift import Drift
+from llmsizer.profile.engines import ENGINES, chosen_engine
+from llmsizer.profile.journal import drop_runs, keep_run, kept_runs
 from llmsizer.profile.measure import Point, Sample
-from llmsizer.profile.row import Request, Run, Stopping, failed_record, measured_record, record_id
+from llmsizer.profile.row import (
+    Request,
+    Run,
+    Stopping,
+    drift_during,
+    failed_record,
+    measured_record,
+    record_id,
+)
 from llmsizer.profile.row_parts import merged, request_samples
 from llmsizer.profile.store import append_once, append_record, read_records, write_samples
 from llmsizer.progress import Progress, silent
@@ -36,7 +47,8 @@ DEFAULT_POINTS = (
     Point(batch=8, prompt_tokens=64, output_tokens=16),
     Point(batch=16, prompt_tokens=64, output_tokens=16),
 )
-DEFAULT_REPEATS = 5  # the fewest whose extremes enclose the median with 90 % (1 − 2/2⁵ = 94 %)
+DEFAULT_REPEATS = 10  # fewer cannot tell a machine's drift from noise
+DEFAULT_LEAST_SECONDS = 60.0  # a few times what machines take to change their pace, where we saw it: 10–25 s
 # What a loaded variant takes over its file: engines repack weights beside the mapped ones (OpenVINO FP16: 3.5 times).
 RESIDENT_OVER_FILE = 4.0
 MEMORY_SHARE = 0.6
@@ -49,8 +61,20 @@ class _Seat:
 
     request: Request
     todo: list[Point]
+    runs: dict[Point, Run] = field(default_factory=dict)
     child: Any = None
-    broken: str | None = None
+    warm: set[Point] = field(default_factory=set)  # shapes that this child has run
+
+    def begins(self, points: Sequence[Point], records_path: Path, *, alone: bool) -> None:
+        """What an earlier process measured of these points is taken over."""
+        for point in points:
+            if point in self.todo:
+                self.runs[point] = run = Run(interleaved=not alone)
+                for answer in kept_runs(records_path, record_id(self.request, point)):
+                    _take(run, answer)
+
+    def at(self, point: Point) -> bool:
+        return point in self.runs
 
 
 def profile(
@@ -62,6 +86,8 @@ def profile(
     engine: str | None = None,
     seed: int = 0,
     stopping: Stopping | None = None,
+    least_seconds: float = 0.0,
+    in_laps: bool = True,
     device: DeviceRecord | None = None,
     start_child: StartChild = Child,
     progress: Progress = silent,
@@ -70,7 +96,10 @@ def profile(
 
     A crash, a refusal or a silence becomes a failed record and the other points go on; failed points are tried again by
     the next call. ``stopping``: measure on after ``repeats`` until the intervals are narrow enough, all variants alike,
-    so that their runs stay pairs. Returns one record per variant and point, in the variants' order. Raises InputError.
+    so that their runs stay pairs. ``least_seconds``: measure on until the repeats are spread over as long. ``in_laps``:
+    else one point after the other, so that rows are finished early where a machine may be taken away.
+
+    Returns one record per variant and point, in the variants' order. Raises InputError.
     """
     if repeats < 1 or not variants or not points:
         raise InputError("nothing to measure; give at least one variant, one point and one repeat")
@@ -85,13 +114,14 @@ def profile(
             repeats=repeats,
             seed=seed,
             stopping=stopping,
+            least_seconds=least_seconds,
             sweep_id=sweep_id,
         )
         for v in variants
     ]
     done = {record.record_id: record for record in stored if record.status == "ok"}
     seats = [_Seat(request=r, todo=[p for p in points if record_id(r, p) not in done]) for r in requests]
-    work = _Work(records_path=records_path, start_child=start_child, progress=progress)
+    work = _Work(records_path=records_path, start_child=start_child, progress=progress, in_laps=in_laps)
     work.total = max(1, sum(len(seat.todo) for seat in seats) * (repeats + 1))
     for group in _groups([seat for seat in seats if seat.todo], device):
         work.measure_group(group)
@@ -110,69 +140,105 @@ def _groups(seats: list[_Seat], device: DeviceRecord) -> list[list[_Seat]]:
 class _Work:
     """The running sweep: what is written, how far it is."""
 
-    def __init__(self, *, records_path: Path, start_child: StartChild, progress: Progress) -> None:
+    def __init__(self, *, records_path: Path, start_child: StartChild, progress: Progress, in_laps: bool) -> None:
         self.records: list[ProfileRecord] = []
         self.total = 1
         self._done = 0
         self._path, self._start_child, self._progress = records_path, start_child, progress
+        self._in_laps = in_laps
 
     def measure_group(self, seats: list[_Seat]) -> None:
+        # From small to large: a process keeps the buffers of its largest point, and the first lap looks at memory.
         points = sorted({p for seat in seats for p in seat.todo}, key=lambda p: (p.work_tokens, dataclasses.astuple(p)))
+        stays = any(name in ENGINES and ENGINES[name].stays for name in (seat.request.engine for seat in seats))
+        rounds = [points] if self._in_laps and not stays else [[point] for point in points]
         try:
-            for point in points:  # from small to large: a process keeps the buffers of its largest point
-                self._measure_point([seat for seat in seats if point in seat.todo], point, alone=len(seats) == 1)
+            for together in rounds:
+                for seat in seats:
+                    seat.begins(together, self._path, alone=len(seats) == 1)
+                self._go_round(seats, together, least_seconds=seats[0].request.least_seconds / len(rounds))
         finally:
             for seat in seats:
                 self._close(seat)
 
-    def _measure_point(self, seats: list[_Seat], point: Point, *, alone: bool) -> None:
-        runs = {id(seat): Run(interleaved=not alone) for seat in seats}
-        for seat in seats:
-            self._step(seat, point, partial(self._warm, seat, point, runs[id(seat)]))
-        for repeat in itertools.count():
-            if not self._goes_on(seats, runs, repeat):
+    def _go_round(self, seats: list[_Seat], points: list[Point], *, least_seconds: float) -> None:
+        """Laps over the points until each has what it needs; rows are written once the machine's drift is known."""
+        going = list(points)
+        for lap in itertools.count():
+            going = [point for point in going if self._goes_on(seats, point, lap, least_seconds)]
+            if not going:
                 break
-            start = repeat % len(seats)
-            for seat in (*seats[start:], *seats[:start]):
-                self._step(seat, point, partial(_measure, seat, point, repeat, runs[id(seat)]))
+            for point in going:
+                self._visit(seats, point, lap, seen=_seconds_seen(seats), least_seconds=least_seconds)
+        drift = drift_during([run for seat in seats for run in seat.runs.values()])
         for seat in seats:
-            if seat.broken is None:
-                self._finish(seat, point, runs[id(seat)])
-            seat.broken = None
+            for point in [p for p in points if seat.at(p)]:
+                self._finish(seat, point, drift)
+            seat.runs.clear()
 
     @staticmethod
-    def _goes_on(seats: list[_Seat], runs: dict[int, Run], repeat: int) -> bool:
+    def _goes_on(seats: list[_Seat], point: Point, lap: int, least_seconds: float) -> bool:
         """Every seat as often as the least sure of them needs: the i-th runs of all are pairs."""
-        alive = [seat for seat in seats if seat.broken is None]
-        if repeat < max(seat.request.repeats for seat in seats):
-            return bool(alive)
-        return any(s.request.stopping and not runs[id(s)].is_narrow(s.request.stopping) for s in alive)
+        here = [seat for seat in seats if seat.at(point)]
+        if not here or lap < here[0].request.repeats or any(len(seat.runs[point].samples) > lap for seat in here):
+            return bool(here)
+        if _seconds_seen(here) < least_seconds:
+            return True
+        return any(s.request.stopping and not s.runs[point].is_narrow(s.request.stopping) for s in here)
 
-    def _step(self, seat: _Seat, point: Point, action: Callable[[], None]) -> None:
+    def _visit(self, seats: list[_Seat], point: Point, lap: int, *, seen: float, least_seconds: float) -> None:
+        """One run of each variant that has not got its run of this lap, after the shape was warmed."""
+        here = [seat for seat in seats if seat.at(point)]
+        missing = [seat for seat in here if len(seat.runs[point].samples) <= lap]
+        for seat in missing:
+            if point not in seat.warm:
+                self._step(seat, point, self._warm)
+        start = lap % len(here)
+        for seat in (*here[start:], *here[:start]):
+            if seat in missing and seat.at(point):
+                self._step(seat, point, self._measure, waited=seen / least_seconds if least_seconds else 1.0)
+
+    def _step(self, seat: _Seat, point: Point, action: Callable[[_Seat, Point], None], waited: float = 1.0) -> None:
         self._done += 1
         name = seat.request.variant.name
         shape = f"batch {point.batch}, prompt {point.prompt_tokens}"
-        self._progress(f"measuring {name}: {shape}", min(1.0, self._done / self.total))
-        if seat.broken is not None:
-            return
+        self._progress(f"measuring {name}: {shape}", min(1.0, waited, self._done / self.total))
         try:
-            action()
+            action(seat, point)
         except (WorkerDied, MeasurementError) as error:
-            seat.broken = str(error)
-            self._write(failed_record(seat.request, point, seat.broken))
+            del seat.runs[point]
+            drop_runs(self._path, record_id(seat.request, point))
+            self._write(failed_record(seat.request, point, str(error)))
             self._close(seat)  # what failed once may be left in any state
 
-    def _warm(self, seat: _Seat, point: Point, run: Run) -> None:
+    def _warm(self, seat: _Seat, point: Point) -> None:
         if seat.child is None:
             seat.child = self._start_child(seat.request.variant, seat.request.engine)
-        run.loaded = seat.child.loaded
-        run.memory = seat.child.ask("warm", point=dataclasses.asdict(point), seed=seat.request.seed)
+        run = seat.runs[point]
+        run.loaded = run.loaded or seat.child.loaded
+        told = seat.child.ask("warm", point=dataclasses.asdict(point), seed=seat.request.seed)
+        run.memory = run.memory or told  # of a later child only what the first did not see
+        seat.warm.add(point)
 
-    def _finish(self, seat: _Seat, point: Point, run: Run) -> None:
+    def _measure(self, seat: _Seat, point: Point) -> None:
+        run = seat.runs[point]
+        # run 0 was the warm-up; no two runs share a prompt
+        number = len(run.samples) + 1
+        answer = seat.child.ask("measure", point=dataclasses.asdict(point), seed=seat.request.seed, run=number)
+        _take(run, answer)
+        keep_run(self._path, record_id(seat.request, point), answer)
+
+    def _finish(self, seat: _Seat, point: Point, drift: dict[str, Drift]) -> None:
         """Samples first: a row that is there has everything it speaks of."""
-        samples = write_samples(self._path, record_id(seat.request, point), request_samples(point, run.samples))
-        record = measured_record(seat.request, point, run, samples)
+        if not seat.runs[point].loaded:  # all its runs are an earlier process's
+            self._step(seat, point, self._warm)
+            if not seat.at(point):
+                return
+        run, name = seat.runs[point], record_id(seat.request, point)
+        samples = write_samples(self._path, name, request_samples(point, run.samples))
+        record = measured_record(seat.request, point, run, samples, drift)
         append_once(self._path, record)
+        drop_runs(self._path, name)
         self.records.append(record)
 
     def _write(self, record: ProfileRecord) -> None:
@@ -180,15 +246,21 @@ class _Work:
         self.records.append(record)
 
     def _close(self, seat: _Seat) -> None:
+        seat.warm.clear()
         if seat.child is not None:
             with contextlib.suppress(OSError):
                 seat.child.close()
             seat.child = None
 
 
-def _measure(seat: _Seat, point: Point, repeat: int, run: Run) -> None:
-    # run 0 was the warm-up; no two runs share a prompt
-    answer = seat.child.ask("measure", point=dataclasses.asdict(point), seed=seat.request.seed, run=repeat + 1)
+def _seconds_seen(seats: list[_Seat]) -> float:
+    """From the first run to the last, of all points."""
+    times = [at for seat in seats for run in seat.runs.values() for at in run.started_seconds]
+    return max(times, default=0.0) - min(times, default=0.0)
+
+
+def _take(run: Run, answer: dict[str, Any]) -> None:
+    """A worker's answer into the run, now or from the disk."""
     sample = Sample(
         ttft_seconds=answer["ttft_seconds"],
         gaps_seconds=tuple(answer["gaps_seconds"]),

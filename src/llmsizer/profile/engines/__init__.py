@@ -21,15 +21,16 @@ class Engine:
     target: str
     reads: tuple[str, ...]
     extra: str
+    stays: bool = False  # at a point until it is done: each change of shape rebuilds caches, graphs or code
 
 
 # In the order of preference for a format.
 ENGINES: dict[str, Engine] = {
     "openvino": Engine(f"{HOME}.openvino:OpenVino", ("openvino-ir", "gguf"), "profile"),
     "transformers": Engine(f"{HOME}.transformers:Transformers", CHECKPOINTS, "profile"),
-    "transformers-static": Engine(f"{HOME}.transformers:static", CHECKPOINTS, "profile"),
-    "transformers-graph": Engine(f"{HOME}.transformers:graph", CHECKPOINTS, "profile"),
-    "transformers-compiled": Engine(f"{HOME}.transformers:compiled", CHECKPOINTS, "profile"),
+    "transformers-static": Engine(f"{HOME}.transformers:static", CHECKPOINTS, "profile", stays=True),
+    "transformers-graph": Engine(f"{HOME}.transformers:graph", CHECKPOINTS, "profile", stays=True),
+    "transformers-compiled": Engine(f"{HOME}.transformers:compiled", CHECKPOINTS, "profile", stays=True),
     "transformers-cb": Engine(f"{HOME}.transformers_batching:TransformersBatching", CHECKPOINTS, "profile"),
     "llama.cpp": Engine(f"{HOME}.llama_cpp:LlamaCpp", ("gguf",), "llama-cpp"),
     "vllm": Engine(f"{HOME}.vllm:Vllm", CHECKPOINTS, "vllm"),
