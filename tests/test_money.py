@@ -28,7 +28,7 @@ from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import lines_of, monthly_parts
 from llmsizer.money.owning import Activity, Servers, Volume, own_cost, servers_for
 from llmsizer.money.prices import PriceBook, gpu_price, price_book, server_price
-from llmsizer.money.renting import Rented, instances_for, rent_cost, with_interruptions
+from llmsizer.money.renting import Contract, Rented, contracts, instances_for, rent_cost, rented_replicas
 from llmsizer.units import SECONDS_PER_MONTH
 
 TODAY = datetime.date(2026, 11, 21)
@@ -230,18 +230,21 @@ def test_under_the_marginal_lens_vat_falls_only_on_what_is_still_to_be_paid() ->
 
 
 def test_a_years_term_takes_its_discount_off_the_list_price() -> None:
-    bill = rent_cost(rented(offer(usd=3.0), 1, 1), H100, VOLUME, book(options=MoneyOptions(rent_term="reserved-1y")))
+    (year,) = contracts([offer(usd=3.0)], "reserved-1y", 36)
+    bill = rent_cost(replace(rented(offer(), 1, 1), contract=year), H100, VOLUME, book())
     assert cents(bill, "instances") == 1314.00 and bill.part("instances").basis == "assumed"
 
 
 def test_interruptible_fleets_rent_more_so_that_enough_are_up() -> None:
+    # Each is away a fifth of the time. Of 6 at least 4 are up with 0.8^6 + 6·0.8^5·0.2 + 15·0.8^4·0.2^2 = 90.1 %;
+    # of 7 with 96.7 %: a seventh has to be rented, and the spare one beside them.
     spot = offer(usd=1.0).model_copy(update={"term": "spot"})
-    assert with_interruptions(spot, 4.0, book()) == 5.0  # a fifth of them is away
-    assert with_interruptions(offer(), 4.0, book()) == 4.0
+    assert rented_replicas(spot, 4, 1, book()) == 8
+    assert rented_replicas(offer(), 4, 1, book()) == 5
 
 
 def test_hours_that_are_not_billed_cost_nothing() -> None:
-    half = Rented(offer=offer(usd=2.0), gpus_per_replica=1, replicas=1, billed_share=0.5)
+    half = Rented(contract=Contract(offer=offer(usd=2.0)), gpus_per_replica=1, replicas=1, billed_share=0.5)
     assert cents(rent_cost(half, H100, VOLUME, book()), "instances") == 730.00
 
 
@@ -283,7 +286,7 @@ def test_a_currency_without_a_rate_is_refused_and_one_with_a_rate_is_dated() -> 
 
 
 def rented(listed: Offer, gpus: int, replicas: int) -> Rented:
-    return Rented(offer=listed, gpus_per_replica=gpus, replicas=replicas)
+    return Rented(contract=Contract(offer=listed), gpus_per_replica=gpus, replicas=replicas)
 
 
 def load(cached: float = 0.0, reasoning: int = 0) -> Workload:

@@ -319,21 +319,6 @@ def test_no_plan_beats_one_of_the_pareto_plans_in_everything_and_each_other_is_b
         assert beaten == (plan not in best), plan.label
 
 
-def test_a_rented_answer_says_what_following_the_hours_of_the_week_costs_and_a_years_term_has_no_such_choice() -> None:
-    def of(money: str) -> Recommendation:
-        scenario = parse_scenario(
-            'model = "mistral-small-2409"\nelectricity_area = "USA"\nspare_replicas = 0\n[constraints]\n'
-            'gpus = ["l40s", "h100-sxm-80"]\nown = false\napi = false\n[workload]\npreset = "chat"\n'
-            f'hours = "office-hours-europe"\ntokens_per_month = 2e11\n{money}'
-        )
-        model = default_catalog().model(scenario.model)
-        return recommend(model, scenario, CATALOG, today=TODAY, physics=RooflinePhysics())
-
-    by_hours, reserved = of(""), of('[money]\nrent_term = "reserved-1y"')
-    assert "Run by-hour it costs" in by_hours.sentence and "Run by-hour" in by_hours.plans[0].notes[-1]
-    assert "Run " not in reserved.sentence  # every hour of the year is paid
-
-
 def test_every_operator_has_a_jurisdiction_with_a_source_and_a_provider_of_the_price_lists(tmp_path: Path) -> None:
     known = load_jurisdictions(CATALOG.root)
     assert {"US", "EU", "GB"} >= set(known.values()) and known["Genesis Cloud"] == "EU"

@@ -33,6 +33,12 @@ VARIANTS = {
     "marginal": {"money": {"lens": "marginal"}},
     "batch, spot": {"money": {"batch_share": 0.4, "batch_discount": 0.5, "api_discount": 0.1},
                     "constraints": {"interruptible": True}},
+    "by the hour": {"workload": {"tokens_per_month": 2e11}, "constraints": {"own": False}},
+    "interruptible by the hour": {"workload": {"tokens_per_month": 2e11},
+                                  "constraints": {"own": False, "interruptible": True}, "spare_replicas": 2},
+    "asleep": {"workload": {"tokens_per_month": 3e6}, "slo": {"ttft_p95_seconds": 3600.0}},
+    "window, a year": {"fleet": {"active_from_hour": 8, "active_to_hour": 19, "active_days": ["mon", "tue"]},
+                       "money": {"rent_term": "cheapest", "vat_rate": 0.1}, "workload": {"tokens_per_month": 4e10}},
     "nothing fits": {"slo": {"tpot_p95_seconds": 1e-6}},
 }  # fmt: skip
 
@@ -138,6 +144,15 @@ def papers_unknown() -> Any:
     from llmsizer.facts.figure import unknown
 
     return unknown("nobody says", "USD")
+
+
+def test_the_variants_rent_in_every_mode(decisions: dict[str, Decision]) -> None:
+    modes = {name: made.path("rent").plan.mode for name, made in decisions.items() if made.path("rent")}
+    assert modes["by the hour"] == modes["interruptible by the hour"] == "by-hour"
+    assert modes["asleep"] == "scale-to-zero" and modes["window, a year"] == "active-window"
+    assert "always-on" in modes.values()
+    spot = decisions["interruptible by the hour"].path("rent")
+    assert spot is not None and spot.rental is not None and spot.rental.contract.offer.is_interruptible
 
 
 @pytest.mark.parametrize("name", VARIANTS)

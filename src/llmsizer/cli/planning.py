@@ -169,6 +169,7 @@ def print_recommendation(recommendation: Recommendation) -> None:
         if note:
             out.print(note, style="italic", highlight=False)
     _print_plans(recommendation)
+    _print_modes(recommendation)
     _print_apis(recommendation)
     if recommendation.near_misses:
         rows = [(r.candidate, r.reason, r.nearest_fix) for r in recommendation.near_misses]
@@ -238,6 +239,16 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
     ]
     if bars:
         print_table(f"What moves {sure.recommended}", ("one at a time", "from – to", "a month"), bars)
+
+
+def _print_modes(recommendation: Recommendation) -> None:
+    """How the first rented plan's machines may be paid for and run."""
+    from llmsizer.deliver.answer_tables import modes_table
+
+    table = modes_table(recommendation)
+    if table.rows:
+        rows = [tuple(cell.plain for cell in row) for row in table.rows]
+        print_table(table.title, table.headers, rows, note=table.note)
 
 
 def _print_apis(recommendation: Recommendation) -> None:

@@ -14,6 +14,7 @@ from llmsizer.money.comparison import Comparison, ComparisonDoc
 from llmsizer.money.cost import Cost, CostDoc, Path
 from llmsizer.money.spread import Uncertainty, UncertaintyDoc
 from llmsizer.traffic.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
+from llmsizer.traffic.week import Mode
 
 RejectionKind = Literal[
     "memory", "slo", "quality", "unsupported", "no price", "no evidence", "parallelism", "constraint", "budget"
@@ -47,6 +48,9 @@ class PlanDoc(TypedDict):
     unit_name: str
     provider: str
     zone: str
+    term: str
+    mode: Mode
+    billed_share: float
     cost: CostDoc
     capacity: CapacityDoc
     at_peak: LoadDoc
@@ -54,6 +58,22 @@ class PlanDoc(TypedDict):
     quality_recovery: FigureDoc
     is_robust: bool
     notes: list[str]
+
+
+class ModePriceDoc(TypedDict):
+    """The JSON form of a way to pay for and to run rented machines."""
+
+    term: str
+    mode: Mode
+    meaning: str
+    provider: str
+    zone: str
+    instances: int
+    billed_share: float | None
+    served_share: float
+    usd_per_month: float | None
+    is_taken: bool
+    why_not: str
 
 
 class ApiPlanDoc(TypedDict):
@@ -106,6 +126,7 @@ class RecommendationDoc(TypedDict):
     comparison: ComparisonDoc | None
     uncertainty: UncertaintyDoc | None
     pareto: list[str]
+    rent_modes: list[ModePriceDoc]
     asked: dict[str, Any] | None
 
 
@@ -144,6 +165,9 @@ class Plan:
     at_peak: LoadPoint  # one replica in the peak hour
     fit: Fit
     quality_recovery: Figure
+    term: str = ""  # under which it is rented
+    mode: Mode = "always-on"  # how rented machines run through the week
+    billed_share: float = 1.0  # of the hours of a month, of all instances
     notes: tuple[str, ...] = ()
 
     @property
@@ -160,7 +184,10 @@ class Plan:
         d = self.deployment
         count = self.replicas + self.spare_replicas
         verb = {"own": "own", "rent": f"rent at {self.provider}", "api": "call"}[self.path]
-        return f"{verb}: {count} × {d.weights.name} on {d.parallelism.gpus}× {d.gpu.name}"
+        terms = [
+            word for word, usual in ((self.term, ("", "on-demand")), (self.mode, ("always-on",))) if word not in usual
+        ]
+        return ", ".join([f"{verb}: {count} × {d.weights.name} on {d.parallelism.gpus}× {d.gpu.name}", *terms])
 
     def to_dict(self) -> PlanDoc:
         d = self.deployment
@@ -180,6 +207,9 @@ class Plan:
             "unit_name": self.unit_name,
             "provider": self.provider,
             "zone": self.zone,
+            "term": self.term,
+            "mode": self.mode,
+            "billed_share": self.billed_share,
             "cost": self.cost.to_dict(),
             "capacity": self.capacity.to_dict(),
             "at_peak": self.at_peak.to_dict(),
@@ -188,6 +218,29 @@ class Plan:
             "is_robust": self.is_robust,
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModePrice:
+    """The first rented plan's machines under one contract in one mode of the week; without a price it is not possible.
+
+    ``billed_share`` is of the hours of a month of all instances, ``served_share`` of requests.
+    """
+
+    term: str
+    mode: Mode
+    meaning: str
+    provider: str = ""
+    zone: str = ""
+    instances: int = 0
+    billed_share: float | None = None
+    served_share: float = 1.0
+    usd_per_month: float | None = None
+    is_taken: bool = False
+    why_not: str = ""
+
+    def to_dict(self) -> ModePriceDoc:
+        return {name: getattr(self, name) for name in ModePriceDoc.__annotations__}  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +325,7 @@ class Recommendation:
     comparison: Comparison | None = None
     uncertainty: Uncertainty | None = None
     pareto: tuple[str, ...] = ()  # labels of plans that none beats in cost, latency, quality and energy at once
+    rent_modes: tuple[ModePrice, ...] = ()  # of the first rented plan
     asked: Scenario | None = None  # the whole question, so that a file of the answer can be asked again
 
     @property
@@ -305,5 +359,6 @@ class Recommendation:
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "uncertainty": None if self.uncertainty is None else self.uncertainty.to_dict(),
             "pareto": list(self.pareto),
+            "rent_modes": [mode.to_dict() for mode in self.rent_modes],
             "asked": None if self.asked is None else self.asked.model_dump(mode="json"),
         }

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.decide.candidates import Sized
+from llmsizer.decide.modes import Modes
 from llmsizer.facts.figure import exact
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.offer import Offer
@@ -25,7 +27,8 @@ from llmsizer.money.formulas import monthly_parts
 from llmsizer.money.owning import Activity, own_drivers
 from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.ranges import mid
-from llmsizer.money.renting import gpu_hour_price, is_marketplace, rent_drivers
+from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
+from llmsizer.traffic.elastic import Following, Packing
 from llmsizer.units import KILO, SECONDS_PER_MONTH
 
 Vector = NDArray[np.float64]
@@ -74,29 +77,72 @@ def activity(sized: Sized, average: Vector, serving: Vector) -> Activity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """Offers of one GPU as columns: a row for each."""
+class Rental:
+    """How a fleet is rented: under which contract, and how it follows the week."""
 
-    offers: tuple[Offer, ...]
-    gpus_each: Vector
-    usd_per_gpu_hour: Vector
-    up_share: Vector  # of the time that an instance is there
+    contract: Contract
+    following: Following
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The cheapest rental at each load, as columns."""
+
+    rentals: tuple[Rental, ...]
+    index: NDArray[np.intp]  # into the rentals
+    instances: Vector
+    billed_share: Vector
+    usd_per_instance_hour: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Contracts of one GPU."""
+
+    contracts: tuple[Contract, ...]
+    usd_per_gpu_hour: tuple[float, ...]
+    lost_share: tuple[float, ...]  # of the time that an instance is away
 
     @classmethod
-    def of(cls, offers: tuple[Offer, ...], book: PriceBook) -> Terms:
+    def of(cls, found: tuple[Contract, ...], book: PriceBook) -> Terms:
         """Prices looked up once."""
         lost = mid(book.assumed["spot_lost_share"])
-        rows = [
-            (o.gpus_per_instance, mid(gpu_hour_price(o, book)), 1 - lost if o.is_interruptible else 1.0) for o in offers
-        ]
-        each, usd, up = np.array(rows, dtype=np.float64).reshape(-1, 3).T
-        return cls(offers=offers, gpus_each=each[:, None], usd_per_gpu_hour=usd[:, None], up_share=up[:, None])
+        return cls(
+            contracts=found,
+            usd_per_gpu_hour=tuple(mid(gpu_hour_price(contract, book)) for contract in found),
+            lost_share=tuple(lost if contract.offer.is_interruptible else 0.0 for contract in found),
+        )
 
-    def rented(self, width: int, replicas: Vector) -> tuple[Vector, Vector]:
-        """Instances by offer and load, and the dollars an hour of one: as ``money.renting`` counts them."""
-        count = np.where(self.up_share < 1, np.ceil(replicas / self.up_share - 1e-9), replicas)
-        instances = np.ceil(count / np.maximum(1, self.gpus_each // width))
-        return instances, self.usd_per_gpu_hour * np.maximum(self.gpus_each, width)
+    def cheapest(self, sized: Sized, spare: int, demand: Demand, modes: tuple[Following, ...]) -> Chosen:
+        """Over all contracts and the modes each may run in; at one price the mode that is on for longer."""
+        width, needed = sized.gpus, demand.held / sized.held.rate
+        serving = replica_counts(demand.held, sized.held.rate)
+        packed: dict[tuple[int, float], tuple[Vector, list[Vector]]] = {}
+        rentals, costs, instances, shares, hourly = [], [], [], [], []
+        for contract, usd, lost in zip(self.contracts, self.usd_per_gpu_hour, self.lost_share, strict=True):
+            each = contract.offer.gpus_per_instance
+            key = (max(1, each // width), lost)
+            if key not in packed:
+                packing = Packing(spare=spare, per_unit=key[0], lost_share=lost)
+                billed = [mode.billed_share(needed, demand.average, packing) for mode in modes]
+                packed[key] = packing.of(serving), billed
+            units, billed = packed[key]
+            for mode, share in zip(modes, billed, strict=True):
+                if contract.is_reserved and not mode.is_always_on:
+                    continue  # paid for every hour, asleep or not
+                rentals.append(Rental(contract=contract, following=mode))
+                costs.append(units * share * (usd * max(each, width)))
+                instances.append(units)
+                shares.append(share)
+                hourly.append(usd * max(each, width))
+        index, column = np.argmin(np.array(costs), axis=0), np.arange(len(serving))
+        return Chosen(
+            rentals=tuple(rentals),
+            index=index,
+            instances=np.array(instances)[index, column],
+            billed_share=np.array(shares)[index, column],
+            usd_per_instance_hour=np.array(hourly)[index],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +151,7 @@ class Bills:
 
     scenario: Scenario
     book: PriceBook
-    output_tokens_per_request: int
+    workload: Workload
     _server_usd: dict[tuple[str, int], float] = field(default_factory=dict)
     _offers: dict[str, tuple[Offer, ...]] = field(default_factory=dict)
     _terms_of: dict[str, Terms] = field(default_factory=dict)
@@ -206,38 +252,47 @@ class Bills:
         return self._server_usd[key]
 
     def _rent_usd(self, sized: Sized, demand: Demand) -> Vector | None:
-        terms = self._terms(sized.deployment.gpu.id)
-        if not terms.offers:
+        chosen = self._chosen(sized, demand)
+        if chosen is None:
             return None
-        replicas = replica_counts(demand.held, sized.held.rate) + self.scenario.spare_replicas
-        instances, hourly = terms.rented(sized.gpus, replicas)
-        chosen, column = np.argmin(instances * hourly, axis=0), np.arange(len(replicas))
-        tokens = demand.average * self.output_tokens_per_request * SECONDS_PER_MONTH
+        served = np.array([rental.following.served_share for rental in chosen.rentals])[chosen.index]
+        tokens = demand.average * self.workload.generated_tokens * SECONDS_PER_MONTH * served
         if not self._rent_record:
             record, _ = rent_drivers(self.book, instances=1.0, usd_per_instance_hour=1.0, output_tokens_per_month=1.0)
             self._rent_record.append(record)
-        count = instances[chosen, column]
         drivers = replace(
             self._rent_record[0],
-            instances=count,
-            instance_hours=count * self._rent_record[0].instance_hours,
-            usd_per_instance_hour=hourly[chosen, 0],
+            instances=chosen.instances,
+            instance_hours=chosen.instances * chosen.billed_share * self._rent_record[0].instance_hours,
+            usd_per_instance_hour=chosen.usd_per_instance_hour,
             output_tokens_per_month=tokens,
         )
         return total_usd(drivers, marginal=self.marginal)
 
+    def _chosen(self, sized: Sized, demand: Demand) -> Chosen | None:
+        terms = self._terms(sized.deployment.gpu.id)
+        if not terms.contracts:
+            return None
+        return terms.cheapest(sized, self.scenario.spare_replicas, demand, self.modes.of(sized))
+
+    @cached_property
+    def modes(self) -> Modes:
+        """How rented machines may run through the week."""
+        return Modes(workload=self.workload, scenario=self.scenario, book=self.book)
+
     def _terms(self, gpu: str) -> Terms:
         if gpu not in self._terms_of:
-            self._terms_of[gpu] = Terms.of(self.offers_of(gpu), self.book)
+            self._terms_of[gpu] = Terms.of(self.contracts_of(gpu), self.book)
         return self._terms_of[gpu]
 
-    def cheapest_offer(self, sized: Sized, replicas: int) -> Offer | None:
-        """Of the offers the scenario allows."""
-        terms = self._terms(sized.deployment.gpu.id)
-        if not terms.offers:
-            return None
-        instances, hourly = terms.rented(sized.gpus, np.array([float(replicas)]))
-        return terms.offers[int(np.argmin(instances * hourly, axis=0)[0])]
+    def contracts_of(self, gpu: str) -> tuple[Contract, ...]:
+        """Of a GPU, by its id: the offers that the scenario allows, at the terms it allows."""
+        return contracts(self.offers_of(gpu), self.book.options.rent_term, self.scenario.horizon_months)
+
+    def cheapest_rental(self, sized: Sized, demand: Demand) -> Rental | None:
+        """For one load; None where nothing may be rented."""
+        chosen = self._chosen(sized, demand)
+        return None if chosen is None else chosen.rentals[int(chosen.index[0])]
 
     def offers(self, sized: Sized) -> tuple[Offer, ...]:
         """What may be rented of a GPU."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from llmsizer.decide.answer import Plan, Rejection
-from llmsizer.decide.bills import Bills, Demand, activity
+from llmsizer.decide.bills import Bills, Demand, Rental, activity
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.question import Question
 from llmsizer.facts.offer import Offer
@@ -17,7 +17,9 @@ from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Cost, Path, spanning
 from llmsizer.money.owning import Activity, Servers, Volume, own_cost, servers_for
 from llmsizer.money.prices import PriceBook, is_whole_machine
-from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, with_interruptions
+from llmsizer.money.ranges import mid
+from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, rented_replicas
+from llmsizer.traffic.elastic import Packing
 from llmsizer.traffic.sizing import load_at, replicas_for
 
 PATHS: tuple[Path, ...] = ("own", "rent")
@@ -32,11 +34,7 @@ class Pricer:
 
     @cached_property
     def bills(self) -> Bills:
-        return Bills(
-            scenario=self.question.scenario,
-            book=self.book,
-            output_tokens_per_request=self.question.workload.generated_tokens,
-        )
+        return Bills(scenario=self.question.scenario, book=self.book, workload=self.question.workload)
 
     @property
     def spare(self) -> int:
@@ -54,12 +52,22 @@ class Pricer:
     def plan(self, sized: Sized, path: Path, workload: Workload) -> Plan:
         """The fleet of a path that has a price, with its bill in full."""
         count = self.count(sized, workload)
-        counts = (count, *self._interval(sized, workload))
-        bill_of = self._owned if path == "own" else self._rented
-        offer = None if path == "own" else self.bills.cheapest_offer(sized, count)
-        bills = {n: bill_of(sized, n, workload, offer) for n in dict.fromkeys(counts)}
-        bill = bills[count] if len(bills) == 1 else spanning(*(bills[n] for n in counts))
-        return self._plan(sized, workload, count, bill, offer)
+        ends = self._interval(sized, workload)
+        rental = None if path == "own" else self.bills.cheapest_rental(sized, Demand.of(workload))
+        assert path == "own" or rental is not None, "a path without an offer has no price"
+        follows = rental is not None and not rental.following.is_always_on
+        bills: dict[tuple[int, float], Cost] = {}  # what is always on depends on the count alone
+
+        def bill(rate: float, n: int) -> Cost:
+            key = (n, rate if follows else 0.0)
+            if key not in bills:
+                bills[key] = (
+                    self._owned(sized, n, workload) if rental is None else self.rented(sized, rate, workload, rental)
+                )
+            return bills[key]
+
+        middle, fewest, most = (bill(rate, n) for rate, n in ((sized.held.rate, count), *ends))
+        return self._plan(sized, workload, count, middle if len(bills) == 1 else spanning(middle, fewest, most), rental)
 
     def _volume(self, sized: Sized, workload: Workload) -> Volume:
         return Volume(
@@ -73,7 +81,7 @@ class Pricer:
         found = activity(sized, np.array([workload.requests_per_second]), serving)
         return Activity(busy_gpus=float(np.ravel(found.busy_gpus)[0]), busy_depth=float(np.ravel(found.busy_depth)[0]))
 
-    def _owned(self, sized: Sized, replicas: int, workload: Workload, _: Offer | None) -> Cost:
+    def _owned(self, sized: Sized, replicas: int, workload: Workload) -> Cost:
         servers = self._servers(sized, replicas)
         assert servers is not None, "a replica that no server holds has no price to own"
         return own_cost(
@@ -89,29 +97,42 @@ class Pricer:
         gpu = self.bills.housed(sized)
         return None if gpu is None else servers_for(gpu, sized.gpus, replicas)
 
-    def _rented(self, sized: Sized, replicas: int, workload: Workload, offer: Offer | None) -> Cost:
-        assert offer is not None, "a path without an offer has no price"
-        rented = self._rental(sized, replicas, offer)
+    def rented(self, sized: Sized, rate_each: float, workload: Workload, rental: Rental) -> Cost:
+        """The bill of a rental, at the rate that one replica holds."""
+        replicas = replicas_for(workload.sizing_requests_per_second, rate_each)
+        share = rental.following.served_share
         return rent_cost(
-            rented,
+            self.rental(sized, rate_each, workload, rental),
             sized.deployment.gpu,
-            self._volume(sized, workload),
+            self._volume(sized, workload).scaled(share),
             self.book,
-            activity=self._activity(sized, replicas, workload),
+            activity=self._activity(sized, replicas + self.spare, workload),
         )
 
-    def _rental(self, sized: Sized, replicas: int, offer: Offer) -> Rented:
-        up = int(with_interruptions(offer, float(replicas), self.book))
-        return Rented(offer=offer, gpus_per_replica=sized.gpus, replicas=up)
+    def rental(self, sized: Sized, rate_each: float, workload: Workload, rental: Rental) -> Rented:
+        """How many replicas, and for how much of the month their instances are billed."""
+        offer, following, width = rental.contract.offer, rental.following, sized.gpus
+        demand = Demand.of(workload)
+        lost = mid(self.book.assumed["spot_lost_share"]) if offer.is_interruptible else 0.0
+        packing = Packing(spare=self.spare, per_unit=max(1, offer.gpus_per_instance // width), lost_share=lost)
+        serving = replicas_for(workload.sizing_requests_per_second, rate_each)
+        return Rented(
+            contract=rental.contract,
+            gpus_per_replica=width,
+            replicas=rented_replicas(offer, serving, self.spare, self.book),
+            billed_share=float(following.billed_share(demand.held / rate_each, demand.average, packing)[0]),
+            hours_note="" if following.is_always_on else following.mode,
+        )
 
-    def _interval(self, sized: Sized, workload: Workload) -> tuple[int, int]:
-        """Fewest and most replicas, spares included, within the interval of the step times.
+    def _interval(self, sized: Sized, workload: Workload) -> tuple[tuple[float, int], tuple[float, int]]:
+        """Rates of the ends of the step times' interval, and the replicas they take, spares included: fewest first.
 
         Where the slow end misses the SLO no number of replicas helps: the plan is marked, not its bill.
         """
         held, demand = sized.held, workload.sizing_requests_per_second
         slow = held.rate_low if held.rate_low > 0 else held.rate
-        return replicas_for(demand, held.rate_high) + self.spare, replicas_for(demand, slow) + self.spare
+        fewest, most = (replicas_for(demand, rate) + self.spare for rate in (held.rate_high, slow))
+        return (held.rate_high, fewest), (slow, most)
 
     def no_price(self, sized: Sized) -> Rejection:
         """Why a replica that works has no bill."""
@@ -139,13 +160,15 @@ class Pricer:
             return "no server that holds a replica within the power of a rack"
         return f"no purchase price of {sized.deployment.gpu.name}"
 
-    def _plan(self, sized: Sized, workload: Workload, count: int, bill: Cost, offer: Offer | None) -> Plan:
+    def _plan(self, sized: Sized, workload: Workload, count: int, bill: Cost, rental: Rental | None) -> Plan:
         replicas = count - self.spare
-        if offer is None:
+        rented = None if rental is None else self.rental(sized, sized.held.rate, workload, rental)
+        if rented is None:
             servers = self._servers(sized, count)
             units = 0 if servers is None else servers.count
         else:
-            units = self._rental(sized, count, offer).instances
+            units = rented.instances
+        offer = None if rented is None else rented.offer
         return Plan(
             path=bill.path,
             deployment=sized.deployment,
@@ -155,17 +178,20 @@ class Pricer:
             unit_name="instances" if offer else "servers",
             provider=offer.provider if offer else "own",
             zone=offer.zone if offer else "own premises or colocation",
+            term=rental.contract.term if rental else "",
+            mode=rental.following.mode if rental else "always-on",
+            billed_share=rented.billed_share if rented else 1.0,
             cost=bill,
             capacity=sized.capacity,
             at_peak=load_at(sized.replica, workload.peak_requests_per_second / replicas),
             fit=sized.fit,
             quality_recovery=sized.quality,
-            notes=tuple(self._notes(sized, workload, replicas, offer)),
+            notes=tuple(self._notes(sized, workload, replicas, rental)),
         )
 
-    def _notes(self, sized: Sized, workload: Workload, replicas: int, offer: Offer | None) -> Iterator[str]:
-        gpu, width = sized.deployment.gpu, sized.gpus
-        fewest, most = self._interval(sized, workload)
+    def _notes(self, sized: Sized, workload: Workload, replicas: int, rental: Rental | None) -> Iterator[str]:
+        gpu, width, offer = sized.deployment.gpu, sized.gpus, rental.contract.offer if rental else None
+        (_, fewest), (_, most) = self._interval(sized, workload)
         if not sized.is_robust:
             yield "misses the SLO if steps are as slow as their interval allows"
         elif fewest != most:
@@ -183,15 +209,31 @@ class Pricer:
             yield "consumer card: check its driver licence and cooling before it goes into a data centre"
         if offer is not None and assumes_larger(offer, width):
             yield f"the list prices {offer.gpus_per_instance} GPU an instance; {width} at that price each are assumed"
-        if offer is not None and offer.is_interruptible:
-            count = replicas + self.spare
-            yield f"interruptible: {self._rental(sized, count, offer).replicas} rented for {count} up on average"
+        if rental is not None:
+            yield from self._notes_of_rental(sized, workload, replicas, rental)
         if offer is not None and is_marketplace(offer):
             yield "a marketplace's lowest host; what one gets is commonly two to three times as dear"
         if offer is not None and (law := self._foreign_law(offer)):
             yield law
         if is_whole_machine(gpu) and replicas + self.spare > 1:
             yield "desktop machines, one replica each"
+
+    def _notes_of_rental(self, sized: Sized, workload: Workload, replicas: int, rental: Rental) -> Iterator[str]:
+        rented, following = self.rental(sized, sized.held.rate, workload, rental), rental.following
+        if rental.contract.offer.is_interruptible:
+            yield (
+                f"interruptible: {rented.replicas} rented, {self.spare} of them spare, so that {replicas} are up with "
+                "95 % probability"
+            )
+        if rental.contract.is_reserved:
+            yield "a year's term at an assumed discount: ask for a quote; paid whether it runs or not"
+        if not following.is_always_on:
+            yield (
+                f"{following.mode}: instances follow the hours of the week and are billed {rented.billed_share:.0%} of "
+                "them; that they can be had again each time is taken for granted"
+            )
+        if following.served_share < 1:
+            yield f"{1 - following.served_share:.1%} of requests come when the window is closed, and are not served"
 
     def _foreign_law(self, offer: Offer) -> str:
         """What to say of an operator where the place of the data is bounded and whose law it is was not asked."""

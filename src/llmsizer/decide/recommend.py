@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
@@ -14,7 +13,7 @@ from llmsizer.decide.candidates import Sized
 from llmsizer.decide.compare import compare_study
 from llmsizer.decide.effects import stated_effects
 from llmsizer.decide.excluded import excluded
-from llmsizer.decide.modes import cheapest_mode, mode_note
+from llmsizer.decide.mode_prices import mode_prices
 from llmsizer.decide.pareto import pareto_plans
 from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
@@ -34,8 +33,7 @@ LEAVES_OUT = (
     *TRAFFIC_LEAVES_OUT,
     "spare replicas may share a server: llmsizer capacity simulates the loss of a whole host",
     "replicas over more than one server",
-    "a ranking by modes of the week: rented machines are ranked always on, and the first says what following the hours "
-    "costs",
+    "that machines given back can be had again: a mode that follows the hours takes it for granted",
     "pipeline and expert parallelism, and whether an offer can be had at all: no price list says",
     "intervals of costs move all parts together, which is wider than 90 % where parts are independent",
     *API_LEAVES_OUT,
@@ -61,7 +59,6 @@ def answer_of(found: Study, catalog: Catalog) -> Recommendation:
     """The answer from a study that is at hand, for those who ask the same study more than this."""
     model, scenario = found.question.model, found.question.scenario
     picks, rejections = _priced(found)
-    picks, said_of_mode = _with_mode(found, picks)
     plans = tuple(plan for plan, _ in picks)
     choices = api_choices(found) if scenario.constraints.api else []
     apis = api_plans(found, choices)
@@ -71,7 +68,7 @@ def answer_of(found: Study, catalog: Catalog) -> Recommendation:
         scenario=scenario.name,
         model=model.name,
         reading=model.reading,
-        sentence=" ".join(filter(None, (sentence(found, plans, apis, rejections, sure), said_of_mode))),
+        sentence=sentence(found, plans, apis, rejections, sure),
         plans=plans,
         apis=apis,
         rejections=rejections,
@@ -84,6 +81,7 @@ def answer_of(found: Study, catalog: Catalog) -> Recommendation:
         comparison=comparison,
         uncertainty=sure,
         pareto=pareto_plans(plans),
+        rent_modes=mode_prices(found, *next((pick for pick in picks if pick[0].path == "rent"), (None, None))),
         asked=scenario,
     )
 
@@ -135,18 +133,6 @@ def _ranked(found: Study) -> tuple[list[tuple[Path, Sized]], list[Rejection]]:
                 cheapest[key] = (rank, sized)
     ranked = sorted(cheapest.items(), key=lambda item: item[1][0])
     return [(key[2], sized) for key, (_, sized) in ranked], rejections
-
-
-def _with_mode(found: Study, picks: Sequence[Pick]) -> tuple[list[Pick], str]:
-    """The first rented plan with a note of the mode that is cheapest; said aloud where that plan is the answer."""
-    at = next((at for at, (plan, _) in enumerate(picks) if plan.path == "rent"), None)
-    if at is None:
-        return list(picks), ""
-    plan, sized = picks[at]
-    mode = cheapest_mode(found, plan, sized)
-    note = "" if mode is None else mode_note(mode, plan)
-    noted = (replace(plan, notes=(*plan.notes, note)), sized) if note else picks[at]
-    return [*picks[:at], noted, *picks[at + 1 :]], note if at == 0 else ""
 
 
 def _rank(sized: Sized, usd: float) -> Rank:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from llmsizer.decide.bills import Bills
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.figure import Figure, unknown
-from llmsizer.facts.offer import Offer
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import USD_PER_MONTH, Cost
 from llmsizer.money.owning import Volume
 from llmsizer.money.prices import PriceBook
-from llmsizer.money.renting import Rented, rent_cost, with_interruptions
+from llmsizer.money.renting import Contract, Rented, rent_cost, rented_replicas
 from llmsizer.traffic.week import Mode, Running, unit_share
 
 _RESERVED = "a year's term is paid for every hour, asleep or not"
@@ -36,16 +35,21 @@ def rent_of_modes(
     modes: Sequence[Running], deployment: Deployment, workload: Workload, scenario: Scenario, book: PriceBook
 ) -> tuple[ModeRent, ...]:
     """The month's bill of each mode, people and all; a figure without a value where nothing may be rented."""
-    bills = Bills(scenario=scenario, book=book, output_tokens_per_request=workload.generated_tokens)
-    offers = bills.offers_of(deployment.gpu.id)
-    return tuple(_cheapest(running, deployment, workload, offers, book) for running in modes)
+    bills = Bills(scenario=scenario, book=book, workload=workload)
+    found = bills.contracts_of(deployment.gpu.id)
+    return tuple(_cheapest(running, deployment, workload, scenario, found, book) for running in modes)
 
 
 def _cheapest(
-    running: Running, deployment: Deployment, workload: Workload, offers: Sequence[Offer], book: PriceBook
+    running: Running,
+    deployment: Deployment,
+    workload: Workload,
+    scenario: Scenario,
+    found: Sequence[Contract],
+    book: PriceBook,
 ) -> ModeRent:
     priced = [(bill.usd_per_month.value, rented, bill) for rented, bill in
-              (_bill(running, deployment, workload, offer, book) for offer in offers)
+              (_bill(running, deployment, workload, scenario, contract, book) for contract in found)
               if bill.usd_per_month.value is not None]  # fmt: skip
     if not priced:
         reason = f"no offer to rent {deployment.gpu.name} that the scenario allows has a full price"
@@ -68,17 +72,21 @@ def _cheapest(
 
 
 def _bill(
-    running: Running, deployment: Deployment, workload: Workload, offer: Offer, book: PriceBook
+    running: Running,
+    deployment: Deployment,
+    workload: Workload,
+    scenario: Scenario,
+    contract: Contract,
+    book: PriceBook,
 ) -> tuple[Rented, Cost]:
-    width = deployment.parallelism.gpus
-    reserved = book.options.rent_term == "reserved-1y" and offer.term == "on-demand"
+    width, offer, spare = deployment.parallelism.gpus, contract.offer, scenario.spare_replicas
     share = unit_share(running, max(1, offer.gpus_per_instance // width))
     rented = Rented(
-        offer=offer,
+        contract=contract,
         gpus_per_replica=width,
-        replicas=int(with_interruptions(offer, float(running.peak_replicas), book)),
-        billed_share=1.0 if reserved else share,
-        hours_note=_RESERVED if reserved and share < 1 else running.mode,
+        replicas=rented_replicas(offer, max(1, running.peak_replicas - spare), spare, book),
+        billed_share=1.0 if contract.is_reserved else share,
+        hours_note=_RESERVED if contract.is_reserved and share < 1 else running.mode,
     )
     volume = Volume(
         input_tokens_per_month=workload.input_tokens_per_month * running.served_share,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from llmsizer.decide.answer import Plan
 from llmsizer.decide.apis import ApiChoice
+from llmsizer.decide.bills import Demand
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.study import Study
 from llmsizer.decide.uncertain import UncertainPath, api_path, own_path, rent_path
@@ -40,9 +41,9 @@ def uncertain_paths(found: Study, picks: Sequence[Pick], choices: Sequence[ApiCh
         if name == "own":
             paths.append(own_path(found, sized, plan.units, plan.label))
             continue
-        offer = found.pricer.bills.cheapest_offer(sized, plan.replicas + plan.spare_replicas)
-        assert offer is not None, "a plan to rent has an offer"
-        paths.append(rent_path(found, sized, offer, plan.label))
+        rental = found.pricer.bills.cheapest_rental(sized, Demand.of(found.question.workload))
+        assert rental is not None, "a plan to rent has an offer"
+        paths.append(rent_path(found, sized, rental, plan.label))
     if choices:
         paths.append(api_path(found, choices[0], why_not_called(found, choices[0])))
     return paths

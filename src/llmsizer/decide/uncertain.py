@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.decide.apis import ApiChoice
-from llmsizer.decide.bills import Demand, activity, replica_counts, total_usd
+from llmsizer.decide.bills import Demand, Rental, activity, replica_counts, total_usd
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.curves import tokens_of
 from llmsizer.decide.study import Study
 from llmsizer.facts.figure import Figure
-from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Growth, Slo, Workload
 from llmsizer.money.api import api_drivers
 from llmsizer.money.cost import USD_PER_MTOK, Path
@@ -28,6 +27,7 @@ from llmsizer.money.owning import Activity, own_drivers
 from llmsizer.money.prices import server_price
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import gpu_hour_price, rent_drivers
+from llmsizer.traffic.elastic import Packing
 from llmsizer.traffic.meanfield import Curves, Replica
 from llmsizer.traffic.sizing import rate_within
 from llmsizer.units import MEGA, SECONDS_PER_MONTH
@@ -237,11 +237,12 @@ def own_path(found: Study, sized: Sized, units: int, label: str) -> UncertainPat
     )
 
 
-def rent_path(found: Study, sized: Sized, offer: Offer, label: str) -> UncertainPath:
-    """The same offer, as many instances as each draw takes."""
+def rent_path(found: Study, sized: Sized, rental: Rental, label: str) -> UncertainPath:
+    """The same contract and mode, as many instances as each draw takes."""
+    contract, following, offer = rental.contract, rental.following, rental.contract.offer
     book, bills, workload = found.book, found.pricer.bills, found.question.workload
     load, pace = load_of(workload, book.assumed), _pace(found, sized)
-    hourly = gpu_hour_price(offer, book).scaled(max(offer.gpus_per_instance, sized.gpus), "USD/instance/h")
+    hourly = gpu_hour_price(contract, book).scaled(max(offer.gpus_per_instance, sized.gpus), "USD/instance/h")
     record, figures = rent_drivers(book, instances=1.0, usd_per_instance_hour=mid(hourly), output_tokens_per_month=1.0)
     figures = {**figures, "usd_per_instance_hour": hourly}
     if offer.is_interruptible:
@@ -254,18 +255,19 @@ def rent_path(found: Study, sized: Sized, offer: Offer, label: str) -> Uncertain
 
     def bill(values: Values) -> Vector:
         demand = load.at(values)
-        replicas = replica_counts(demand.held, pace.rate(values[pace.driver.name])) + spare
-        if offer.is_interruptible:
-            replicas = np.ceil(replicas / (1 - values["spot_lost_share"]) - 1e-9)
-        instances = np.ceil(replicas / max(1, offer.gpus_per_instance // sized.gpus))
+        rate = pace.rate(values[pace.driver.name])
+        packing = Packing(spare=spare, per_unit=max(1, offer.gpus_per_instance // sized.gpus),
+                          lost_share=values["spot_lost_share"] if offer.is_interruptible else 0.0)  # fmt: skip
+        instances = packing.of(replica_counts(demand.held, rate))
+        share = following.billed_share(demand.held / rate, demand.average, packing)
         changed: dict[str, Any] = {name: values[name] for name in figures if name in record.__dataclass_fields__}
         changed["usd_per_instance_hour"] = values["usd_per_instance_hour"] * values[RENTAL]
-        tokens = demand.average * workload.generated_tokens * SECONDS_PER_MONTH
-        now = replace(record, instances=instances, instance_hours=instances * hours_each,
+        tokens = demand.average * workload.generated_tokens * SECONDS_PER_MONTH * following.served_share
+        now = replace(record, instances=instances, instance_hours=instances * hours_each * share,
                       output_tokens_per_month=tokens, **changed)  # fmt: skip
         return total_usd(now, marginal=bills.marginal)
 
-    per_gpu = mid(gpu_hour_price(offer, book))
+    per_gpu = mid(gpu_hour_price(contract, book))
     return UncertainPath(
         path="rent",
         label=label,

@@ -19,6 +19,12 @@ from llmsizer.money.spread import Uncertainty
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.units import GIGA, format_count, format_gb, format_usd
 
+_TERMS = {"spot": "interruptible", "reserved for a year": "for a year"}
+_MODES: dict[str, str] = {
+    "by-hour": "fewer in quiet hours",
+    "scale-to-zero": "none while nobody comes",
+    "active-window": "only while the window is open",
+}
 _SAME_PRICE = 1.005
 _WITHIN = 10.0  # times what a driver is today: a flip further off is in the full list only
 _ROUND_GB = 10  # people quote memory in tens of gigabytes
@@ -94,12 +100,19 @@ def volume_text(found: Study) -> str:
 def _run(plan: Plan) -> str:
     d, count = plan.deployment, plan.replicas + plan.spare_replicas
     verb = "Buy" if plan.path == "own" else f"Rent at {plan.provider} ({plan.zone})"
-    boxes = f"{plan.units} {plan.unit_name if plan.units != 1 else plan.unit_name.removesuffix('s')}"
+    boxes = f"{plan.units} {plan.unit_name if plan.units != 1 else plan.unit_name.removesuffix('s')}{_terms(plan)}"
     spare = f", {plan.spare_replicas} of them spare" if plan.spare_replicas else ""
     replicas = "one replica" if count == 1 else f"{count} replicas{spare}, each"
     return (
         f"{verb} {boxes} and run {d.model.name} in {d.weights.name}: {replicas} on {d.parallelism.gpus}× {d.gpu.name}"
     )
+
+
+def _terms(plan: Plan) -> str:
+    """How what is rented is paid and run, where that is not on demand and always on."""
+    said = [_TERMS.get(plan.term, plan.term) if plan.term not in ("", "on-demand") else "", _MODES.get(plan.mode, "")]
+    told = ", ".join(filter(None, said))
+    return f", {told}," if told else ""
 
 
 def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:

@@ -73,6 +73,23 @@ def unsure_table(recommendation: Recommendation, limit: int = 3) -> Table:
     return Table(title="Cheaper in the middle of its interval, but less sure", headers=headers, rows=rows, note=note)
 
 
+def modes_table(recommendation: Recommendation) -> Table:
+    """The first rented plan's machines under every contract and in every mode, cheapest first, and why not."""
+    rows = tuple(
+        (
+            words(f"{mode.term}, {mode.mode}", strong=mode.is_taken, remark=mode.meaning),
+            words(f"{mode.provider} ({mode.zone})" if mode.provider else "–"),
+            words(str(mode.instances) if mode.instances else "–"),
+            number(mode.billed_share, "fraction", "calibrated") if mode.billed_share is not None else words("–"),
+            number(mode.usd_per_month, "USD", "assumed") if mode.usd_per_month is not None else words("–"),
+            words("taken" if mode.is_taken else mode.why_not or "possible; dearer"),
+        )
+        for mode in recommendation.rent_modes
+    )
+    headers = ("Paid and run", "At", "Instances", "Billed of the month", "A month", "Why not")
+    return Table(title="How the first rented plan's machines may be paid for and run", headers=headers, rows=rows)
+
+
 def _precision(plan: Plan) -> Cell:
     return words(plan.deployment.weights.name, remark=plan.deployment.weights.description)
 

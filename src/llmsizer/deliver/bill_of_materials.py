@@ -143,10 +143,10 @@ def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLin
 
 
 def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomLine]:
-    assert path.offer is not None
-    assumed, offer = decision.found.book.assumed, path.offer
+    assert path.rental is not None
+    assumed, offer = decision.found.book.assumed, path.rental.contract.offer
     hour = next(part.usd_per_month for part in path.cost.parts if part.name == "instances")
-    where = f"{offer.provider}, {offer.zone}{f', {offer.region}' if offer.region else ''}, {offer.term}"
+    where = f"{offer.provider}, {offer.zone}{f', {offer.region}' if offer.region else ''}, {path.rental.contract.term}"
 
     line = partial(_line, "rent")
     each = hour.scaled(1 / live(d.instance_hours).value, "USD/h")

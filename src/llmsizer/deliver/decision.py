@@ -9,6 +9,7 @@ from functools import cached_property
 
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.apis import ApiChoice, api_choices
+from llmsizer.decide.bills import Demand, Rental
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
@@ -26,7 +27,6 @@ from llmsizer.deliver.live_bills import (
 from llmsizer.deliver.places import Register, Under
 from llmsizer.deliver.report import scenario_hash
 from llmsizer.facts.catalog import Catalog
-from llmsizer.facts.offer import Offer
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import Cost, Path
@@ -48,7 +48,7 @@ class LivePath:
     same_model: bool = True
     sized: Sized | None = None
     plan: Plan | None = None
-    offer: Offer | None = None
+    rental: Rental | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +110,17 @@ class Decision:
     def _machines(self, plan: Plan) -> LivePath:
         sized = next(s for s in self.found.sized if s.deployment == plan.deployment)
         place = Under(plan.path, self.register)
-        offer = None
+        rental = None
         drivers: Drivers
         if plan.path == "own":
             drivers = own_live(sized, self.load, self.shared, place)
         else:
-            offer = self.found.pricer.bills.cheapest_offer(sized, plan.replicas + plan.spare_replicas)
-            assert offer is not None, "a plan that rents has an offer"
-            drivers = rent_live(sized, offer, self.load, self.shared, place)
+            rental = self.found.pricer.bills.cheapest_rental(sized, Demand.of(self.found.question.workload))
+            assert rental is not None, "a plan that rents has an offer"
+            drivers = rent_live(sized, rental, self.load, self.shared, place)
         bill = bill_live(drivers, self.shared, place)
         return LivePath(path=plan.path, key=plan.path, label=plan.label, cost=plan.cost, drivers=drivers, bill=bill,
-                        place=place, sized=sized, plan=plan, offer=offer)  # fmt: skip
+                        place=place, sized=sized, plan=plan, rental=rental)  # fmt: skip
 
     def _apis(self) -> Sequence[LivePath]:
         """The first ones, with at least one of another model beside those of the same."""

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from llmsizer.decide.bills import Rental
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.study import Study
 from llmsizer.deliver.live import Live, exp, least, live, ln, most, rounded_up, whole
+from llmsizer.deliver.live_weeks import Packed, billed_share_live, kept_up_live
 from llmsizer.deliver.places import Inputs, Place
 from llmsizer.facts.figure import Figure, exact, unknown
-from llmsizer.facts.offer import ApiOffer, Offer
+from llmsizer.facts.offer import ApiOffer
 from llmsizer.money.api import api_drivers
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import Line, lines_of
 from llmsizer.money.owning import Activity, own_drivers
 from llmsizer.money.prices import gpu_price, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.renting import gpu_hour_price, rent_drivers
-from llmsizer.units import HOURS_PER_MONTH, SECONDS_PER_MONTH
+from llmsizer.traffic.elastic import Packing
+from llmsizer.traffic.week import START_UP
+from llmsizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, SECONDS_PER_MONTH
 
 _FULL_BATCH = 256.0  # at which the power curve ends, as in decide.bills
 _MOST_REQUESTS_PER_SECOND = 1e6
@@ -178,29 +182,76 @@ def _server_usd(sized: Sized, each: Live, shared: Shared, place: Place) -> Live:
     return place.put("server_usd", "USD/server", cards + most(least_usd, cards * part / (1 - part)))
 
 
-def rent_live(sized: Sized, offer: Offer, load: Load, shared: Shared, place: Place) -> RentDrivers:
-    """Rented instances for a load, and everything their bill depends on."""
-    book = shared.found.book
-    width, _, replicas = _replicas(sized, load, shared, place)
-    if offer.is_interruptible:
-        lost = shared.place.given("spot_lost_share", book.assumed["spot_lost_share"])
-        replicas = place.put("replicas_rented", "replicas", rounded_up(replicas / (1 - lost), _ROUNDING))
+def rent_live(sized: Sized, rental: Rental, load: Load, shared: Shared, place: Place) -> RentDrivers:
+    """Rented instances for a load, the hours of the week they are billed, and everything their bill depends on."""
+    book, offer, following = shared.found.book, rental.contract.offer, rental.following
+    width, serving, _ = _replicas(sized, load, shared, place)
+    away = shared.place.given("spot_lost_share", book.assumed["spot_lost_share"]) if offer.is_interruptible else None
+    rented = kept_up_live(serving, away) + shared.spare
+    rented = place.put("replicas_rented", "replicas", rented) if away is not None else rented
     in_instance = place.given("gpus_per_instance", _counted(offer.gpus_per_instance, "GPUs"))
-    fewer = most(1, whole(in_instance / width))
-    instances = place.put("instances", "instances", rounded_up(replicas / fewer))
-    hour = place.given("usd_per_gpu_hour", gpu_hour_price(offer, book))
+    per_unit = place.put("replicas_per_instance", "replicas", most(1, whole(in_instance / width)))
+    instances = place.put("instances", "instances", rounded_up(rented / per_unit))
+    hours, tokens = instances * HOURS_PER_MONTH, load.output_tokens
+    if not following.is_always_on:
+        share = _billed_share(sized, rental, load, shared, place, per_unit, instances, away)
+        hours = hours * place.put("billed_share", "of the hours of a month", share)
+    if following.served_share < 1:
+        served = exact(following.served_share, "of requests", "published", "the scenario's hours and window")
+        tokens = tokens * place.given("served_share", served)
+    hour = place.given("usd_per_gpu_hour", gpu_hour_price(rental.contract, book))
     hourly = place.put("usd_per_instance_hour", "USD/h", hour * most(in_instance, width))
     plain, figures = rent_drivers(book, instances=1.0, usd_per_instance_hour=1.0, output_tokens_per_month=1.0)
     used = _used(plain, shared)
     changes: dict[str, Any] = {n: shared.driver(n, figure, place) for n, figure in figures.items() if n in used}
     changes |= {
         "instances": instances,
-        "instance_hours": instances * HOURS_PER_MONTH,
+        "instance_hours": hours,
         "usd_per_instance_hour": hourly,
-        "output_tokens_per_month": load.output_tokens,
+        "output_tokens_per_month": tokens,
         "vat_rate": shared.vat,
     }
     return replace(plain, **changes)
+
+
+def _billed_share(
+    sized: Sized,
+    rental: Rental,
+    load: Load,
+    shared: Shared,
+    place: Place,
+    per_unit: Live,
+    instances: Live,
+    away: Live | None,
+) -> Live:
+    """Of the hours of a month, those that instances which follow the week are billed."""
+    assumed, sleep = shared.found.book.assumed, rental.following.sleep
+    boot, pace, engine = (shared.place.given(name, assumed[name]) for name in START_UP)
+    weights = place.given("replica_weight_bytes", _counted(sized.fit.weights_bytes * sized.gpus, "bytes"))
+    start = place.put("start_seconds", "s", boot + weights / pace + engine)
+    rate = place.given("requests_per_second_each", sized.capacity.requests_per_second)
+    packed = Packed(
+        needed=place.put("replicas_needed", "replicas in the peak hour, before rounding up", load.held / rate),
+        average=load.average,
+        spare=shared.spare,
+        per_unit=per_unit,
+        instances=instances,
+        start_share=place.put("start_share", "of an hour", least(1, start / SECONDS_PER_HOUR)),
+        lost=away,
+        start_seconds=start if sleep else None,
+        hold_seconds=place.given("hold_seconds", _held(sleep.hold_seconds, "s")) if sleep else None,
+        turns=place.given("turns", _held(sleep.turns, "of a conversation")) if sleep else None,
+    )
+    packing = Packing(
+        spare=int(shared.spare.value),
+        per_unit=int(per_unit.value),
+        lost_share=0.0 if away is None else away.value,
+    )
+    return billed_share_live(rental.following, packed, packing)
+
+
+def _held(value: float, unit: str) -> Figure:
+    return exact(value, unit, "published", "the scenario: how long a conversation keeps a service up")
 
 
 def api_live(offer: ApiOffer, load: Load, shared: Shared, place: Place) -> ApiDrivers:

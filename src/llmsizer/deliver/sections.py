@@ -145,7 +145,9 @@ def plans(recommendation: Recommendation) -> str:
     table = answer_tables.plans_table(shown)
     unsure = answer_tables.unsure_table(recommendation)
     less_sure = html.table(unsure) if unsure.rows else ""
-    return section("The best plans side by side", html.table(table, caption=False, css="side"), note, less_sure)
+    modes = answer_tables.modes_table(recommendation)
+    run = html.table(modes) if modes.rows else ""
+    return section("The best plans side by side", html.table(table, caption=False, css="side"), note, less_sure, run)
 
 
 def memory(recommendation: Recommendation) -> str:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmsizer.deliver import workbook_money, workbook_volumes
+from llmsizer.deliver import live_weeks, workbook_money, workbook_volumes
 from llmsizer.deliver.bill_of_materials import HEADERS, STATUSES, BomLine
 from llmsizer.deliver.conditions import Condition
 from llmsizer.deliver.decision import Decision
@@ -26,6 +26,7 @@ SHEETS: dict[str, tuple[float, ...]] = {
     "summary": (52, 17, 17, 17, 17, 17, 20),
     "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40),
     "fleet": (40, 20, 44, 16),
+    live_weeks.SHEET: (22, 22, 14, 6, 22, 22, 14),
     "owning": (26, 18, 16, 16, 70),
     "renting": (26, 18, 16, 16, 70),
     "API": (26, 20, 20, 20, 20, 20, 20),
@@ -61,6 +62,7 @@ def write_workbook(
     workbook_money.bill_sheet(sheets["owning"], decision.path("own"), "Own")
     workbook_money.bill_sheet(sheets["renting"], decision.path("rent"), "Rent")
     workbook_money.api_sheet(sheets["API"], decision)
+    live_weeks.hours_sheet(sheets[live_weeks.SHEET], decision.found.pricer.bills.modes)
     workbook_volumes.volumes_sheet(sheets["comparison"], decision)
     _bom(sheets["BOM"], bom)
     _power(sheets["power & rack"], power)

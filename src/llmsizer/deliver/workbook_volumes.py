@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from llmsizer.decide.bills import Demand
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.curves import Machines, at_volume
 from llmsizer.deliver.decision import Decision, LivePath
@@ -111,7 +112,6 @@ def _bill(decision: Decision, path: _Machine, volume: Live, sized: Sized, place:
     load = placed(shared.load(volume, with_growth=False), place)
     if path == "own":
         return bill_live(own_live(sized, load, shared, place), shared, place)
-    count = pricer.count(sized, at_volume(decision.found.question.workload, volume.value))
-    offer = pricer.bills.cheapest_offer(sized, count)
-    assert offer is not None, "a candidate that is rented has an offer"
-    return bill_live(rent_live(sized, offer, load, shared, place), shared, place)
+    rental = pricer.bills.cheapest_rental(sized, Demand.of(at_volume(decision.found.question.workload, volume.value)))
+    assert rental is not None, "a candidate that is rented has an offer"
+    return bill_live(rent_live(sized, rental, load, shared, place), shared, place)

@@ -17,6 +17,8 @@ def _currency_code(text: str) -> str:
 CurrencyCode = Annotated[str, AfterValidator(_currency_code)]
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
+RentTerm = Literal["on-demand", "reserved-1y", "cheapest"]
+
 
 class ExchangeRate(BaseModel):
     """Dollars for one unit of another currency, on a date."""
@@ -40,8 +42,9 @@ class MoneyOptions(BaseModel):
     lease_usd_per_server_month: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="a quote; left out: an annuity of the purchase price"
     )
-    rent_term: Literal["on-demand", "reserved-1y"] = Field(
-        default="on-demand", description="reserved-1y: on-demand list prices less the assumed discount, paid all hours"
+    rent_term: RentTerm = Field(
+        default="on-demand",
+        description="reserved-1y: on-demand list prices less the assumed discount, paid all hours; cheapest: either",
     )
     batch_share: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="of requests that may wait")
     batch_discount: Share | None = Field(default=None, description="where the price list prints no batch price")

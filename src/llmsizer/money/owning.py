@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,6 +49,14 @@ class Volume:
     @property
     def tokens_per_month(self) -> float:
         return self.input_tokens_per_month + self.output_tokens_per_month
+
+    def scaled(self, share: float) -> Volume:
+        """So much of it: what is served where a window closes."""
+        return replace(
+            self,
+            input_tokens_per_month=self.input_tokens_per_month * share,
+            output_tokens_per_month=self.output_tokens_per_month * share,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from llmsizer.facts.figure import Figure, unknown
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.money_options import RentTerm
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.provenance import Estimate
 from llmsizer.money.cost import Cost, stale_flags, through
@@ -18,7 +19,8 @@ from llmsizer.money.energy import Energy, energy_of, fleet_watts
 from llmsizer.money.owning import Activity, Volume
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.ranges import bill_parts, mid
-from llmsizer.units import HOURS_PER_MONTH
+from llmsizer.traffic.elastic import kept_up
+from llmsizer.units import HOURS_PER_MONTH, MONTHS_PER_YEAR
 
 # Marketplaces print the cheapest live host; their own notes say that what one gets is dearer.
 _MARKET_WORDS = ("marketplace", "decentralized", "fluctuates")
@@ -28,14 +30,42 @@ _ASSUMED = ("egress_bytes_per_token", "egress_usd_per_gb", "storage_usd_per_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rented:
-    """So many replicas on an offer, and the share of the month that its instances are billed (1: always on)."""
+class Contract:
+    """An offer at one term: as it is listed, or for a year, paid for every hour whether it runs or not."""
 
     offer: Offer
+    is_reserved: bool = False
+
+    @property
+    def term(self) -> str:
+        return "reserved for a year" if self.is_reserved else self.offer.term
+
+
+def contracts(offers: Iterable[Offer], rent_term: RentTerm, horizon_months: float) -> tuple[Contract, ...]:
+    """What the scenario's term makes of offers: each as listed, each on demand for a year instead, or both."""
+    found = []
+    for offer in offers:
+        can_be = offer.term == "on-demand" and (rent_term == "reserved-1y" or horizon_months >= MONTHS_PER_YEAR)
+        if not (can_be and rent_term == "reserved-1y"):
+            found.append(Contract(offer=offer))
+        if can_be and rent_term != "on-demand":
+            found.append(Contract(offer=offer, is_reserved=True))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rented:
+    """So many replicas under a contract, and the share of the month that its instances are billed (1: always on)."""
+
+    contract: Contract
     gpus_per_replica: int
     replicas: int
     billed_share: float = 1.0
     hours_note: str = ""
+
+    @property
+    def offer(self) -> Offer:
+        return self.contract.offer
 
     @property
     def instances(self) -> int:
@@ -68,12 +98,10 @@ def billed_gpus(offer: Offer, gpus_per_replica: int, replicas: int) -> int:
     return instances_for(offer, gpus_per_replica, replicas) * max(offer.gpus_per_instance, gpus_per_replica)
 
 
-def with_interruptions(offer: Offer, replicas: Number, book: PriceBook) -> Number:
-    """Replicas to rent so that so many are up on average: interruptible ones are lost for a share of the time."""
-    if not offer.is_interruptible:
-        return replicas
-    lost = mid(book.assumed["spot_lost_share"])
-    return cast(Number, np.ceil(replicas / (1 - lost) - 1e-9))
+def rented_replicas(offer: Offer, serving: int, spare: int, book: PriceBook) -> int:
+    """Replicas to rent: of interruptible ones so many that those that serve are up with 95 % probability."""
+    lost = mid(book.assumed["spot_lost_share"]) if offer.is_interruptible else 0.0
+    return int(kept_up(np.array([float(serving)]), lost)[0]) + spare
 
 
 def rent_drivers(
@@ -97,8 +125,9 @@ def rent_drivers(
     return drivers, figures
 
 
-def gpu_hour_price(offer: Offer, book: PriceBook) -> Figure:
+def gpu_hour_price(contract: Contract, book: PriceBook) -> Figure:
     """Dollars a GPU-hour: the cheapest printed, up to the provider's median; less the discount of a reserved term."""
+    offer = contract.offer
     hourly = offer.usd_per_gpu_hour
     dearer = max(hourly, offer.median_usd_per_gpu_hour or hourly, hourly * _MARKET_HIGH if is_marketplace(offer) else 0)
     origin = offer.provenance
@@ -110,7 +139,7 @@ def gpu_hour_price(offer: Offer, book: PriceBook) -> Figure:
         reason=_why_dearer(offer) if dearer > hourly else "",
     )
     source, stale = origin.source, origin.is_stale(book.today)
-    if book.options.rent_term == "reserved-1y" and offer.term == "on-demand":
+    if contract.is_reserved:
         off = book.assumed["reserved_1y_discount"]
         least, most = off.low or 0.0, off.high or 0.0
         estimate = Estimate(
@@ -135,7 +164,7 @@ def rent_cost(
 ) -> Cost:
     """The monthly bill of an offer."""
     offer, instances = rented.offer, rented.instances
-    price = gpu_hour_price(offer, book)
+    price = gpu_hour_price(rented.contract, book)
     hourly = price.scaled(rented.gpus_each, "USD/instance/h")
     drivers, figures = rent_drivers(
         book,
@@ -165,11 +194,10 @@ def rent_cost(
         written=book.written,
         whose=("rent", offer.id, offer.instance, rented.gpus_each),
     )
-    reserved = book.options.rent_term == "reserved-1y" and offer.term == "on-demand"
     bill = Cost(
         path="rent",
         label=f"rent {gpus}× {offer.gpu_as_listed} at {offer.provider} "
-        f"({offer.zone}, {'reserved for a year' if reserved else offer.term})",
+        f"({offer.zone}, {rented.contract.term}{rented.hours_note and f', {rented.hours_note}'})",
         parts=parts,
         input_tokens_per_month=volume.input_tokens_per_month,
         output_tokens_per_month=volume.output_tokens_per_month,

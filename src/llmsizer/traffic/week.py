@@ -57,6 +57,11 @@ class Sizing:
         """How long one request keeps a service up that sleeps when idle."""
         return self.stay_seconds + self.idle_seconds
 
+    @property
+    def start_share(self) -> float:
+        """Of an hour, that a start takes."""
+        return min(1.0, self.start_seconds / SECONDS_PER_HOUR)
+
     def replicas(self, requests_per_second: float) -> int:
         """Without spares; none for no demand."""
         if requests_per_second <= 0:
@@ -74,6 +79,8 @@ class Running:
     served_share: float  # of requests: the rest comes when the service is closed
     starts_per_week: float  # of replicas
     meaning: str
+    start_share: float = 0.0  # of an hour, that a start takes
+    awake_by_hour: tuple[float, ...] = ()  # share of each hour; empty: up in all that have replicas
     basis: Literal["calibrated"] = "calibrated"  # as sure as the rate that one replica holds
 
     @property
@@ -144,12 +151,13 @@ def _active_window(rates: Week, sizing: Sizing) -> Running:
     count = sizing.replicas(busiest) + sizing.spare_replicas
     counts = [count if hour in inside else 0 for hour in range(HOURS_PER_WEEK)]
     served = math.fsum(float(rates[hour]) for hour in inside) / math.fsum(rates)
-    return _running("active-window", counts, _with_starts(counts, sizing), served, _starts(counts))
+    hours = _with_starts(counts, sizing)
+    return _running("active-window", counts, hours, served, _starts(counts), sizing.start_share)
 
 
 def _by_hour(rates: Week, sizing: Sizing) -> Running:
     counts = [max(1, sizing.replicas(float(rate))) + sizing.spare_replicas for rate in rates]
-    return _running("by-hour", counts, _with_starts(counts, sizing), 1.0, _starts(counts))
+    return _running("by-hour", counts, _with_starts(counts, sizing), 1.0, _starts(counts), sizing.start_share)
 
 
 def _scale_to_zero(rates: Week, sizing: Sizing) -> Running:
@@ -163,7 +171,8 @@ def _scale_to_zero(rates: Week, sizing: Sizing) -> Running:
         float(rate) / sizing.turns * SECONDS_PER_HOUR * (1 - share) * count
         for rate, share, count in zip(rates, awake, counts, strict=True)
     )
-    return _running("scale-to-zero", counts, hours, 1.0, woken + _starts(counts))
+    started = woken + _starts(counts)
+    return _running("scale-to-zero", counts, hours, 1.0, started, sizing.start_share, tuple(awake))
 
 
 _MODES: dict[Mode, Callable[[Week, Sizing], Running]] = {
@@ -192,14 +201,15 @@ def awake_share(arrivals_per_second: float, hold_seconds: float, start_seconds: 
 def unit_share(running: Running, replicas_per_unit: int) -> float:
     """Share of the week's hours that the peak's machines are billed, where a machine holds several replicas.
 
-    A machine is billed while one of its replicas is up: as many as the hour's replicas take, for as long as these run.
+    A machine is billed while one of its replicas is up or starts for the next hour.
     """
-    most = math.ceil(running.peak_replicas / replicas_per_unit)
+    units = [math.ceil(count / replicas_per_unit) for count in running.replicas_by_hour]
+    awake = running.awake_by_hour or (1.0,) * HOURS_PER_WEEK
     billed = math.fsum(
-        math.ceil(count / replicas_per_unit) * min(1.0, hours / count) if count else min(most, hours)
-        for count, hours in zip(running.replicas_by_hour, running.replica_hours_by_hour, strict=True)
+        share * (now + running.start_share * max(0, later - now))
+        for share, now, later in zip(awake, units, [*units[1:], units[0]], strict=True)
     )
-    return min(1.0, billed / (most * HOURS_PER_WEEK)) if most else 0.0
+    return min(1.0, billed / (max(units) * HOURS_PER_WEEK)) if max(units) else 0.0
 
 
 def start_up(weight_bytes: float, assumed: dict[str, Figure]) -> Estimate:
@@ -227,12 +237,19 @@ def _starts(counts: list[int]) -> float:
 
 def _with_starts(counts: list[int], sizing: Sizing) -> list[float]:
     """Replica-hours of each hour, those included that start for the next: never more than the larger of both hours."""
-    share = min(1.0, sizing.start_seconds / SECONDS_PER_HOUR)
     following = [*counts[1:], counts[0]]
-    return [now + share * max(0, later - now) for now, later in zip(counts, following, strict=True)]
+    return [now + sizing.start_share * max(0, later - now) for now, later in zip(counts, following, strict=True)]
 
 
-def _running(mode: Mode, counts: list[int], hours: list[float], served: float, starts: float) -> Running:
+def _running(
+    mode: Mode,
+    counts: list[int],
+    hours: list[float],
+    served: float,
+    starts: float,
+    start_share: float = 0.0,
+    awake: tuple[float, ...] = (),
+) -> Running:
     return Running(
         mode=mode,
         replicas_by_hour=tuple(counts),
@@ -240,4 +257,6 @@ def _running(mode: Mode, counts: list[int], hours: list[float], served: float, s
         served_share=served,
         starts_per_week=starts,
         meaning=MEANING[mode],
+        start_share=start_share,
+        awake_by_hour=awake,
     )
