@@ -115,9 +115,10 @@ def test_the_table_of_a_waterfall_sums_to_the_card_as_displayed() -> None:
 def test_what_does_not_fit_is_drawn_beyond_the_card() -> None:
     budget = estimate_memory(asked("mistral-small-4-119b-2603", "rtx-4060", "int4"))
     figure = waterfall_figure(budget)
-    (bars,) = figure["data"]
+    bars, beyond = figure["data"]
     assert bars["base"][-1] + bars["x"][-1] > budget.gpu_bytes / GIGA
-    assert "x" in bars["marker"]["pattern"]["shape"]
+    assert sum(beyond["x"]) == pytest.approx(budget.overflow_bytes / GIGA)
+    assert beyond["marker"]["pattern"]["shape"] == "x"
 
 
 @pytest.mark.parametrize(

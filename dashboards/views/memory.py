@@ -11,7 +11,6 @@ import inputs
 from drawing import safe
 from llmsizer import Deployment, Parallelism, get_precision
 from llmsizer.deliver import memory_figures as drawn
-from llmsizer.deliver.basis import mark
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import weakest_basis
 from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS
@@ -50,10 +49,10 @@ def asked() -> tuple[Deployment, int, bool]:
         model = catalog.model(_choice("model", names, inputs.question().model))
     with first[1]:
         gpus = [gpu.id for gpu in catalog.gpus() if gpu.memory_bytes]
-        gpu = catalog.gpu(_choice("gpu", gpus, DEFAULT_GPU, words={g: catalog.gpu(g).name for g in gpus}))
+        gpu = catalog.gpu(_choice("gpu", gpus, DEFAULT_GPU))
     with first[2]:
-        published = say("memory.as_published", native=model.native_weights)
-        weights = _choice("weights", [PUBLISHED, *PRECISIONS], PUBLISHED, words={PUBLISHED: published})
+        help_text = say("memory.weights_help", native=model.native_weights)
+        weights = _choice("weights", [PUBLISHED, *PRECISIONS], PUBLISHED, help_text=help_text)
     with first[3]:
         kv_format = _choice("kv", list(KV_BYTES_PER_VALUE), DEFAULT_KV)
     second = st.columns(3)
@@ -83,14 +82,12 @@ def follow_the_question() -> None:
     state["memory_follows"] = wanted
 
 
-def _choice(
-    key: str, options: list[str], default: str, *, words: dict[str, str] | None = None, help_text: str | None = None
-) -> str:
+def _choice(key: str, options: list[str], default: str, *, help_text: str | None = None) -> str:
+    """Options stand as links write them: the same in every language."""
     chosen = st.selectbox(
         say(f"memory.{key}"),
         options,
         index=options.index(default) if default in options else 0,
-        format_func=lambda name: (words or {}).get(name, name),
         key=f"memory_{key}",
         help=help_text,
         bind="query-params",
@@ -150,7 +147,7 @@ def show_waterfall(answer: MemoryAnswer) -> None:
     drawing.section(say("memory.waterfall"))
     figure, table = drawn.waterfall_figure(answer.budget), drawn.waterfall_table(answer)
     drawing.chart(figure, drawn.waterfall_alt(answer), "memory-waterfall", table)
-    marks = dict.fromkeys(mark(step.basis) for step in drawn.waterfall(answer.budget))
+    marks = dict.fromkeys(drawing.mark(step.basis) for step in drawn.waterfall(answer.budget))
     st.caption(safe(say("memory.basis", marks=" · ".join(marks))))
 
 
@@ -208,7 +205,7 @@ def show_map(
     table = drawn.fit_table(title, rows, columns, cells)
     drawing.chart(figure, drawn.fit_alt(f"{title}. {how}", cells), f"memory-{key}", table)
     basis = weakest_basis([cell.basis for line in cells for cell in line])
-    st.caption(safe(f"{say('memory.cells')} {say('memory.basis', marks=mark(basis))}"))
+    st.caption(safe(f"{say('memory.cells')} {say('memory.basis', marks=drawing.mark(basis))}"))
 
 
 def _several(key: str, options: list[str], usual: list[str]) -> list[str]:

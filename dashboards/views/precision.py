@@ -30,7 +30,6 @@ def asked() -> tuple[str, float | None]:
         say("precision.gpu"),
         gpus,
         index=gpus.index(DEFAULT_GPU),
-        format_func=lambda name: catalog.gpu(name).name,
         key="precision_gpu",
         bind="query-params",
     )

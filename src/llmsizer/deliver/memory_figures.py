@@ -69,7 +69,6 @@ def waterfall_figure(budget: MemoryBudget) -> Spec:
     steps = waterfall(budget)
     names = [f"{plain(step.name)} {MARKS[step.basis]}" for step in steps]
     longest = max(budget.gpu_bytes, budget.used_bytes) / GIGA
-    over = [step.end > budget.gpu_bytes * (1 + 1e-9) for step in steps]
     bars: Spec = {
         "type": "bar",
         "orientation": "h",
@@ -81,16 +80,16 @@ def waterfall_figure(budget: MemoryBudget) -> Spec:
         "marker": {
             "color": ["rgba(0,0,0,0)" if step.name == "unused" else PART_COLOURS[_colour(step)] for step in steps],
             "line": {"color": LINE, "width": [1.5 if step.name == "unused" else 0 for step in steps]},
-            "pattern": {"shape": ["x" if out else "" for out in over], "fgcolor": WORDS_ON_MARKS, "solidity": 0.15},
         },
         "showlegend": False,
     }
     lines = [_upright(budget.gpu_bytes / GIGA, "solid"), _upright(budget.budget_bytes / GIGA, "dash")]
     return {
-        "data": [bars],
+        "data": [bars, *_beyond(budget, steps, names)],
         "layout": layout_of(
             100 + 34 * len(steps),
             margin={"l": 8, "r": 8, "t": 48, "b": 8},
+            barmode="overlay",
             xaxis={
                 "title": {"text": "GB of one GPU"},
                 "range": [0, longest * 1.02],
@@ -103,6 +102,27 @@ def waterfall_figure(budget: MemoryBudget) -> Spec:
             annotations=[*_sizes(steps, names, longest), *_limits(budget, longest)],
         ),
     }  # fmt: skip
+
+
+def _beyond(budget: MemoryBudget, steps: Sequence[Step], names: Sequence[str]) -> list[Spec]:
+    """What lies beyond the card, crossed out over the bars; nothing where everything fits on it."""
+    over = [(step, name) for step, name in zip(steps, names, strict=True) if step.end > budget.gpu_bytes * (1 + 1e-9)]
+    starts = [max(step.start, budget.gpu_bytes) / GIGA for step, _ in over]
+    crossed: Spec = {
+        "type": "bar",
+        "orientation": "h",
+        "y": [name for _, name in over],
+        "base": starts,
+        "x": [step.end / GIGA - start for (step, _), start in zip(over, starts, strict=True)],
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "marker": {
+            "color": "rgba(255,255,255,0.25)",
+            "line": {"width": 0},
+            "pattern": {"shape": "x", "fillmode": "overlay", "fgcolor": WORDS_ON_MARKS, "solidity": 0.2, "size": 7},
+        },
+    }
+    return [crossed] if over else []
 
 
 def _colour(step: Step) -> int:
