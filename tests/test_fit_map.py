@@ -22,6 +22,7 @@ from llmsizer.deliver.memory_figures import (
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
+from llmsizer.physics.fit import changes_to_fit
 from llmsizer.physics.fit_cell import FitCell, fit_cell, left_bytes
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.physics.memory_answer import answer_memory
@@ -152,3 +153,10 @@ def test_an_empty_map_draws_nothing_and_a_full_one_counts_itself() -> None:
     table = fit_table("t", ["a", "b"], ["x", "y"], cells)
     assert [c.text for c in table.rows[0][1:]] == ["1 B free", "needs TP=2"]
     assert table.rows[1][1].remark == "r"
+
+
+def test_a_larger_gpu_is_nearer_than_several_nodes_of_small_ones() -> None:
+    one = asked("mistral-small-4-119b-2603", "rtx-4060", "int4", tp=2)
+    changes = [change.text for change in changes_to_fit(one, CATALOG.gpus_on_sale)]
+    assert changes[0].startswith("use ") and "GPUs (tp" not in changes[0]
+    assert changes[1] == "use 64 GPUs (tp 4, pp 16)"

@@ -35,7 +35,14 @@ def asked() -> tuple[str, float | None]:
     )
     # A price of the user's own stays out of the address.
     usd = second.number_input(
-        say("precision.price"), 0.0, 1e6, 0.0, step=0.1, key="precision_price", help=say("precision.price_help")
+        say("precision.price"),
+        0.0,
+        1e6,
+        0.0,
+        step=0.1,
+        key="precision_price",
+        help=say("precision.price_help"),
+        persist_state="session",
     )
     return gpu or DEFAULT_GPU, usd or None
 

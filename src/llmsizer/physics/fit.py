@@ -34,8 +34,8 @@ def smallest_change_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = ())
 def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = (), *, requests: int = 1) -> Iterator[Change]:
     """Every kind of change that suffices by itself, each in its smallest form, in the order of what it costs the user.
 
-    The engine's settings, the cache's precision, then the weights', then twice the GPUs (and again), then a larger GPU
-    of those given, then a shorter context. ``requests``: so many at once are to be held.
+    The engine's settings, the cache's precision, then the weights', then twice the GPUs (and again) of one node, then a
+    larger GPU of those given, then several nodes, then a shorter context. ``requests``: so many at once are to be held.
     """
 
     def holds(budget: MemoryBudget) -> bool:
@@ -43,6 +43,7 @@ def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = (), *, requ
 
     if holds(estimate_memory(deployment)):
         return
+    one_node, several_nodes = max(deployment.gpu.max_per_node, deployment.parallelism.gpus), None
     for kind in (
         _engine_settings(deployment),
         _smaller_cache(deployment),
@@ -56,8 +57,14 @@ def changes_to_fit(deployment: Deployment, gpus: Sequence[GpuSpec] = (), *, requ
             except InputError:  # the shape forbids that spread
                 continue
             if holds(budget):
-                yield Change(text=text, deployment=changed, budget=budget)
+                change = Change(text=text, deployment=changed, budget=budget)
+                if changed.parallelism.gpus > one_node:
+                    several_nodes = change
+                else:
+                    yield change
                 break
+    if several_nodes is not None:
+        yield several_nodes
     yield from _shorter_context(deployment, requests)
 
 
