@@ -30,6 +30,7 @@ ABOVE: dict[str, set[str]] = {
     "store": {"facts", "profile"},
     "exchange": {"facts", "physics"},
     "reference_model": {"facts"},
+    "launch": {"facts", "physics", "traffic", "money", "decide"},
     "deliver": {"facts", "physics", "traffic", "money", "decide", "profile"},  # records in full, and side by side
     "remote": {"facts", "physics", "money", "decide"},
     "verify": {"facts", "traffic", "decide", "deliver", "profile", "store"},

@@ -82,7 +82,9 @@ def read_vllm(texts: Sources) -> list[Flag]:
         variables = {
             node.targets[0].id: node.value.args[0].id
             for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _calls(node.value, "get_kwargs")
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and _calls(node.value, "get_kwargs")
         }  # fmt: skip
         for call in ast.walk(tree):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":
@@ -242,7 +244,11 @@ READERS: dict[str, tuple[Callable[[Sources], list[Flag]], str, str]] = {
     "vllm": (read_vllm, VLLM_FILES, r'"(vllm:[a-z_]+)"'),
     "sglang": (read_sglang, SGLANG_FILES, r'"(sglang:[a-z_]+)"'),
     "transformers": (read_transformers, r"transformers/cli/serve\.py", r"$^"),
-    "llama.cpp": (read_llama_cpp, r".*/(common/arg|tools/server/server[\w-]*)\.cpp", r'\{(?:"name",)?\s*"([a-z_]+)"(?:\}|,\n\s*")'),
+    "llama.cpp": (
+        read_llama_cpp,
+        r".*/(common/arg|tools/server/server[\w-]*)\.cpp",
+        r'\{(?:"name",)?\s*"([a-z_]+)"(?:\}|,\n\s*")',
+    ),
 }
 
 

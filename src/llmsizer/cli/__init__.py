@@ -21,6 +21,7 @@ def build_parser() -> OneLineParser:
     """The whole parser; each command module adds its own subcommands."""
     from llmsizer.cli import (
         answering,
+        bundling,
         catalog,
         choosing,
         demo,
@@ -50,6 +51,7 @@ def build_parser() -> OneLineParser:
         planning,
         reporting,
         answering,
+        bundling,
         tuning,
         traffic,
         sweeping,
