@@ -22,9 +22,12 @@ IDLE = "idle"
 
 
 def used_share(plan: Plan, workload: Workload) -> float:
-    """The month's average demand over what all replicas, spares included, hold within the SLO; 1 at most."""
+    """The month's average demand over what is paid for could hold within the SLO; 1 at most.
+
+    That is every replica, spares included, for the share of the hours in which its machine is billed.
+    """
     each = plan.capacity.requests_per_second.value or 0.0
-    held = each * (plan.replicas + plan.spare_replicas)
+    held = each * (plan.replicas + plan.spare_replicas) * plan.billed_share
     return min(1.0, workload.requests_per_second / held) if held > 0 else 1.0
 
 

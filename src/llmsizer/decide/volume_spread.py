@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmsizer.decide.apis import ApiChoice
+from llmsizer.decide.bills import Demand, Rental
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.curves import Machines, at_volume, tokens_of
 from llmsizer.decide.study import Study
 from llmsizer.decide.sure import why_not_called
 from llmsizer.decide.uncertain import DEMAND, UncertainPath, api_path, own_path, rent_path
 from llmsizer.decide.uncertainty import SEED
-from llmsizer.facts.offer import Offer
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Path
 from llmsizer.money.draws import draw
@@ -57,34 +57,31 @@ def volume_spreads(
 
 
 def _of_machines(found: Study, path: Path, volumes: Sequence[float], draws: int, seed: int) -> VolumeSpread:
-    """Runs of volumes with the same machines on the same terms are one path of draws."""
+    """Volumes in a row with the same machines on the same terms are one path of draws."""
     taken = Machines(found=found, path=path).cheapest_each(np.array(volumes))
-    parts: list[tuple[Sized, Offer | None, list[float]]] = []
+    parts: list[tuple[Sized, Rental | None, list[float]]] = []
     for volume, sized in zip(volumes, taken, strict=True):
         if sized is None:
             continue
-        offer = _offer(found, sized, path, volume)
-        if path == "rent" and offer is None:
+        rental = _rental(found, sized, volume) if path == "rent" else None
+        if path == "rent" and rental is None:
             continue
-        if parts and parts[-1][0] is sized and parts[-1][1] is offer:
+        if parts and parts[-1][0] is sized and parts[-1][1] == rental:
             parts[-1][2].append(volume)
         else:
-            parts.append((sized, offer, [volume]))
-    asked = [(_machine_path(found, sized, offer), tuple(at)) for sized, offer, at in parts]
+            parts.append((sized, rental, [volume]))
+    asked = [(_machine_path(found, sized, rental), tuple(at)) for sized, rental, at in parts]
     return _of_parts(path, path, asked, found, draws, seed)
 
 
-def _offer(found: Study, sized: Sized, path: Path, volume: float) -> Offer | None:
-    if path != "rent":
-        return None
-    return found.pricer.bills.cheapest_offer(
-        sized, found.pricer.count(sized, at_volume(found.question.workload, volume))
-    )
+def _rental(found: Study, sized: Sized, volume: float) -> Rental | None:
+    """The contract and the mode that the comparison takes at a volume."""
+    return found.pricer.bills.cheapest_rental(sized, Demand.of(at_volume(found.question.workload, volume)))
 
 
-def _machine_path(found: Study, sized: Sized, offer: Offer | None) -> UncertainPath:
+def _machine_path(found: Study, sized: Sized, rental: Rental | None) -> UncertainPath:
     label = sized.deployment.label
-    return own_path(found, sized, 1, label) if offer is None else rent_path(found, sized, offer, label)
+    return own_path(found, sized, 1, label) if rental is None else rent_path(found, sized, rental, label)
 
 
 def _of_parts(
