@@ -79,14 +79,14 @@ class Busy(InputError):
         self.title = title
 
 
-def start(output: Path, title: str, steps: Sequence[Step], *, program: Sequence[str] = PROGRAM) -> Path:
+def start(output: Path, title: str, steps: Sequence[Step], *, program: Sequence[str] | None = None) -> Path:
     """Start a job below ``output`` and return its folder at once. Raises Busy, and InputError where it cannot start."""
     for step in steps:
         if any("\0" in argument for argument in step.arguments):
             raise InputError(f"{step.title}: a name with a zero byte in it names no file")
     with _machine() as lock:
         folder = _new_folder(output)
-        asked = {"title": title, "program": list(program), "steps": [asdict(step) for step in steps]}
+        asked = {"title": title, "program": list(program or PROGRAM), "steps": [asdict(step) for step in steps]}
         _write(folder / JOB, asked | {"started_at": _now()})
         _write(folder / STATUS, {"state": "running", "step": 0})
         os.ftruncate(lock, 0)

@@ -13,6 +13,8 @@ from llmsizer.profile.store import append_record
 from llmsizer.store import default_location, open_store
 from llmsizer.store.content import content_id
 
+IMPORTED = "imported"
+
 
 def has_store() -> bool:
     """Whether the user has a store already: a file that is there, or an address that was set."""
@@ -28,17 +30,17 @@ def stored() -> Records:
         return Records(profiles=profiles, quality=quality, problems=tuple(store.problems))
 
 
-def in_folder(folder: Path, items: Sequence[ProfileRecord | QualityRecord]) -> tuple[int, str]:
-    """Append what the folder does not hold yet, each kind to its file. Returns how many were new, and where they are.
+def in_folder(output: Path, items: Sequence[ProfileRecord | QualityRecord]) -> tuple[int, str]:
+    """Append what the output folder does not hold yet, each kind to its file of imported records.
 
-    Raises InputError.
+    Returns how many were new, and where they are. Raises InputError.
     """
-    kept = records(folder)
+    kept, target = records(output), output / IMPORTED
     known = {content_id(item) for item in (*kept.profiles, *kept.quality)}
     new = {name: item for item in items if (name := content_id(item)) not in known}
     for item in new.values():
-        append_record(folder / ("profiles.jsonl" if isinstance(item, ProfileRecord) else "quality.jsonl"), item)
-    return len(new), str(folder)
+        append_record(target / ("profiles.jsonl" if isinstance(item, ProfileRecord) else "quality.jsonl"), item)
+    return len(new), str(target)
 
 
 def in_store(items: Sequence[ProfileRecord | QualityRecord]) -> tuple[int, str]:

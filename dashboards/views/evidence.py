@@ -21,7 +21,7 @@ from llmsizer.deliver.wording import sentence
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.physics.store import default_calibration
-from texts import say
+from texts import known, say
 
 TABS = ("answer", "catalogue", "accuracy", "own_values", "glossary")
 
@@ -82,11 +82,14 @@ def show_accuracy() -> None:
 
 def show_glossary() -> None:
     """What the words and the shapes mean."""
-    rows = tuple((words(term, strong=True), words(meaning)) for term, meaning in GLOSSARY)
+    rows = tuple((words(term, strong=True), words(known(meaning, "glossary"))) for term, meaning in GLOSSARY)
     headers = (say("evidence.term"), say("evidence.meaning"))
     drawing.table(Table(title=say("evidence.glossary"), headers=headers, rows=rows))
     drawing.section(say("evidence.bases"))
-    bases = tuple((words(drawing.mark(basis), strong=True), words(meaning)) for basis, meaning in MEANINGS.items())
+    bases = tuple(
+        (words(drawing.mark(basis), strong=True), words(known(meaning, "glossary")))
+        for basis, meaning in MEANINGS.items()
+    )  # fmt: skip
     headers = (say("evidence.basis"), say("evidence.meaning"))
     drawing.table(Table(title=say("evidence.bases"), headers=headers, rows=bases))
 

@@ -27,7 +27,6 @@ SHOWN_PROBLEMS = 5
 METRIC_WORDS: dict[Metric, str] = {
     "decode": "metric_decode", "first token": "metric_first", "throughput": "metric_throughput",
 }  # fmt: skip
-IMPORTED = Path("imported")
 
 
 def chosen_records(folder: Path) -> cached.Records:
@@ -104,7 +103,10 @@ def _filtered(records: Sequence[ProfileRecord]) -> list[ProfileRecord]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, value in values.items():
             options = sorted({value(record) for record in records})
-            wanted = st.multiselect(say(f"profiles.{name}"), options, key=f"filter_{name}", width=190)
+            every = say("profiles.every")
+            wanted = st.multiselect(
+                say(f"profiles.{name}"), options, key=f"filter_{name}", width=150, placeholder=every
+            )  # fmt: skip
             passed = [record for record in passed if not wanted or value(record) in wanted]
         if not st.toggle(say("profiles.with_failed"), value=True, key="with_failed"):
             passed = [record for record in passed if record.status == "ok"]
@@ -217,7 +219,7 @@ def _read(name: str, content: bytes) -> tuple[list[ProfileRecord | QualityRecord
 def _keep(folder: Path | None, items: Sequence[ProfileRecord | QualityRecord]) -> None:
     """Into the folder's files, or into the store; what is there already is left as it is."""
     try:
-        new, where = keeping.in_store(items) if folder is None else keeping.in_folder(folder / IMPORTED, items)
+        new, where = keeping.in_store(items) if folder is None else keeping.in_folder(folder, items)
     except LlmSizerError as error:
         st.session_state["import_said"] = str(error)
         return

@@ -92,7 +92,7 @@ def compared_table(compared: Sequence[Faster], over: str, under: str) -> Table:
             words(shape_words(one.over)),
             Cell(text=one.text(), basis="measured"),
             words("in turn" if one.paired else "apart"),
-            words("yes" if one.is_sure else "no: the interval holds 1"),
+            words(_sure(one)),
         )
         for one in compared
     )
@@ -102,6 +102,12 @@ def compared_table(compared: Sequence[Faster], over: str, under: str) -> Table:
         rows=rows,
         note="Above 1 the first is the faster. Measured in turn: what slowed the machine slowed both.",
     )
+
+
+def _sure(one: Faster) -> str:
+    if one.ratio.low is None:
+        return "unknown: too few runs"
+    return "yes" if one.is_sure else "no: the interval holds 1"
 
 
 def compared_figure(compared: Sequence[Faster], over: str, under: str) -> Spec:
@@ -146,7 +152,7 @@ def compared_figure(compared: Sequence[Faster], over: str, under: str) -> Spec:
         "xaxis": {"title": {"text": _plain(f"{over}: times as fast as {under}")}, "fixedrange": True,
                   "range": [least - 0.15 * (most - least + 0.1), most + 0.15 * (most - least + 0.1)]},
         "yaxis": {"tickvals": list(range(len(labels))), "ticktext": labels, "automargin": True, "fixedrange": True,
-                  "range": [len(labels) - 0.5, -0.7], "showgrid": False},
+                  "range": [len(labels) - 0.5, -0.7], "showgrid": False, "zeroline": False},
     }  # fmt: skip
     return {"data": [trace] if compared else [], "layout": layout}
 
