@@ -78,8 +78,13 @@ def run(
             stall_seconds=stall_seconds,
         )
         replay = pattern if isinstance(pattern, Replay) else None
-        asks = Asks(shape=shape, asking=Asking(model=SERVED_MODEL, api="completions", prompts=PROMPTS), replay=replay)
-        budget = Budget(requests=requests, warmup_requests=0 if replay else warmup, seconds=seconds, ramp_seconds=1.0)
+        asks = Asks(
+            shape=shape,
+            asking=Asking(model=SERVED_MODEL, api="completions", prompts=PROMPTS),
+            replay=replay,
+            replay_warmup=warmup if replay else 0,
+        )
+        budget = Budget(requests=requests, warmup_requests=warmup, seconds=seconds, ramp_seconds=1.0)
         return await run_point(
             client, Task(pattern=pattern, asks=asks, budget=budget, share=share), cpu_seconds=lambda: 0.0
         )
@@ -175,12 +180,24 @@ def test_gamma_gaps_have_the_variation_asked_for_and_constant_ones_have_none() -
 
 
 def test_a_trace_is_replayed_at_its_own_times_and_lengths() -> None:
-    ran, known = run(PATTERNS["trace"][0])
-    begun = ran.sent[0].scheduled_ns - round(TRACE.arrival_seconds[ran.sent[0].index] * 1e9)
-    due = sorted((sent.scheduled_ns - begun) / 1e9 for sent in ran.sent)
+    ran, known = run(PATTERNS["trace"][0], warmup=6)
+    sent = sorted(counted(ran), key=lambda s: s.index)
+    begun = sent[0].scheduled_ns - round(TRACE.arrival_seconds[0] * 1e9)
+    due = [(s.scheduled_ns - begun) / 1e9 for s in sent]
     assert due == pytest.approx(TRACE.arrival_seconds.tolist(), abs=1e-8)
-    assert [prompt_words(body) for body in known.bodies] == TRACE.prompt_tokens.tolist()
-    assert [body["max_tokens"] for body in known.bodies] == TRACE.output_tokens.tolist()
+    assert [prompt_words(body) for body in known.bodies[6:]] == TRACE.prompt_tokens.tolist()
+    assert [body["max_tokens"] for body in known.bodies[6:]] == TRACE.output_tokens.tolist()
+
+
+def test_a_trace_is_warmed_up_by_its_first_requests_with_prompts_of_their_own() -> None:
+    ran, known = run(PATTERNS["trace"][0], warmup=6)
+    assert [prompt_words(body) for body in known.bodies[:6]] == TRACE.prompt_tokens[:6].tolist()
+    assert len({body["prompt"] for body in known.bodies}) == len(known.bodies) == len(TRACE) + 6
+    warm = sorted((s for s in ran.sent if s.part == "warm-up"), key=lambda s: s.index)
+    assert [s.index for s in warm] == list(range(6))
+    gap = warm[5].scheduled_ns - warm[0].scheduled_ns
+    assert gap / 1e9 == pytest.approx(TRACE.arrival_seconds[5] - TRACE.arrival_seconds[0], abs=1e-8)
+    assert warm[5].scheduled_ns < min(s.scheduled_ns for s in counted(ran))
 
 
 def test_a_stalled_server_cannot_hide_the_requests_that_waited_for_it() -> None:

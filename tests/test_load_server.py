@@ -142,6 +142,7 @@ def test_requests_by_the_clock_and_a_trace_run_over_sockets(start: Start, tmp_pa
     assert (replayed.load.pattern, replayed.load.trace) == ("trace", "log.csv")
     assert replayed.counts is not None
     assert replayed.counts.requests_ok == 3
+    assert replayed.load.warmup_requests == 3
 
 
 def test_a_server_that_refuses_unknown_keys_is_asked_without_them(start: Start) -> None:

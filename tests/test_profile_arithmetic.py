@@ -11,6 +11,7 @@ import pytest
 from llmsizer.errors import LlmSizerError, MeasurementError
 from llmsizer.facts.records import DeviceRecord
 from llmsizer.facts.variant import Variant, WeightPart
+from llmsizer.profile import engines
 from llmsizer.profile.device import best_rate
 from llmsizer.profile.engines import default_engine, load_engine
 from llmsizer.profile.intervals import coverage, median_with_interval, quantile_with_interval
@@ -141,6 +142,16 @@ def test_a_record_by_hand() -> None:
     )
 
 
+def test_sequences_beyond_the_models_positions_are_flagged() -> None:
+    asked = request(variant=variant().model_copy(update={"config": {"max_position_embeddings": 12}}))
+    run = Run(interleaved=True, samples=[Sample(ttft_seconds=0.5, gaps_seconds=(0.1, 0.1, 0.1))])
+    assert "beyond_model_context" not in measured_record(asked, POINT, run).flags  # 8 + 4 positions
+    longer = Point(batch=2, prompt_tokens=9, output_tokens=4)
+    assert "beyond_model_context" in measured_record(asked, longer, run).flags
+    nested = variant().model_copy(update={"config": {"text_config": {"max_position_embeddings": 8}}})
+    assert "beyond_model_context" in measured_record(request(variant=nested), POINT, run).flags
+
+
 def test_what_is_doubtful_is_flagged() -> None:
     run = Run(interleaved=False)
     run.samples = [Sample(ttft_seconds=t, gaps_seconds=(0.1,)) for t in (0.5, 0.5, 0.9, 0.5, 0.5)]
@@ -185,8 +196,19 @@ def test_the_best_rate_is_that_of_the_fastest_run() -> None:
     assert best_rate(work, 10.0, clock) == pytest.approx(10.0)
 
 
-def test_each_format_has_its_engine() -> None:
-    assert default_engine(variant()) == "openvino"
-    assert default_engine(variant().model_copy(update={"format": "compressed-tensors"})) == "transformers"
+def test_each_format_has_its_engine_and_on_a_gpu_one_that_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "has_gpu", lambda: False)
+    checkpoint, gguf = (variant().model_copy(update={"format": name}) for name in ("compressed-tensors", "gguf"))
+    assert [default_engine(v) for v in (variant(), checkpoint, gguf)] == ["openvino", "transformers", "openvino"]
+    assert engines.preferred_engine() == "openvino"
+    monkeypatch.setattr(engines, "has_gpu", lambda: True)
+    monkeypatch.setattr(engines, "has_llama_cpp", lambda: True)
+    (tmp_path / "vllm").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [default_engine(v) for v in (variant(), checkpoint, gguf)] == ["openvino", "vllm", "llama.cpp"]
+    (tmp_path / "vllm").unlink()
+    assert engines.preferred_engine() == "transformers" == default_engine(checkpoint)
     with pytest.raises(LlmSizerError, match="openvino"):
         load_engine("openvinno", variant())

@@ -43,7 +43,16 @@ def test_what_hosts_measure_arrives_with_its_samples_and_is_not_measured_again(t
     assert all(len(read_samples(path, record)) == 2 for record in found)
     assert len({(r.sweep_id, r.batch) for r in found}) == 2  # the variants of a point were measured in turn
     assert measured(path, "Quick") == []
-    assert not path.with_suffix(".arrived.jsonl").exists()
+    assert not list(tmp_path.glob("*.arrived.jsonl"))
+
+
+def test_two_sweeps_on_one_records_file_keep_what_arrived_apart(tmp_path: Path) -> None:
+    asked = {"repeats": 2, "seed": 0}
+    path = tmp_path / "records.jsonl"
+    first, same, other = (hosts.arrived_file(path, {**asked, "seed": seed}, [], POINTS) for seed in (0, 0, 1))
+    assert first == same != other
+    assert hosts.arrived_file(path, asked, [], POINTS[:1]) != first
+    assert first.parent == path.parent and first.name.endswith(".arrived.jsonl")
 
 
 def test_a_point_that_failed_on_its_host_is_tried_again(tmp_path: Path) -> None:

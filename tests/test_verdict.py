@@ -144,6 +144,36 @@ def test_a_launch_bound_record_is_flagged_and_teaches_the_calibration_nothing() 
     assert not found.carries_step_times
 
 
+def test_a_driver_that_saw_the_device_idle_makes_the_point_launch_bound_and_a_busy_one_proves_nothing() -> None:
+    idle = judged(record(tpot_seconds=1.0, hardware=HardwareState(utilization_share_mean=0.4)))
+    assert idle.verdict is not None and "busy 40%" in idle.verdict.why
+    assert idle.flags == ("launch_bound", "not_extrapolatable")
+    busy = judged(record(tpot_seconds=1.0, hardware=HardwareState(utilization_share_mean=0.99)))
+    assert busy.verdict is not None and "nobody measured" in busy.verdict.why
+    events = Phases(device_busy_share=0.9)  # the engine's own events come before the driver's samples
+    both = record(tpot_seconds=1.0, phases=events, hardware=HardwareState(utilization_share_mean=0.4))
+    assert (evidence_of(both) or pytest.fail()).device_busy_share == 0.9
+
+
+@pytest.mark.parametrize(
+    ("named", "size"),
+    [
+        ("bfloat16", 2.0),
+        ("f16", 2.0),
+        ("u8", 1.0),
+        ("fp8_e4m3", 1.0),
+        ("q8_0", 34 / 32),
+        ("q8_0/f16", 49 / 32),
+        ("", 2.0),
+        ("a format of tomorrow", 2.0),
+    ],
+)
+def test_cached_values_have_the_bytes_of_the_format_that_the_engine_names(named: str, size: float) -> None:
+    # batch × context × layers × (k, v) × heads × dims × bytes
+    evidence = evidence_of(record(engine_options={"kv_cache": named}))
+    assert evidence is not None and evidence.kv_bytes == 2 * 110 * 2 * 2 * 1 * 64 * size
+
+
 def test_a_throttled_record_is_flagged() -> None:
     hot = HardwareState(throttled_share=0.5, throttle_reasons=("thermal (hardware)",))
     found = judged(record(hardware=hot, flags=("unsteady",)))

@@ -60,7 +60,7 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     )  # fmt: skip
     parser.add_argument(
         "--least-seconds", type=number("least-seconds", least=0.0, most=1e5), metavar="S",
-        help="spread the runs of every point over at least as long, for machines speed up and slow down (default: 60)",
+        help="spread the runs of every point over at least as long, for machines speed up and slow down (default: 90)",
     )  # fmt: skip
     parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30)
     parser.add_argument(
@@ -179,10 +179,10 @@ def _profile(arguments: argparse.Namespace) -> int:
 
 
 def _variants(arguments: argparse.Namespace) -> list[Variant]:
-    from llmsizer.profile.engines import ENGINES, known_engine
+    from llmsizer.profile.engines import known_engine, preferred_engine
     from llmsizer.quantize.at_precisions import variants_of
 
-    engine = arguments.engine or next(iter(ENGINES))
+    engine = arguments.engine or preferred_engine()
     if ":" not in engine:
         known_engine(engine)  # a wrong name stops before variants are made
     with progress_bar("quantizing") as progress:

@@ -78,7 +78,7 @@ class ProfileRecord(BaseModel):
     output_tokens: int = Field(ge=1)
     repeats: int = 0
     ttft_seconds: float | None = None  # median over repeats
-    ttft_seconds_low: float | None = None  # order-statistic interval of the median; level stated in interval_level
+    ttft_seconds_low: float | None = None  # where the mean of 20 further runs lies; level stated in interval_level
     ttft_seconds_high: float | None = None
     tpot_seconds: float | None = None
     tpot_seconds_low: float | None = None

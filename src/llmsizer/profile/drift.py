@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 FURTHER_RUNS = 20
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 # Prior probabilities of no drift, of one rate and of all rates; chosen in simulation, see the tests.
-NO_DRIFT, ONE_RATE, ALL_RATES = 0.5, 0.2, 0.3
+NO_DRIFT, ONE_RATE, ALL_RATES = 0.4, 0.15, 0.45
 RATES = 6  # τ of one rate: from two runs' distance to the sweep's length
 SLOWEST_OVER_SPAN = 10.0  # of all rates: what a sweep cannot see goes on to this many of its lengths
 GROWTHS = (0.0, 0.5)  # a drift three times slower has 3^growth times the variance

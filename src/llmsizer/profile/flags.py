@@ -10,6 +10,7 @@ MEANING = {
     "unsteady": "the times varied or drifted so much that the middle is poorly known: measure longer (--repeats, "
     "--requests)",
     "drifting": "the times went on rising or falling: warm up or measure longer",
+    "beyond_model_context": "longer than the model's positions reach: times are real, text is not",
     "foreign_cpu_load": "other programs used more than a tenth of the processor meanwhile",
     "not_interleaved": "variants were measured one after the other: a machine that slowed down is taken for a variant",
     "throttled": "the device held its clocks back",

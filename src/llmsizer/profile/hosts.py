@@ -55,7 +55,7 @@ def profile_on_hosts(
             tasks.append(
                 clusters.Task(key=key, label=f"batch {point.batch}, prompt {point.prompt_tokens}", argument=argument)
             )
-    arrived = records_path.with_suffix(".arrived.jsonl")
+    arrived = arrived_file(records_path, asked, variants, points)
     results = clusters.sweep(measure_here, tasks, store=arrived, cluster=cluster, needs=needs, progress=progress)
     found: list[ProfileRecord] = []
     for result in results:
@@ -63,6 +63,13 @@ def profile_on_hosts(
             found.append(_keep(records_path, ProfileRecord.model_validate(row), samples))
     arrived.unlink(missing_ok=True)  # every row is in the records now
     return found
+
+
+def arrived_file(records_path: Path, asked: Json, variants: Sequence[Variant], points: Sequence[Point]) -> Path:
+    """Where what hosts measured waits for the rest: one file for each sweep asked of one records file."""
+    names = [[v.model, v.method, v.name] for v in variants]
+    key = clusters.key_of(asked, names, [point_document(point) for point in points])
+    return records_path.with_suffix(f".{key[:8]}.arrived.jsonl")
 
 
 def measure_here(argument: Json) -> Json:

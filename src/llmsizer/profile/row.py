@@ -146,7 +146,7 @@ def measured_record(
         "allocator_peak_bytes": run.memory.get("allocator_bytes"),
         "ttft_samples": tuple(sample.ttft_seconds for sample in run.samples),
         "tpot_samples": figures["tpot"].values if tpot else (),
-        "flags": _flags(run, ttft, tpot),
+        "flags": (*_flags(run, ttft, tpot), *_beyond(request.variant.config, point)),
     }
     if tpot is not None:
         values |= {"tpot_seconds": tpot.value, "tpot_seconds_low": tpot.low, "tpot_seconds_high": tpot.high}
@@ -226,6 +226,14 @@ def _flags(run: Run, ttft: Interval, tpot: Interval | None) -> tuple[str, ...]:
     if not run.interleaved:
         flags.append("not_interleaved")
     return tuple(flags)
+
+
+def _beyond(config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+    """Whether the sequences grow longer than the model's positions reach; engines run them all the same."""
+    text = config.get("text_config")
+    most = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    reached = point.prompt_tokens + point.output_tokens
+    return ("beyond_model_context",) if isinstance(most, int) and reached > most else ()
 
 
 def _unknown(values: dict[str, Any]) -> dict[str, str]:

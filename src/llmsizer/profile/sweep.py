@@ -48,7 +48,7 @@ DEFAULT_POINTS = (
     Point(batch=16, prompt_tokens=64, output_tokens=16),
 )
 DEFAULT_REPEATS = 10  # fewer cannot tell a machine's drift from noise
-DEFAULT_LEAST_SECONDS = 60.0  # a few times what machines take to change their pace, where we saw it: 10–25 s
+DEFAULT_LEAST_SECONDS = 90.0  # a few times what machines take to change their pace, where we saw it: 10–25 s
 # What a loaded variant takes over its file: engines repack weights beside the mapped ones (OpenVINO FP16: 3.5 times).
 RESIDENT_OVER_FILE = 4.0
 MEMORY_SHARE = 0.6

@@ -17,7 +17,7 @@ from llmsizer.errors import LlmSizerError
 from llmsizer.facts.aliases import names
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.model import ModelSpec
-from llmsizer.facts.precision import PRECISIONS
+from llmsizer.facts.precision import PRECISIONS, kv_bytes_per_value
 from llmsizer.facts.record_parts import Phases, Verdict
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 
@@ -144,7 +144,7 @@ def evidence_of(record: ProfileRecord) -> Evidence | None:
         return None
     decodes = record.tpot_seconds is not None
     bytes_per_second, basis = _bandwidth(record.device)
-    hardware, phases = record.hardware, record.phases
+    hardware = record.hardware
     return Evidence(
         phase="decode" if decodes else "prefill",
         seconds=seconds,
@@ -155,11 +155,23 @@ def evidence_of(record: ProfileRecord) -> Evidence | None:
         bytes_per_second=bytes_per_second,
         bandwidth_basis=basis,
         flops_per_second=_flops_rate(record.device),
-        device_busy_share=phases.device_busy_share if phases else None,
+        device_busy_share=_busy_share(record),
         throttled_share=hardware.throttled_share if hardware else None,
         throttle_reasons=(hardware.throttle_reasons or ()) if hardware else (),
         kv_pool_full=_pool_is_short(record),
     )
+
+
+def _busy_share(record: ProfileRecord) -> float | None:
+    """By device events where the engine has them, else by the driver's utilisation.
+
+    The driver counts a moment as busy where any kernel ran: it never says less than there was. So a low share is sure,
+    and a high one proves nothing.
+    """
+    if record.phases and record.phases.device_busy_share is not None:
+        return record.phases.device_busy_share
+    seen = record.hardware.utilization_share_mean if record.hardware else None
+    return seen if seen is not None and seen < IDLE_DEVICE else None
 
 
 def _pool_is_short(record: ProfileRecord) -> bool:
@@ -198,7 +210,27 @@ def share_touched(spec: ModelSpec, tokens: int) -> float:
 
 def _kv_bytes(record: ProfileRecord, spec: ModelSpec, *, decodes: bool) -> float:
     context = record.prompt_tokens + record.output_tokens / 2 if decodes else record.prompt_tokens / 2
-    return record.batch * spec.kv_values(context) * 2.0
+    return record.batch * spec.kv_values(context) * kv_value_bytes(record)
+
+
+# What engines call the formats of their caches, beside the names the package knows.
+KV_NAMES = {"f16": 2.0, "f32": 4.0, "float32": 4.0, "u8": 1.0, "i8": 1.0, "u4": 0.5, "i4": 0.5, "auto": 2.0}
+GGML_KV_BYTES = {"q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32}  # block ÷ values
+
+
+def kv_value_bytes(record: ProfileRecord) -> float:
+    """Bytes of one cached value in the format that the engine names; 16 bit where it names none or one unknown here."""
+    named = record.engine_options.get("kv_cache", "").lower()
+    sizes = []
+    for name in named.split("/"):  # keys and values apart
+        if name in KV_NAMES or name in GGML_KV_BYTES:
+            sizes.append(KV_NAMES.get(name) or GGML_KV_BYTES[name])
+        else:
+            try:
+                sizes.append(kv_bytes_per_value(name))
+            except LlmSizerError:
+                return 2.0
+    return sum(sizes) / len(sizes)
 
 
 def _flops(record: ProfileRecord, spec: ModelSpec, *, decodes: bool) -> float:

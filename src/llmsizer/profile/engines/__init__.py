@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import InputError
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.measure import Backend
 
+GPU_DEVICES = ("/dev/nvidia0", "/dev/kfd")
 HOME = "llmsizer.profile.engines"
 CHECKPOINTS = ("huggingface", "compressed-tensors")
 
@@ -39,8 +43,28 @@ ENGINES: dict[str, Engine] = {
 
 
 def default_engine(variant: Variant) -> str:
-    """The engine that runs a variant's format here."""
-    return next(name for name, engine in ENGINES.items() if variant.format in engine.reads)
+    """The engine that runs a variant's format here: on a GPU one that uses it, where there is one for the format."""
+    able = [name for name, engine in ENGINES.items() if variant.format in engine.reads]
+    preferred = preferred_engine()
+    if preferred in able:
+        return preferred
+    return "llama.cpp" if "llama.cpp" in able and has_gpu() and has_llama_cpp() else able[0]
+
+
+def preferred_engine() -> str:
+    """The family to make variants for: vLLM on a GPU where it is installed, else transformers; without one OpenVINO."""
+    if not has_gpu():
+        return "openvino"
+    return "vllm" if shutil.which("vllm") or importlib.util.find_spec("vllm") else "transformers"
+
+
+def has_gpu() -> bool:
+    """Whether a driver of NVIDIA or AMD shows a device here."""
+    return any(Path(device).exists() for device in GPU_DEVICES)
+
+
+def has_llama_cpp() -> bool:
+    return bool(shutil.which("llama-server") or importlib.util.find_spec("xllamacpp"))
 
 
 def chosen_engine(variant: Variant, name: str | None) -> str:

@@ -30,6 +30,7 @@ from llmsizer.profile.store import append_record, read_records, write_samples
 from llmsizer.progress import Progress, silent
 
 DEFAULT_REQUESTS = 100  # the fewest with a p99
+TRACE_WARMUP, TRACE_WARMUP_SECONDS = 10, 30.0  # of a trace's first requests, sent once before it
 DEFAULT_POINT_SECONDS = 60.0
 DEFAULT_TOTAL_SECONDS = 900.0
 MOST_ERRORS_SHARE = 0.01  # above it limits are not kept, whatever the answered requests say
@@ -180,6 +181,7 @@ class Session:
             shape=self._settings.shape,
             asking=replace(asking, prompts=prompts),
             replay=pattern if isinstance(pattern, Replay) else None,
+            replay_warmup=budget.warmup_requests if isinstance(pattern, Replay) else 0,
             seed=self._settings.seed + 1000 * number,
         )
         task = Task(pattern=pattern, asks=asks, budget=budget, keep_text=self._count is not None)
@@ -210,8 +212,10 @@ class Session:
         e2e = self.profile.server.e2e_seconds(settings.shape.output.mean_tokens)
         grace = min(600.0, 10 * e2e)
         if isinstance(pattern, Replay):
-            seconds = float(pattern.requests.arrival_seconds[-1]) / pattern.speed + 1.0
-            return Budget(requests=len(pattern.requests), warmup_requests=0, seconds=seconds, grace_seconds=grace)
+            first = pattern.requests.arrival_seconds[:TRACE_WARMUP] / pattern.speed
+            warmup = int((first - first[0] <= TRACE_WARMUP_SECONDS).sum())
+            seconds = pattern.lead_seconds(warmup) + float(pattern.requests.arrival_seconds[-1]) / pattern.speed + 1.0
+            return Budget(requests=len(pattern.requests), warmup_requests=warmup, seconds=seconds, grace_seconds=grace)
         requests = settings.requests or max(DEFAULT_REQUESTS, requests_needed(settings.limits))
         if isinstance(pattern, Closed):
             warmup = max(2, pattern.concurrency)

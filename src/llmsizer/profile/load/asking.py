@@ -59,6 +59,7 @@ class Asks:
     shape: Shape
     asking: Asking
     replay: Replay | None = None
+    replay_warmup: int = 0
     seed: int = 0
     _lengths: tuple[list[int], list[int]] = field(init=False)
 
@@ -68,11 +69,17 @@ class Asks:
     def ask(self, index: int) -> Ask:
         if self.replay is not None:
             trace = self.replay.requests
-            at = index % len(trace)
+            at = self._row(index)
             group = int(trace.groups[at]) if trace.groups.size else -1
             return Ask(index, int(trace.prompt_tokens[at]), int(trace.output_tokens[at]), group)
         prompts, outputs = self._lengths
         return Ask(index, prompts[index % len(prompts)], outputs[index % len(outputs)])
+
+    def _row(self, index: int) -> int:
+        """Of the trace: its first requests go ahead of it as its warm-up, with prompts of their own."""
+        assert self.replay is not None
+        late = index if index < self.replay_warmup else index - self.replay_warmup
+        return late % len(self.replay.requests)
 
     def first_prompt(self, ask: Ask) -> str:
         """The text of a request or of a conversation's first turn."""
@@ -92,5 +99,5 @@ class Asks:
         """A trace's own share of cached tokens, else the shape's; at least one token stays its own."""
         tokens = self.shape.shared_prefix_tokens
         if self.replay is not None and self.replay.requests.cached_tokens.size and ask.group >= 0:
-            tokens = int(self.replay.requests.cached_tokens[ask.index % len(self.replay.requests)])
+            tokens = int(self.replay.requests.cached_tokens[self._row(ask.index)])
         return min(tokens, ask.prompt_tokens - 1)

@@ -20,6 +20,7 @@ from llmsizer.traffic.lengths import Fixed, Length
 from llmsizer.traffic.requests import Requests
 
 LENGTHS_DRAWN = 4096
+TRACE_PAUSE_SECONDS = 1.0  # between the warm-up's last request and the trace's zero
 DEFAULT_PROMPT, DEFAULT_OUTPUT = Fixed(tokens=512), Fixed(tokens=128)
 
 
@@ -65,6 +66,17 @@ class Replay:
     requests: Requests
     name: str
     speed: float = 1.0
+
+    def lead_seconds(self, warmup_requests: int) -> float:
+        """How long before the trace its warm-up begins: as many of its first requests, at their own distances."""
+        first = self.requests.arrival_seconds[: warmup_requests + 1] / self.speed
+        return float(first[-1] - first[0]) + TRACE_PAUSE_SECONDS if warmup_requests else 0.0
+
+    def seconds(self, warmup_requests: int) -> Iterator[float]:
+        """When requests are due: the warm-up from 0 on, then the whole trace, its own zero after the lead."""
+        arrivals = self.requests.arrival_seconds / self.speed
+        yield from (arrivals[:warmup_requests] - arrivals[0]).tolist()
+        yield from (arrivals + self.lead_seconds(warmup_requests)).tolist()
 
 
 Pattern = Closed | Open | Replay

@@ -229,8 +229,7 @@ class _Run:
         if isinstance(pattern, Open):
             yield from pattern.seconds(self._task.asks.seed)
             return
-        times = (pattern.requests.arrival_seconds / pattern.speed).tolist()
-        yield from times
+        yield from pattern.seconds(self._task.budget.warmup_requests)
 
     async def _scheduled(self, ask: Ask, part: Part, due: int, body: bytes | None) -> None:
         if body is None:
