@@ -42,6 +42,8 @@ def dashboards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("LLMSIZER_OUTPUT", str(tmp_path))
     monkeypatch.delenv("LLMSIZER_LANGUAGE", raising=False)
     monkeypatch.setattr("cached.recommendation", usual)
+    monkeypatch.setattr("cached_money.spreads", lambda _: ())  # both would ask the catalogue
+    monkeypatch.setattr("cached_money.places", lambda _: ())
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main  # Streamlit puts the script in its place, and worker processes would start that
