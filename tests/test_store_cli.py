@@ -9,7 +9,7 @@ import pytest
 
 from llmsizer.cli import main
 from llmsizer.cli.sources import read_source
-from llmsizer.facts.records import ProfileRecord
+from llmsizer.facts.records import ProfileRecord, QualityRecord
 from tiny_models import needs
 
 pytestmark = needs("sqlalchemy", "pyarrow")
@@ -78,6 +78,34 @@ def test_a_store_is_read_wherever_a_file_is(capsys: Capture, tmp_path: Path) -> 
     from_file = sorted(read_evidence_records(PROFILES), key=lambda r: r.record_id)
     for source in ("store", str(tmp_path / "store.sqlite"), f"sqlite:///{tmp_path / 'store.sqlite'}"):
         assert sorted(read_evidence_records(source), key=lambda r: r.record_id) == from_file
+
+
+def test_an_answer_and_its_scenario_are_kept_where_a_team_looks_for_them(capsys: Capture, tmp_path: Path) -> None:
+    where = str(tmp_path / "team.sqlite")
+    code, out, err = run(capsys, "plan", "eu-chat", "--store", where, "--json")
+    assert code == 0 and "plans: 1 new" in err and "scenarios: 1 new" in err
+    (plan,) = json.loads(run(capsys, "records", "list", "--kind", "plans", where, "--json")[1])
+    assert plan["name"] == "eu-chat" and plan["content"] == json.loads(out)
+    (scenario,) = json.loads(run(capsys, "records", "list", "--kind", "scenarios", where, "--json")[1])
+    assert scenario["content"]["workload"]["tokens_per_month"] == 100_000_000
+    code, out, err = run(capsys, "plan", "eu-chat", "--store", "mysql://ann:secret@db/x", "--json")
+    assert code == 1 and not out and "no store can lie in" in err and "secret" not in err
+
+
+def test_what_quality_finds_is_kept_in_a_store_too(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_source(QUALITY, QualityRecord)
+    monkeypatch.setattr("llmsizer.quality.evaluate.evaluate", lambda *_, **__: found)
+    monkeypatch.setattr("llmsizer.quantize.read_variant", lambda path: path)
+    monkeypatch.setattr("llmsizer.cli.quality._check_leakage", lambda *_: None)
+    text = tmp_path / "text.txt"
+    text.write_text("a document\n")
+    for _ in range(2):
+        code = main(["quality", "text", str(tmp_path), str(tmp_path), "--text", str(text), "--store", "store"])
+        assert code == 0
+    err = capsys.readouterr().err
+    assert "quality: 3 new, 0 known already" in err and "quality: 0 new, 3 known already" in err
 
 
 MISTAKES = [

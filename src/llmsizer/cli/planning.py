@@ -12,8 +12,9 @@ from llmsizer.cli import memory
 from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.comparing import add_money, print_comparison, with_money
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.cli.sources import read_source
+from llmsizer.cli.sources import add_keeping, kept_in, read_source
 from llmsizer.errors import InputError
+from llmsizer.plain import plain
 from llmsizer.units import format_usd
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         add_evidence(parser)
         if name == "compare":
             add_money(parser)
+        else:
+            add_keeping(parser, "scenario and answer")
         add_json(parser)
         parser.set_defaults(run=run)
 
@@ -133,7 +136,14 @@ def scenario_asked(arguments: argparse.Namespace) -> Scenario:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    recommendation = answer(scenario_asked(arguments), read_evidence(arguments.records, arguments.quality))
+    with kept_in(arguments.store) as keep:
+        scenario = scenario_asked(arguments)
+        recommendation = answer(scenario, read_evidence(arguments.records, arguments.quality))
+        if arguments.store:
+            from llmsizer.store.exchange import plan_document, scenario_document
+
+            keep("scenarios", [scenario_document(scenario)])
+            keep("plans", [plan_document(plain(recommendation), name=scenario.name)])
     if arguments.json:
         print_json(recommendation)
     else:

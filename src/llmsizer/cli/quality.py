@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli.arguments import Commands, OneLineParser, add_json, comma_list, existing_path, number, whole_number
 from llmsizer.cli.measuring import progress_bar, read_documents
 from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.cli.sources import add_keeping, kept_in
 from llmsizer.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def _add_text(parts: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--calibration", type=existing_path, help="text that calibrated a variant: refused if repeated")
     parser.add_argument("--force", action="store_true", help="examine on text seen in calibration, and record that")
     parser.add_argument("--document-tokens", type=whole_number("document-tokens", least=16), default=256)
+    add_keeping(parser, "the records")
     add_json(parser)
-    parser.set_defaults(run=_text)
+    parser.set_defaults(run=_keeping(_text))
 
 
 def _add_long_context(parts: Commands) -> None:  # type: ignore[type-arg]
@@ -60,8 +62,9 @@ def _add_long_context(parts: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--text", type=existing_path, required=True, help="the haystack: a file, a document a line")
     parser.add_argument("--contexts", default="256,1024", help="tokens, comma list (default: 256,1024)")
     parser.add_argument("--trials", type=whole_number("trials", most=1000), default=8)
+    add_keeping(parser, "the records")
     add_json(parser)
-    parser.set_defaults(run=_long_context)
+    parser.set_defaults(run=_keeping(_long_context))
 
 
 def _add_tasks(parts: Commands) -> None:  # type: ignore[type-arg]
@@ -75,8 +78,9 @@ def _add_tasks(parts: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument(
         "--allow-code-execution", action="store_true", help="run what the model wrote, with limits and without network"
     )
+    add_keeping(parser, "the records")
     add_json(parser)
-    parser.set_defaults(run=_tasks)
+    parser.set_defaults(run=_keeping(_tasks))
 
 
 def _add_judging(parts: Commands) -> None:  # type: ignore[type-arg]
@@ -95,7 +99,18 @@ def _add_judging(parts: Commands) -> None:  # type: ignore[type-arg]
     gate.set_defaults(run=_gate)
 
 
-def _text(arguments: argparse.Namespace) -> int:
+def _keeping(part: Callable[[argparse.Namespace], Sequence[QualityRecord]]) -> Callable[[argparse.Namespace], int]:
+    """A part that gives its new records, with a store that keeps them too; a wrong address is said before the work."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        with kept_in(arguments.store) as keep:
+            keep("quality", part(arguments))
+        return 0
+
+    return run
+
+
+def _text(arguments: argparse.Namespace) -> list[QualityRecord]:
     from llmsizer.profile import append_record
     from llmsizer.quality.evaluate import evaluate
     from llmsizer.quality.pairs import sentences
@@ -120,11 +135,11 @@ def _text(arguments: argparse.Namespace) -> int:
     kept.unlink(missing_ok=True)
     if arguments.json:
         print_json(records)
-        return 0
+        return records
     print_quality(records)
     for sentence in sentences(records):
         console().print(f"→ {sentence}", highlight=False, markup=False)
-    return 0
+    return records
 
 
 def _check_leakage(arguments: argparse.Namespace, documents: list[str]) -> None:
@@ -165,7 +180,7 @@ def _span(value: float | None, low: float | None, high: float | None, form: str)
     return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}–{high:{form}}]")
 
 
-def _long_context(arguments: argparse.Namespace) -> int:
+def _long_context(arguments: argparse.Namespace) -> list[QualityRecord]:
     from llmsizer.quality.cached_logits import open_tail_reader
     from llmsizer.quality.long_context import Grid, examine
     from llmsizer.quantize import read_variant
@@ -195,8 +210,8 @@ def _long_context(arguments: argparse.Namespace) -> int:
                 )
             )
     joined = join_records(arguments.records, {(variant.model, variant.method): {"long_context": tuple(found)}})
-    print_json(found) if arguments.json else _print_long_context(found, joined)
-    return 0
+    print_json(found) if arguments.json else _print_long_context(found, len(joined))
+    return joined
 
 
 def _print_long_context(found: Sequence[Any], joined: int) -> None:
@@ -228,7 +243,7 @@ def _print_long_context(found: Sequence[Any], joined: int) -> None:
         console().print(NO_TEXT_RECORD, highlight=False, markup=False)
 
 
-def _tasks(arguments: argparse.Namespace) -> int:
+def _tasks(arguments: argparse.Namespace) -> list[QualityRecord]:
     from llmsizer.quality.evaluate import labels_of
     from llmsizer.quality.tasks import TaskChoice, evaluate_tasks
     from llmsizer.quantize import read_variant
@@ -248,29 +263,29 @@ def _tasks(arguments: argparse.Namespace) -> int:
     by_variant = dict(zip(labels_of(variants), scored, strict=True))
     parts = {(v.model, v.method): {"tasks": by_variant[label]} for v, label in zip(variants, by_variant, strict=True)}
     joined = join_records(arguments.records, parts)
-    print_json(by_variant) if arguments.json else _print_tasks(by_variant, joined)
-    return 0
+    print_json(by_variant) if arguments.json else _print_tasks(by_variant, len(joined))
+    return joined
 
 
-def join_records(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]]) -> int:
-    """Give the newest text record of each model and method more parts, as a record of its own; how many had one."""
+def join_records(records_file: Path, parts: dict[tuple[str, str], dict[str, Any]]) -> list[QualityRecord]:
+    """Give the newest text record of each model and method more parts, as a record of its own; those made."""
     from llmsizer.cli.sources import complain
     from llmsizer.facts.records import QualityRecord
     from llmsizer.profile import append_record, read_records
     from llmsizer.quality.pairs import newest
 
     if not records_file.is_file():
-        return 0
+        return []
     kept, complaints = read_records(records_file, QualityRecord)
     complain(complaints)
-    joined = 0
+    joined = []
     for record in newest(kept):
         found = parts.get((record.model, record.method))
         if found:
             if "tasks" in found:
                 found = {**found, "tasks": {**record.tasks, **found["tasks"]}}
-            append_record(records_file, record.model_copy(update=found))
-            joined += 1
+            joined.append(record.model_copy(update=found))
+            append_record(records_file, joined[-1])
     return joined
 
 

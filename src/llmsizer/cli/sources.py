@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,7 +13,9 @@ from llmsizer.errors import InputError
 
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord, QualityRecord
-    from llmsizer.store.content import Kind
+    from llmsizer.store.content import Item, Kind
+
+    Keep = Callable[[Kind, Sequence[Item]], None]
 
 Record = TypeVar("Record", "ProfileRecord", "QualityRecord")
 DEFAULT_STORE = "store"
@@ -50,6 +54,34 @@ def read_kind(source: str, kind: Kind, **where: object) -> list[Any]:
     if complaints and not items:
         raise InputError(f"{source}: nothing in it can be read as {kind}")
     return items
+
+
+def add_keeping(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--store`` of a command that answers, which keeps the answer there too."""
+    parser.add_argument(
+        "--store", metavar="STORE", help=f"keep {what} there too: a path, postgresql://…, or 'store': the default one"
+    )
+
+
+@contextmanager
+def kept_in(source: str | None) -> Iterator[Keep]:
+    """How to keep items in a store that is opened at once, so that a wrong address is said before the work; None: not.
+
+    What was kept is said on stderr. Raises InputError.
+    """
+    if source is None:
+        yield lambda kind, items: None
+        return
+    from llmsizer.store import open_store
+
+    with open_store(None if source == DEFAULT_STORE else source) as store:
+
+        def keep(kind: Kind, items: Sequence[Item]) -> None:
+            added = store.add(kind, items)
+            text = f"{kind}: {added.new} new, {added.known} known already → {store.location}"
+            console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+        yield keep
 
 
 def complain(complaints: Sequence[str], *, most: int = SHOWN_COMPLAINTS) -> None:

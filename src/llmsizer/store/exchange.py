@@ -11,7 +11,7 @@ from typing import Any
 
 from llmsizer.errors import InputError
 from llmsizer.facts.records import ProfileRecord, QualityRecord
-from llmsizer.facts.scenario import load_scenario
+from llmsizer.facts.scenario import Scenario, load_scenario
 from llmsizer.files import whole_file
 from llmsizer.installed import optional
 from llmsizer.profile.store import read_line
@@ -79,11 +79,21 @@ def _plan(path: Path, text: str) -> Document | None:
         return None
     if not isinstance(document, dict) or "plans" not in document or "record_id" in document:
         return None
-    scenario = document.get("scenario")
-    name = scenario.get("name") if isinstance(scenario, dict) else scenario
-    model = document.get("model")
+    return plan_document(document, name=path.stem)
+
+
+def plan_document(document: dict[str, Any], *, name: str = "") -> Document:
+    """What ``plan --json`` prints, under its scenario's name, else the one given."""
+    scenario, model = document.get("scenario"), document.get("model")
+    scenario = scenario.get("name") if isinstance(scenario, dict) else scenario
     model = model.get("name") if isinstance(model, dict) else model
-    return Document(name=str(name or path.stem), model=str(model or ""), content=document)
+    return Document(name=str(scenario or name), model=str(model or ""), content=document)
+
+
+def scenario_document(scenario: Scenario) -> Document:
+    """A scenario as it was asked, without what is only a default."""
+    content = scenario.model_dump(mode="json", exclude_defaults=True)
+    return Document(name=scenario.name, model=str(scenario.model), content=content)
 
 
 def _parquet_lines(path: Path) -> list[str]:
