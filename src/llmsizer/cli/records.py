@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli.arguments import AnyOrderParser, Commands, add_json, whole_number
 from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.cli.records_export import OF_PLANS, OF_RECORDS, add_export_options, export_plan, export_reports
 from llmsizer.cli.records_import import STORE_HELP, add_import
 from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, read_kind
 from llmsizer.errors import InputError
 from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
-    from llmsizer.facts.records import ProfileRecord, QualityRecord
+    from llmsizer.facts.records import ProfileRecord
     from llmsizer.profile.comparing import Faster
     from llmsizer.store.content import Kind
 
@@ -42,12 +43,17 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     _add_filters(compare)
     compare.add_argument("--metric", choices=("decode", "first token", "throughput"), default="decode")
     compare.set_defaults(run=_compare)
-    export = actions.add_parser("export", help="write records to a file: .jsonl, .parquet or .csv")
+    export = actions.add_parser("export", help="write records to a file, or what another tool reads of them or a plan")
     export.add_argument("out", type=Path, metavar="OUT")
     _add_source(export)
-    _add_filters(export)
+    _add_filters(export, "engine")
+    add_export_options(export)
     export.add_argument("--kind", choices=KINDS, default="records")
-    export.add_argument("--format", choices=("jsonl", "parquet", "csv"), help="default: by OUT's ending")
+    export.add_argument(
+        "--format", choices=("jsonl", "parquet", "csv", *OF_RECORDS, *OF_PLANS),
+        help="default: by OUT's ending. llm-d: Benchmark Report 0.2, a folder of them for several records; "
+        "focus: FOCUS 1.0 cost rows, prometheus: rules for the SLO, both of a file that plan --json wrote",
+    )  # fmt: skip
     export.set_defaults(run=_export)
     add_import(actions)
 
@@ -58,8 +64,8 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    for name in FILTERS:
+def _add_filters(parser: argparse.ArgumentParser, *elsewhere: str) -> None:
+    for name in (name for name in FILTERS if name not in elsewhere):
         help_text = "a part of its name" if name in ("model", "device") else None
         parser.add_argument(f"--{name}", help=help_text)
     parser.add_argument("--batch", type=whole_number("batch"))
@@ -240,13 +246,26 @@ def _export(arguments: argparse.Namespace) -> int:
     from llmsizer.store.exchange import FORMATS, export_items
 
     format_name = arguments.format or arguments.out.suffix.lower().removeprefix(".")
-    if format_name not in FORMATS:
+    if format_name in OF_PLANS:
+        return _exported(arguments, export_plan(arguments), "rows" if format_name == "focus" else "rules")
+    if format_name not in (*FORMATS, *OF_RECORDS):
         raise InputError(f"{arguments.out}: no format for this ending; end it in .jsonl, .parquet or .csv")
-    items: list[ProfileRecord | QualityRecord] = _read(arguments, arguments.kind)
+    items: list[Any] = _read(arguments, arguments.kind)
     if not items:
         raise InputError("nothing matches, so nothing was written")
+    if format_name in OF_RECORDS:
+        if arguments.kind != "records":
+            raise InputError(
+                f"--format {format_name} is for records; {arguments.kind} go into .jsonl, .parquet or .csv"
+            )
+        return _exported(arguments, len(export_reports(items, arguments.out)), "reports")
     export_items(items, arguments.out, format_name)
-    done = {"written": len(items), "out": arguments.out, "format": format_name}
-    text = f"{len(items)} {arguments.kind} → {arguments.out}"
+    return _exported(arguments, len(items), arguments.kind)
+
+
+def _exported(arguments: argparse.Namespace, count: int, what: str) -> int:
+    format_name = arguments.format or arguments.out.suffix.lower().removeprefix(".")
+    done = {"written": count, "out": arguments.out, "format": format_name}
+    text = f"{count} {what} → {arguments.out}"
     print_json(done) if arguments.json else console().print(text, highlight=False, markup=False)
     return 0

@@ -7,11 +7,12 @@ What wrote the report's load decides what its names mean: under GuideLLM ``time_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
-from llmsizer.exchange.point import Point, spread
+from llmsizer.exchange.point import DEFINITIONS, Point, spread
 from llmsizer.exchange.values import Refused, at, first_at, items_at, number, seconds, text_at, whole
-from llmsizer.facts.record_parts import Counts, Distribution, Load, Pattern, Throughput
+from llmsizer.facts.record_parts import Counts, Distribution, Load, Pattern, Quantile, Throughput
 from llmsizer.units import GIB
 
 VERSIONS = ("0.1", "0.2", "0.2.1")
@@ -23,6 +24,7 @@ LATENCIES = {
     "normalized_tpot": "normalized_time_per_output_token",
 }
 ITL_IS_TPOT = ("guidellm", "aiperf")
+OWN = "llmsizer"
 PER_SECOND = ("tokens/s", "queries/s", "")
 
 
@@ -89,6 +91,36 @@ def _asked(arguments: Any) -> tuple[int | None, float | None]:
 
 
 def _second(document: Any) -> Point:
+    point = _any_tool(document)
+    return _as_written(document, point) if point.tool == OWN else point
+
+
+def _as_written(document: Any, point: Point) -> Point:
+    """Our own report: it says which load it was, and has the medians that the schema has no place for."""
+    ours, arguments = at(document, "results", "profiling", OWN), at(document, "scenario", "load", "native", "args")
+    distributions = dict(point.distributions)
+    for name in ("ttft", "tpot"):
+        median = seconds(at(ours, f"{name}_seconds"), f"profiling.{OWN}.{name}_seconds")
+        if median and name not in distributions:
+            quantile = {"p50": Quantile(value=median)}
+            distributions[name] = Distribution(definition=DEFINITIONS[name], n=point.repeats, percentiles=quantile)
+    pattern = text_at(arguments, "pattern")
+    known = pattern if pattern in get_args(Pattern) else point.load.pattern
+    fixed = known in ("batch", "burst")
+    update = {"pattern": known, **({"concurrency": None} if fixed else {})}
+    options = {k: v for k, v in point.engine_options.items() if k not in ("precision", "variant")}
+    return replace(
+        point,
+        distributions=distributions,
+        load=point.load.model_copy(update=update),
+        batch=whole(at(arguments, "batch"), "load.native.args.batch") or point.batch,
+        engine_options=options,
+        prefill_tokens_per_second=number(at(ours, "prefill_tokens_per_second"), "profiling.prefill_tokens_per_second"),
+        load_seconds=seconds(at(ours, "load_seconds"), "profiling.load_seconds"),
+    )
+
+
+def _any_tool(document: Any) -> Point:
     aggregate = at(document, "results", "request_performance", "aggregate")
     if not isinstance(aggregate, Mapping):
         raise Refused("results.request_performance.aggregate is missing: there is nothing but time series")
@@ -113,7 +145,7 @@ def _second(document: Any) -> Point:
         accelerators=count or None,
         may_calibrate="several engines share the load" if several else "",
         engine=text_at(engine, "tool"),
-        engine_version=text_at(engine, "tool_version"),
+        engine_version="" if (version := text_at(engine, "tool_version")) == "unknown" else version,
         engine_options={k[:80]: v for k in native if isinstance(k, str) and (v := text_at(native, k))}
         if isinstance(native, Mapping)
         else {},
@@ -154,10 +186,7 @@ def _figures(metrics: Any, tool: str, where: str) -> dict[str, Any]:
             converted[name] = f"{theirs}{f' of {tool}, which is the TPOT' if name != ours else ''}, {unit} → seconds"
     return {
         "distributions": found,
-        "converted": converted
-        | {
-            "load": "arrivals taken as Poisson where a rate, as a closed loop where none is stated: the report says no more"
-        },
+        "converted": converted,
         "counts": Counts(
             requests_total=done,
             requests_ok=max(0, done - (failed or 0)) if done is not None else None,
@@ -177,6 +206,7 @@ def _shape(
         value = first_at({"mean": mean, "asked": at(wanted, "value")}, ("mean",), ("asked",))
         lengths.append(number(value, f"requests.{side}_length", most=1e9))
     concurrency, rate = asked
+    # No more is said of the arrivals: Poisson is taken where a rate stands, a closed loop where none does.
     pattern: Pattern = "poisson" if rate and not concurrency else "single" if concurrency == 1 else "closed"
     duration = seconds(at(metrics, "time", "duration"), "time.duration")
     load = Load(

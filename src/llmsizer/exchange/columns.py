@@ -40,6 +40,7 @@ RATES = ("output_tokens_per_second", "prefill_tokens_per_second")
 TEXTS = ("model", "device", "engine", "engine_version", "precision", "measured_at")
 FIELDS = (*COUNTS, *TIMES, *RATES, *TEXTS)
 OWN_COLUMNS = {"content_id", "record_id", "batch", "prompt_tokens", "output_tokens", "device.name"}
+MAY_BE_EMPTY = ("model", "variant", "precision", "engine", "engine_version")
 NAMES_BELOW = ("unknown", "engine_options", "versions")
 JSON_BELOW = ("model_config_hf", "flags", "instruction_sets", "versions")
 
@@ -180,7 +181,7 @@ def own_records(rows: list[dict[str, str]]) -> list[ProfileRecord]:
     """Records out of the CSV that ``records export`` writes: the same figures again. Raises Refused."""
     found = []
     for i, row in enumerate(rows):
-        document: dict[str, Any] = {}
+        document: dict[str, Any] = dict.fromkeys(MAY_BE_EMPTY, "")  # an empty cell says no more than a missing one
         for name, cell in row.items():
             if cell.lower() in ("nan", "inf", "-inf", "infinity", "-infinity"):
                 raise Refused(f"rows[{i}].{name} is {cell}; a measured figure is finite")

@@ -107,6 +107,8 @@ def _import(path: Path, format: str, mapping: ColumnMap | None, given: Given) ->
 
 
 def _points(content: Content, name: str) -> tuple[list[Point], str]:
+    if name == OWN:
+        raise Refused("records of this program: there is nothing to convert, every command reads them as they are")
     if name not in FORMATS:
         raise Refused(f"no format {name!r}; known are {', '.join(NAMES)}")
     known, documents = FORMATS[name], content.documents
