@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -66,6 +66,7 @@ def offer(scenario: Scenario, recommendation: Recommendation) -> None:
 def _link() -> str:
     """The page's address with the question in it, as anybody can open it."""
     address = st.context.url or ""
+    address += "" if urlsplit(address).path else "/"
     query = urlencode(st.query_params.to_dict())
     return f"{address}?{query}" if query else address
 
@@ -84,7 +85,7 @@ def _report(scenario: Scenario, recommendation: Recommendation) -> str:
 def _pack(scenario: Scenario) -> dict[str, bytes]:
     """Every file of the decision pack by its name. Raises LlmSizerError."""
     kept = cached.records(cached.output_folder())
-    names = tuple(f"{r.record_id} {r.measured_at}" for r in (*kept.profiles, *kept.quality))
+    names = (*(r.record_id for r in kept.profiles), *(r.model_dump_json() for r in kept.quality))
     return cast(dict[str, bytes], _written(scenario.model_dump_json(), datetime.date.today(), names, kept))
 
 

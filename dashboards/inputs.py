@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -135,7 +136,7 @@ def _expert(speed: str, preset: str) -> Values:
 
 def _kept(key: str) -> Value:
     """The value of a field, the usual one where nobody has set it."""
-    return cast(Value, st.session_state.setdefault(key, fields.usual()[key]))
+    return cast(Value, st.session_state.setdefault(key, copy.copy(BY_KEY[key].usual)))
 
 
 def _help(key: str) -> str | None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboard_pages import dashboards as dashboards
+from dashboard_pages import measured as measured
 from dashboard_pages import show, turn_to, usual, words_of
 from llmsizer.decide.answer import Recommendation
 from llmsizer.errors import LlmSizerError
@@ -184,6 +185,7 @@ def test_a_downloaded_scenario_is_the_same_when_it_comes_back() -> None:
         inputs.read_scenario(b" " * 2_000_000, "large.json")
 
 
+@pytest.mark.usefixtures("measured")
 def test_the_pack_and_the_workbook_are_made_of_the_same_answer(tmp_path: Path) -> None:
     import io
     import zipfile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import streamlit as st
 
@@ -195,14 +196,16 @@ def _way(name: str) -> str:
     return say(f"decide.way_{name}") if name in ("own", "rent") else name
 
 
-def options(recommendation: Recommendation) -> Iterator[tuple[str, Option, Plan | None]]:
-    """The cheapest of each way; where there are fewer than three, the next plans."""
+def options(recommendation: Recommendation) -> Iterator[tuple[Option, Figure, Plan | None]]:
+    """The cheapest of each way with its cost; where there are fewer than three, the next plans."""
     plans = {plan.label: plan for plan in recommendation.plans}
-    shown: list[Option] = list(best_by_path(recommendation))
-    labels = {option.label for option in shown}
-    more = [Option(path=p.path, label=p.label, cost=p.cost) for p in recommendation.plans if p.label not in labels]
-    for option in [*shown, *more][:SIDE_BY_SIDE]:
-        yield say(f"paths.{option.path}"), option, plans.get(option.label)
+    first = best_by_path(recommendation)
+    labels = {option.label for option in first}
+    more = (Option(path=p.path, label=p.label, cost=p.cost) for p in recommendation.plans if p.label not in labels)
+    for option in first:
+        yield option, _drawn(recommendation, option), plans.get(option.label)
+    for option in islice(more, max(0, SIDE_BY_SIDE - len(first))):
+        yield option, option.usd_per_month, plans.get(option.label)
 
 
 def show_side_by_side(recommendation: Recommendation) -> None:
@@ -210,14 +213,14 @@ def show_side_by_side(recommendation: Recommendation) -> None:
     if not found:
         return
     drawing.section(say("decide.plans"))
-    lowest = min(option.usd_per_month.value or 0.0 for _, option, _ in found)
-    for column, (path, option, plan) in zip(drawing.columns_of(len(found)), found, strict=True):
-        is_lowest = option.usd_per_month.value == lowest and len(found) > 1
-        heading = f"{path} · {say('decide.lowest')}" if is_lowest else path
+    lowest = min(usd.value or 0.0 for _, usd, _ in found)
+    for column, (option, usd, plan) in zip(drawing.columns_of(len(found)), found, strict=True):
+        path = say(f"paths.{option.path}")
+        is_lowest = usd.value == lowest and len(found) > 1
         with column:
             drawing.figure_card(
-                heading,
-                _drawn(recommendation, option),
+                f"{path} · {say('decide.lowest')}" if is_lowest else path,
+                usd,
                 below=_described(recommendation, option, plan),
                 remark=_remark(option, plan),
             )
@@ -228,9 +231,8 @@ def show_side_by_side(recommendation: Recommendation) -> None:
 def _drawn(recommendation: Recommendation, option: Option) -> Figure:
     """The cost with the range of the draws, as above; its own where nothing was drawn for it."""
     usd, sure = option.usd_per_month, recommendation.uncertainty
-    # The label of an API's draws is its offer's, so a way is found by its kind; of machines only the first is drawn.
-    is_first = option in best_by_path(recommendation)
-    spread = next((path for path in sure.paths if path.path == option.path), None) if sure and is_first else None
+    # The label of an API's draws is its offer's, so a way is found by its kind: of each only the first is drawn.
+    spread = next((path for path in sure.paths if path.path == option.path), None) if sure else None
     if spread is None:
         return usd
     return replace(usd, estimate=replace(usd.estimate, low=spread.usd_p10, high=spread.usd_p90))
