@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from statistics import median
 
 import streamlit as st
@@ -115,7 +116,7 @@ def show_predictions(group: Group) -> None:
     """The predictor against these records; a group it cannot predict says so and the page goes on."""
     drawing.section(say("precision.predicted"))
     try:
-        unseen, summary = cached_precision.checks(group.records), cached.calibration(group.records)
+        unseen = cached_precision.checks(group.records)
     except LlmSizerError as error:
         st.caption(safe(str(error)))
         return
@@ -125,11 +126,19 @@ def show_predictions(group: Group) -> None:
     errors = f"{median(abs(check.error) for check in unseen):.0%}"
     st.markdown(safe(say("precision.shipped", error=errors)))
     drawing.chart(checks_figure(unseen), say("precision.shipped_alt", error=errors), "checks", residuals_table(unseen))
-    if summary is not None and summary.checks:
-        st.markdown(safe(sentence(summary.text)))
-        st.markdown(safe(say("precision.half", error=f"{summary.median_error or 0.0:.1%}")))
-        with st.expander(say("precision.learned")):
-            drawing.table(residuals_table(summary.checks))
+    # Fitting anew for every point takes seconds.
+    drawing.folded(say("precision.learned"), "learned", partial(show_learned, group))
+
+
+def show_learned(group: Group) -> None:
+    """Each operating point predicted by what the others taught."""
+    summary = cached.calibration(group.records)
+    if summary is None or not summary.checks:
+        st.caption(say("precision.no_prediction"))
+        return
+    st.markdown(safe(sentence(summary.text)))
+    st.markdown(safe(say("precision.half", error=f"{summary.median_error or 0.0:.1%}")))
+    drawing.table(residuals_table(summary.checks))
 
 
 def batch_table(group: Group) -> Table:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.workload import Workload
-from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds
+from llmsizer.physics.step_answers import StepAnswer, StepQuestion, answer_many
 from llmsizer.physics.store import StoredCalibration
 
 MOST = 1024
@@ -65,16 +67,35 @@ def crossover_of(first: str, own: NDArray[np.float64], second: str, other: NDArr
 def closed_loop_tokens_per_second(
     deployment: Deployment, workload: Workload, *, calibration: StoredCalibration | None = None
 ) -> NDArray[np.float64]:
-    """Output tokens a second of a replica at ``concurrencies()``, each request followed by the next at once.
+    """One replica's ``closed_loops``. Raises NoEvidenceError."""
+    (found,) = closed_loops([deployment], workload, calibration=calibration)
+    if isinstance(found, NoEvidenceError):
+        raise found
+    return found
 
-    n over (decode step at n + n prefills spread over the output tokens). Raises NoEvidenceError.
+
+def closed_loops(
+    deployments: Sequence[Deployment], workload: Workload, *, calibration: StoredCalibration | None = None
+) -> list[NDArray[np.float64] | NoEvidenceError]:
+    """Output tokens a second of each replica at ``concurrencies()``, each request followed by the next at once.
+
+    n over (decode step at n + n prefills spread over the output tokens). An error in the place of each replica that no
+    evidence supports.
     """
     counts = concurrencies()
     context = workload.prompt_tokens + workload.generated_tokens / 2
-    decode = decode_seconds_grid(deployment, list(counts), [context], calibration=calibration)[:, 0]
     fresh = max(1.0, workload.prompt_tokens * (1 - workload.cached_prompt_fraction))
     packed = max(1.0, PACKED_PROMPT_TOKENS / fresh)
-    whole = prefill_seconds(deployment, fresh, prompts=packed, calibration=calibration).value
-    assert whole is not None, "a prefill with evidence has a time"
-    step = np.maximum.accumulate(decode) + counts * (whole / packed) / workload.generated_tokens
-    return np.asarray(counts / step)
+    asked = [
+        StepQuestion(deployment=d, batches=tuple(counts.tolist()), contexts=(context,), prompts=((fresh, packed),))
+        for d in deployments
+    ]
+
+    def speed(answer: StepAnswer) -> NDArray[np.float64]:
+        each = float(answer.prefill_seconds[0]) / packed
+        step = np.maximum.accumulate(answer.decode_seconds[:, 0]) + counts * each / workload.generated_tokens
+        return np.asarray(counts / step)
+
+    return [
+        answer if isinstance(answer, NoEvidenceError) else speed(answer) for answer in answer_many(asked, calibration)
+    ]

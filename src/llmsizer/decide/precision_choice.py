@@ -6,14 +6,15 @@ the tokens of that hour. What a fleet of whole replicas costs at a given volume 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from llmsizer.decide.bills import Bills
 from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.precision_sizes import SizedReplica, size_replicas
 from llmsizer.decide.quality import quality_recovery, rejected_by_divergence
-from llmsizer.decide.question import TENSOR_PARALLEL, Memory
-from llmsizer.errors import InputError, NoEvidenceError
+from llmsizer.decide.question import TENSOR_PARALLEL
+from llmsizer.errors import InputError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
 from llmsizer.facts.evidence import load_quality_prior
@@ -31,8 +32,6 @@ from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.renting import gpu_hour_price
 from llmsizer.traffic.energy import joules_per_output_token, power_of
-from llmsizer.traffic.meanfield import StepSample, make_replica, probe
-from llmsizer.traffic.sizing import Held, hold
 from llmsizer.units import MEGA, SECONDS_PER_HOUR
 
 JOULES = "J/output token"
@@ -91,10 +90,14 @@ class PrecisionQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sized:
-    deployment: Deployment
-    memory: Memory
-    held: Held
+class _Entry:
+    """One format on one GPU before it is sized: what runs, what it keeps, and why it is out if it is."""
+
+    gpu: GpuSpec
+    precision: Precision
+    quality: Figure
+    kernel: Kernel | None
+    rejected: str
 
 
 def choose_precision(question: PrecisionQuestion, catalog: Catalog, book: PriceBook) -> tuple[PrecisionOption, ...]:
@@ -107,11 +110,20 @@ def choose_precision(question: PrecisionQuestion, catalog: Catalog, book: PriceB
         known = ", ".join(table.engines)
         raise InputError(f"no kernel data for the engine {question.engine!r}; there is some for {known}")
     prior = load_quality_prior(catalog.root)
-    options = []
+    entries = []
     for gpu in question.gpus:
         for precision in question.precisions:
             quality = quality_recovery(question.model, precision, prior, question.records)
-            options.append(_option(question, gpu, precision, quality, table, book))
+            kernel = table.find(question.engine, question.engine_version, precision, gpu)
+            rejected = _why_out(question, gpu, precision, quality, kernel)
+            entries.append(_Entry(gpu=gpu, precision=precision, quality=quality, kernel=kernel, rejected=rejected))
+    best = _cheapest_widths(question, entries)
+    caches = _with_other_caches(question, best)
+    prices = {gpu.id: _hour_price(question, gpu, book) for gpu in question.gpus}
+    options = [
+        _option(question, entry, best[i], caches.get(i, {}), prices[entry.gpu.id], table, book)
+        for i, entry in enumerate(entries)
+    ]
     return tuple(sorted(options, key=_rank))
 
 
@@ -122,33 +134,30 @@ def _rank(option: PrecisionOption) -> tuple[bool, bool, float]:
 
 def _option(
     question: PrecisionQuestion,
-    gpu: GpuSpec,
-    precision: Precision,
-    quality: Figure,
+    entry: _Entry,
+    sized: SizedReplica | str,
+    caches: Mapping[str, SizedReplica],
+    price: Figure,
     table: KernelTable,
     book: PriceBook,
 ) -> PrecisionOption:
-    kernel = table.find(question.engine, question.engine_version, precision, gpu)
-    rejected = _why_out(question, gpu, precision, quality, kernel)
-    best = None if rejected else _cheapest_width(question, gpu, precision, question.kv_formats[0])
-    if isinstance(best, str):
-        rejected, best = best, None
-    price = _hour_price(question, gpu, book)
+    kernel, rejected = entry.kernel, entry.rejected or (sized if isinstance(sized, str) else "")
+    best = None if rejected or isinstance(sized, str) else sized
     return PrecisionOption(
-        precision=precision.name,
-        gpu=gpu.id,
-        gpus=best.deployment.parallelism.gpus if best else 0,
+        precision=entry.precision.name,
+        gpu=entry.gpu.id,
+        gpus=best.gpus if best else 0,
         kernel=kernel.name if kernel and kernel.runs else "none" if kernel else "unknown",
         computes_in=str(kernel.compute) if kernel and kernel.compute else "unknown",
         kernel_note=kernel.note if kernel else "",
         kernel_source=f"{kernel.provenance.source} ({kernel.provenance.as_of})" if kernel else "",
-        quality=quality,
+        quality=entry.quality,
         usd_per_million_tokens=_usd(best, price, question.workload, rejected),
         requests_per_second=_rate(best, rejected),
         usd_per_gpu_hour=price,
         joules_per_output_token=_joules(best, question.workload, book, rejected),
         kv_capacity_tokens=best.memory.fit.kv_capacity_tokens if best else None,
-        caches=_caches(question, gpu, precision, best, price, table) if best else (),
+        caches=_caches(question, entry.gpu, best, caches, price, table) if best else (),
         rejected=rejected,
     )
 
@@ -172,36 +181,42 @@ def _why_out(
     return ""
 
 
-def _cheapest_width(question: PrecisionQuestion, gpu: GpuSpec, precision: Precision, kv: str) -> _Sized | str:
-    """The width with most requests a second on each GPU, or why no width works."""
-    physics, best, why = ModelledPhysics(), None, "no tensor-parallel width divides the model's shape"
-    most = min(question.scenario.constraints.max_gpus_per_replica, gpu.max_per_node)
-    for width in TENSOR_PARALLEL:
-        if width > most or not physics.allows(question.model, precision, width):
-            continue
-        found = _sized(question, _deployment(question, gpu, precision, kv, width), physics)
-        if isinstance(found, str):
-            why = found
-        elif best is None or found.held.rate / width > best.held.rate / best.deployment.parallelism.gpus:
-            best = found
-    return best or why
+def _cheapest_widths(question: PrecisionQuestion, entries: Sequence[_Entry]) -> list[SizedReplica | str]:
+    """Of each entry the width with most requests a second on each GPU, or why no width works."""
+    physics, kv = ModelledPhysics(), question.kv_formats[0]
+    asked = [
+        (i, _deployment(question, entry.gpu, entry.precision, kv, width))
+        for i, entry in enumerate(entries)
+        if not entry.rejected
+        for width in TENSOR_PARALLEL
+        if width <= min(question.scenario.constraints.max_gpus_per_replica, entry.gpu.max_per_node)
+        and physics.allows(question.model, entry.precision, width)
+    ]
+    sized = size_replicas([deployment for _, deployment in asked], question.workload, question.scenario.slo)
+    best: list[SizedReplica | str] = ["no tensor-parallel width divides the model's shape"] * len(entries)
+    for (i, _), found in zip(asked, sized, strict=True):
+        known = best[i]
+        if isinstance(known, str) or (not isinstance(found, str) and found.rate_of_a_gpu > known.rate_of_a_gpu):
+            best[i] = found
+    return best
 
 
-def _sized(question: PrecisionQuestion, deployment: Deployment, physics: ModelledPhysics) -> _Sized | str:
-    try:
-        memory = physics.memory(deployment, question.workload)
-    except NoEvidenceError as error:
-        return str(error)
-    points = probe(question.workload, memory.room) if memory.fits else None
-    if points is None:
-        return f"does not fit on {deployment.parallelism.gpus} GPUs: {memory.reason or 'not one request has room'}"
-    (sample,) = physics.samples([(deployment, points)])
-    if not isinstance(sample, StepSample):
-        return str(sample)
-    held = hold(make_replica(question.workload, memory.room, points, sample), question.scenario.slo)
-    if held.rate <= 0:
-        return f"misses the SLO on {deployment.parallelism.gpus} GPUs even at the least load"
-    return _Sized(deployment=deployment, memory=memory, held=held)
+def _with_other_caches(
+    question: PrecisionQuestion, best: Sequence[SizedReplica | str]
+) -> dict[int, dict[str, SizedReplica]]:
+    """Entry → cache format → the same replica with that cache, where it holds anything."""
+    asked = [
+        (i, kv, replace(one.deployment, kv_format=kv))
+        for i, one in enumerate(best)
+        if not isinstance(one, str)
+        for kv in question.kv_formats[1:]
+    ]
+    sized = size_replicas([deployment for *_, deployment in asked], question.workload, question.scenario.slo)
+    caches: dict[int, dict[str, SizedReplica]] = {}
+    for (i, kv, _), found in zip(asked, sized, strict=True):
+        if not isinstance(found, str):
+            caches.setdefault(i, {})[kv] = found
+    return caches
 
 
 def _deployment(question: PrecisionQuestion, gpu: GpuSpec, precision: Precision, kv: str, width: int) -> Deployment:
@@ -230,13 +245,13 @@ def _hour_price(question: PrecisionQuestion, gpu: GpuSpec, book: PriceBook) -> F
     return min(known, key=lambda price: price.value or 0.0)
 
 
-def _usd(sized: _Sized | None, price: Figure, workload: Workload, rejected: str) -> Figure:
+def _usd(sized: SizedReplica | None, price: Figure, workload: Workload, rejected: str) -> Figure:
     """Rent of the replica's GPUs over its tokens, input and output, at the largest load within the SLO."""
     if sized is None:
         return unknown(rejected, USD_PER_MTOK)
     if price.value is None:
         return unknown(price.estimate.reason, USD_PER_MTOK)
-    gpus, held = sized.deployment.parallelism.gpus, sized.held
+    gpus, held = sized.gpus, sized.held
 
     def per_mtok(usd: float, rate: float) -> float:
         return usd * gpus / (rate * workload.tokens_per_request * SECONDS_PER_HOUR) * MEGA
@@ -252,7 +267,7 @@ def _usd(sized: _Sized | None, price: Figure, workload: Workload, rejected: str)
     return Figure(estimate=estimate, unit=USD_PER_MTOK, source=price.source, as_of=price.as_of, stale=price.stale)
 
 
-def _rate(sized: _Sized | None, rejected: str) -> Figure:
+def _rate(sized: SizedReplica | None, rejected: str) -> Figure:
     if sized is None:
         return unknown(rejected, "requests/s")
     held = sized.held
@@ -260,7 +275,7 @@ def _rate(sized: _Sized | None, rejected: str) -> Figure:
     return Figure(estimate=estimate, unit="requests/s")
 
 
-def _joules(sized: _Sized | None, workload: Workload, book: PriceBook, rejected: str) -> Figure:
+def _joules(sized: SizedReplica | None, workload: Workload, book: PriceBook, rejected: str) -> Figure:
     """Of the GPUs by their power curve, at the rate that is held: host, network and cooling are the money's."""
     if sized is None:
         return unknown(rejected, JOULES)
@@ -272,26 +287,27 @@ def _joules(sized: _Sized | None, workload: Workload, book: PriceBook, rejected:
 
 
 def _caches(
-    question: PrecisionQuestion, gpu: GpuSpec, precision: Precision, best: _Sized, price: Figure, table: KernelTable
+    question: PrecisionQuestion,
+    gpu: GpuSpec,
+    best: SizedReplica,
+    others: Mapping[str, SizedReplica],
+    price: Figure,
+    table: KernelTable,
 ) -> tuple[CacheGain, ...]:
     """What the other cache formats hold at the same width."""
-    found, own = [], best.memory.fit.kv_capacity_tokens
-    width, physics = best.deployment.parallelism.tensor, ModelledPhysics()
-    for kv in question.kv_formats[1:]:
-        sized = _sized(question, _deployment(question, gpu, precision, kv, width), physics)
-        if isinstance(sized, str) or own <= 0:
-            continue
-        capacity = sized.memory.fit.kv_capacity_tokens
-        found.append(
-            CacheGain(
-                format=kv,
-                capacity_tokens=capacity,
-                gain=capacity / own,
-                usd_per_million_tokens=_usd(sized, price, question.workload, ""),
-                note=_cache_note(question, gpu, kv, table),
-            )
+    own = best.memory.fit.kv_capacity_tokens
+    if own <= 0:
+        return ()
+    return tuple(
+        CacheGain(
+            format=kv,
+            capacity_tokens=sized.memory.fit.kv_capacity_tokens,
+            gain=sized.memory.fit.kv_capacity_tokens / own,
+            usd_per_million_tokens=_usd(sized, price, question.workload, ""),
+            note=_cache_note(question, gpu, kv, table),
         )
-    return tuple(found)
+        for kv, sized in others.items()
+    )
 
 
 def _cache_note(question: PrecisionQuestion, gpu: GpuSpec, kv: str, table: KernelTable) -> str:
@@ -357,7 +373,10 @@ def choice_sentence(options: Sequence[PrecisionOption], floor: float) -> str:
         running = [o for o in options if not o.rejected]
         if running:
             names = ", ".join(o.precision for o in running)
-            return f"{names} keep {floor:.1%} of the quality, but nobody rents this GPU at a known price: give your own (--usd-per-gpu-hour)."
+            return (
+                f"{names} keep {floor:.1%} of the quality, but nobody rents this GPU at a known price: "
+                "give your own (--usd-per-gpu-hour)."
+            )
         why = "; ".join(dict.fromkeys(f"{o.precision} on {o.gpu}: {o.rejected}" for o in options[:3]))
         return f"No format keeps {floor:.1%} of the quality and runs: {why}."
     best = priced[0]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsizer.decide.crossover import Crossover, closed_loop_tokens_per_second, concurrencies, crossover_of
+from llmsizer.decide.crossover import Crossover, closed_loops, concurrencies, crossover_of
 from llmsizer.decide.precision_choice import PrecisionOption, PrecisionQuestion, deployment_of
 from llmsizer.decide.quality import quality_recovery
 from llmsizer.decide.question import TENSOR_PARALLEL
 from llmsizer.errors import InputError, NoEvidenceError
 from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.evidence import load_quality_prior
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.gpu import GpuSpec
@@ -74,7 +75,9 @@ def side_by_side(question: PrecisionQuestion, options: Sequence[PrecisionOption]
     running = [o for o in options if o.gpu == gpu.id and o.computes_in != "unknown" and o.kernel != "none"]
     running.sort(key=lambda o: -PRECISIONS[o.precision].bits_per_quantized_weight)
     width = max([o.gpus for o in running], default=0) or _widest(question, gpu, running)
-    formats = tuple(_format(question, gpu, option, width) for option in running)
+    deployments = [deployment_of(question, gpu, option.precision, width) for option in running]
+    speeds = closed_loops(deployments, question.workload)
+    formats = tuple(map(_format, running, deployments, speeds))
     return SideBySide(
         gpu=gpu,
         width=width,
@@ -96,20 +99,21 @@ def _widest(question: PrecisionQuestion, gpu: GpuSpec, running: Sequence[Precisi
     return max(allowed, default=1)
 
 
-def _format(question: PrecisionQuestion, gpu: GpuSpec, option: PrecisionOption, width: int) -> FormatOnGpu:
-    deployment = deployment_of(question, gpu, option.precision, width)
-    budget, speed, why = None, None, ""
+def _format(
+    option: PrecisionOption, deployment: Deployment, speed: NDArray[np.float64] | NoEvidenceError
+) -> FormatOnGpu:
+    budget: MemoryBudget | None = None
+    why = str(speed) if isinstance(speed, NoEvidenceError) else ""
     try:
         budget = estimate_memory(deployment)
-        speed = closed_loop_tokens_per_second(deployment, question.workload)
-    except (InputError, NoEvidenceError) as error:
+    except InputError as error:  # the shape forbids the width: no speed at it is a speed
         why = str(error)
     return FormatOnGpu(
         option=option,
         budget=budget,
-        tokens_per_second=speed,
+        tokens_per_second=None if why or isinstance(speed, NoEvidenceError) else speed,
         why_unknown=why,
-        basis="unknown" if speed is None else step_basis(deployment),
+        basis="unknown" if why else step_basis(deployment),
     )
 
 
