@@ -157,7 +157,7 @@ def places_alt(found: Sequence[AtPlace]) -> str:
     """Each place's cheapest that may be taken there."""
     said = []
     for at in found:
-        costs = {path: usd for path in ("own", "rent", "api") if (usd := _usd(path, at)) is not None}  # type: ignore[arg-type]
+        costs = {path: usd for path in ("own", "rent", "api") if (usd := _usd(path, at)) is not None}
         if at.why_no_api:
             costs.pop("api", None)
         best = min(costs.items(), key=lambda item: item[1].value or float("inf"), default=None)

@@ -13,6 +13,7 @@ from llmsizer.deliver.tables import Cell, Table, figure, words
 from llmsizer.deliver.wording import plain_number
 from llmsizer.traffic.closed_load import ClosedLoss, SteadyHour
 from llmsizer.traffic.load_curves import Hour
+from llmsizer.traffic.service import Service
 
 _HELD, _MISSED = "#2b83c6", "#d2691e"  # 3:1 against white and near-black
 _HEAT = [[0.0, "#d6e4f2"], [0.5, "#74a9d8"], [1.0, "#0a4a85"]]
@@ -112,8 +113,8 @@ def losses_table(load: PlanLoad, simulated: SimulatedLoad | None = None) -> Tabl
     """The peak hour with nothing, one replica and one host gone: what is left, and whether the SLO holds."""
     rows = [_loss_row(lost) for lost in load.losses]
     if simulated is not None:
-        gone = [("nothing", load.fleet.replicas, simulated.peak)]
-        gone += [(lost.what.removesuffix(" down"), lost.replicas_left, lost.service) for lost in simulated.losses]  # type: ignore[list-item]
+        gone: list[tuple[str, int, Service | None]] = [("nothing", load.fleet.replicas, simulated.peak)]
+        gone += [(lost.what.removesuffix(" down"), lost.replicas_left, lost.service) for lost in simulated.losses]
         for what, left, service in gone:
             tails = [None, None] if service is None else [service.row(m).p95.value for m in ("TTFT", "TPOT")]
             verdict = "nothing is left to serve" if service is None else service.verdict
