@@ -179,7 +179,8 @@ def _profile(output: Path, places: Sequence[folders.Place], is_busy: bool) -> No
             chosen = [by_label[label] for label in found] + ([folders.checked(typed)] if typed.strip() else [])
             return profile_steps(output, chosen, POINTS[grid or "usual"], int(repeats or 5))
 
-        _start(output, say("profiles.profile_title", count=len(found) + bool(typed.strip())), steps)
+        named = [*(Path(label).name for label in found), *([Path(typed.strip()).name] if typed.strip() else [])]
+        _start(output, say("profiles.profile_title", names=", ".join(named)[:120]), steps)
         st.rerun()
 
 
