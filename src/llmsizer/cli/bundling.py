@@ -51,10 +51,11 @@ def _make(arguments: argparse.Namespace) -> int:
     from llmsizer.cli.planning import chosen_plan, read_evidence
     from llmsizer.decide.modelled import ModelledPhysics
     from llmsizer.facts.catalog import default_catalog
-    from llmsizer.launch.bundle import make_bundle, write_bundle
+    from llmsizer.launch.bundle import make_bundle, target_named, write_bundle
     from llmsizer.launch.engine_data import load_engine
 
     load_engine(arguments.engine, arguments.engine_version)  # a wrong name is said before anything takes time
+    target_named(arguments.target)
     if arguments.out.exists():
         raise InputError(f"{arguments.out} exists already; give a new folder or remove it")
     evidence = read_evidence(arguments.records, arguments.quality)

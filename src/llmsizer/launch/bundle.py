@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.files import whole_folder
 from llmsizer.launch.checks.rules import rule_findings
+from llmsizer.launch.container import arguments
 from llmsizer.launch.engine_data import load_engine
 from llmsizer.launch.fleet import Fleet, fleet_of
 from llmsizer.launch.identity import MANIFEST, PLAN, README, scenario_hash
 from llmsizer.launch.readme import readme
 from llmsizer.launch.scripts import script_files
 from llmsizer.launch.targets import TARGETS
-from llmsizer.launch.targets.container import arguments
 from llmsizer.version import __version__
 
 
@@ -46,10 +47,7 @@ def make_bundle(
     physics: ModelledPhysics | None = None,
 ) -> Bundle:
     """Everything in memory; nothing is written. Raises LlmSizerError where the plan cannot be started that way."""
-    if target not in TARGETS:
-        raise UnknownNameError(
-            "target of a bundle", target, TARGETS, also={"kubernetes": "k8s", "docker-compose": "compose"}
-        )
+    files_of = target_named(target)
     fleet = fleet_of(
         chosen.plan,
         chosen.scenario,
@@ -61,11 +59,19 @@ def make_bundle(
     broken = rule_findings(arguments(fleet), needs_of(fleet), fleet.engine)
     if broken:
         raise InputError(f"{fleet.deployment.label}: {broken[0].what}")
-    files = {**TARGETS[target](fleet), **script_files(fleet)}
+    files = {**files_of(fleet), **script_files(fleet)}
     files[README] = readme(fleet, target, chosen.differences)
     files[PLAN] = _json(_plan_document(chosen))
     files[MANIFEST] = _json(_manifest(chosen, fleet, target, sorted(files), today))
     return Bundle(fleet=fleet, target=target, files=files)
+
+
+def target_named(name: str) -> Callable[[Fleet], dict[str, str]]:
+    """What makes a target's files. Raises UnknownNameError."""
+    if name not in TARGETS:
+        also = {"kubernetes": "k8s", "docker-compose": "compose", "docker": "compose", "sh": "shell"}
+        raise UnknownNameError("target of a bundle", name, TARGETS, also=also)
+    return TARGETS[name]
 
 
 def write_bundle(bundle: Bundle, out: Path) -> None:

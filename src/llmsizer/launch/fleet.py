@@ -94,7 +94,7 @@ def fleet_of(
     """The plan's fleet under an engine. Raises InputError where that engine cannot run it, or not within the SLO."""
     physics = physics or ModelledPhysics()
     refuse_format(plan.deployment, engine)
-    platform_of(plan.deployment.gpu)
+    engine.image(platform_of(plan.deployment.gpu))  # says so where there is no build for such a device
     planned = _under(plan.deployment, engine)
     if engine.name == "llama.cpp":
         planned = replace(planned, max_sequences=_slots(planned, workload, scenario, physics))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from llmsizer.facts.figure import Figure
+from llmsizer.launch import container
 from llmsizer.launch.fleet import PLANNED_WITH, Fleet
 from llmsizer.launch.scaling import scaling_of
 from llmsizer.launch.settings import settings_of
-from llmsizer.launch.targets import container
 from llmsizer.launch.targets.shell import START
 from llmsizer.units import GIB
 
@@ -89,7 +89,8 @@ def _start(fleet: Fleet, target: str) -> str:
     if target in {"k8s", "kserve"}:
         lines.append(
             "Secrets are named, never written here: `kubectl create secret generic llm-secrets "
-            "--from-literal=hf-token=… --from-literal=api-key=…`. Prometheus' address in the scaling rules is a guess: put yours."
+            "--from-literal=hf-token=… --from-literal=api-key=…`. Prometheus' address in the scaling rules is a guess: "
+            "put yours."
         )
     started = _STARTED[target]
     if target == "k8s" and not scaling_of(fleet).metrics:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmsizer.launch import container
 from llmsizer.launch.fleet import Fleet
-from llmsizer.launch.targets import container
 from llmsizer.launch.yaml_text import yaml_text
 
 COMPOSE = "compose.yaml"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmsizer.launch import container
 from llmsizer.launch.fleet import Fleet
 from llmsizer.launch.scaling import scaling_of
-from llmsizer.launch.targets import container
 from llmsizer.launch.targets.kubernetes import PROMETHEUS, pod_container, pod_volumes
 from llmsizer.launch.yaml_text import yaml_text
 
