@@ -24,6 +24,7 @@ SAID, ROUND = "editor_said", "editor_round"  # what the last press of a button l
 # Shown in these units: bytes and bytes a second have too many digits to type.
 SHOWN_PER_UNIT = {"memory_bytes": 1e9, "memory_bytes_per_second": 1e9}
 MOST_ROWS = 400
+ZONES = ("EU", "US", "GB", "CH", "NO", "unspecified")
 
 
 def show() -> None:
@@ -46,6 +47,8 @@ def show() -> None:
     changes = _grid(kind or "offers", rows[:MOST_ROWS], wanted) if rows else []
     if changes:
         _preview(path, changes)
+    if kind == "offers":
+        _add_offer(path)
     _own(path)
 
 
@@ -141,6 +144,32 @@ def _keep(path: Path, own: Own, expected: str) -> None:
 
 def _next_round() -> None:
     st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
+
+
+def _add_offer(path: Path) -> None:
+    """A price that no list has: what somebody's own host asks."""
+    with st.expander(say("evidence.add")), st.form("own_offer", border=False, enter_to_submit=False):
+        st.caption(say("evidence.add_help"))
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            provider = st.text_input(say("evidence.add_provider"), key="own_provider", max_chars=80)
+            gpu = st.selectbox(say("evidence.add_gpu"), default_catalog().gpu_names, index=None, key="own_gpu")
+            zone = st.selectbox(say("evidence.add_zone"), ZONES, key="own_zone")
+            usd = st.number_input(say("evidence.usd_per_gpu_hour"), 0.0, value=None, format="%.4g", key="own_usd")
+        asked = st.form_submit_button(say("evidence.add_button"))
+    if not asked:
+        return
+    row = {"provider": provider.strip(), "gpu": gpu, "zone": zone, "usd_per_gpu_hour": usd}
+    missing = [say(f"evidence.add_{key}") for key in ("provider", "gpu") if not row[key]]
+    missing += [] if usd else [say("evidence.usd_per_gpu_hour")]
+    if missing:
+        st.warning(safe(say("evidence.add_missing", names=", ".join(missing))))
+        return
+    try:
+        own = own_values.with_row(own_values.own_values(path), "offers", row, datetime.date.today())
+        _keep(path, own, own_values.version(path))
+    except LlmSizerError as error:
+        st.session_state[SAID] = str(error)
+    st.rerun()
 
 
 def _own(path: Path) -> None:

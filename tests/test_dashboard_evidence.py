@@ -173,6 +173,19 @@ def test_a_price_beyond_belief_is_a_sentence_and_cannot_be_kept(own_file: Path) 
     assert not own_file.exists()
 
 
+def test_a_negotiated_offer_is_added_once_it_is_whole(own_file: Path) -> None:
+    app = opened()
+    app.button(key="FormSubmitter:own_offer-Keep this offer").click().run()
+    assert "Still missing: Provider, GPU, $ a GPU-hour." in words_of(app)
+    app.text_input(key="own_provider").set_value("our host")
+    app.selectbox(key="own_gpu").set_value("l40s")
+    app.number_input(key="own_usd").set_value(0.42)
+    app.button(key="FormSubmitter:own_offer-Keep this offer").click().run()
+    assert not app.exception
+    assert [offer.usd_per_gpu_hour for offer in default_catalog().offers(provider="our host")] == [0.42]
+    assert "our-host/eu/l40s/on-demand" in words_of(app)
+
+
 def test_what_another_browser_kept_meanwhile_is_not_written_over(own_file: Path) -> None:
     app = edited(opened(), "l40s", "tdp_watts", 300.0, kind="gpus")
     own_file.write_text("# somebody else's\n")

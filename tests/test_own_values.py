@@ -146,6 +146,19 @@ def test_of_two_who_look_at_the_same_values_the_second_is_told_to_look_again(fil
     assert load_catalog(overrides=file).gpu("l4").tdp_watts == 65.0
 
 
+def test_a_negotiated_offer_is_a_row_of_its_own_and_one_without_a_provider_is_a_sentence(file: Path) -> None:
+    row = {"provider": "our host", "gpu": "l40s", "zone": "EU", "usd_per_gpu_hour": 0.42}
+    own = own_values.with_row({}, "offers", row, TODAY)
+    own_values.keep(file, own, TODAY, expected=own_values.version(file))
+    (offer,) = load_catalog(overrides=file).offers(provider="our host")
+    assert (offer.gpu, offer.zone, offer.usd_per_gpu_hour, offer.provenance.as_of) == ("l40s", "EU", 0.42, "2026-11-22")
+    assert own_values.own_values(file)["offers"].keys() == {offer.id}
+    with pytest.raises(InputError, match="needs provider"):
+        own_values.with_row({}, "apis", {"model": "x"}, TODAY)
+    unknown = own_values.with_row({}, "offers", row | {"gpu": "no-such-gpu"}, TODAY)
+    assert "no-such-gpu" in own_values.complaints(file, unknown, TODAY)[0]
+
+
 def test_a_file_that_cannot_be_read_or_lost_its_end_mark_is_a_sentence(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="not readable as UTF-8"):

@@ -140,6 +140,19 @@ def with_changes(own: Own, catalog: Catalog, changes: Iterable[ValueChange], tod
     return result
 
 
+def with_row(own: Own, kind: str, row: Mapping[str, Any], today: datetime.date) -> Own:
+    """Own values with a whole row of the user's own: an offer that was negotiated, say. Raises InputError."""
+    full = {key: value for key, value in row.items() if value is not None and value != ""}
+    full |= {"provenance": {"as_of": today.isoformat(), "note": "the user's own price"}}
+    if kind == "offers":
+        full = {"zone": "unspecified", "term": "on-demand", "gpu_as_listed": str(row.get("gpu") or "")} | full
+    try:
+        name = _NAMES[kind](full)
+    except KeyError as missing:
+        raise InputError(f"an own price of {kind} needs {missing.args[0]}; add it") from None
+    return own | {kind: own.get(kind, {}) | {name: full}}
+
+
 def without(own: Own, kind: str, name: str) -> Own:
     """Own values but for those of one name: the catalogue's hold again."""
     return {
