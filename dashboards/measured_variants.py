@@ -20,8 +20,9 @@ from llmsizer.deliver.residuals import residuals_table
 from llmsizer.deliver.sections import measures
 from llmsizer.deliver.tables import Table, number, words
 from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
-from llmsizer.deliver.wording import sentence
+from llmsizer.deliver.wording import amount, sentence
 from llmsizer.errors import LlmSizerError
+from llmsizer.facts.records import ProfileRecord
 from texts import say
 
 
@@ -76,7 +77,7 @@ def show_group(group: Group) -> None:
     if load:
         drawing.section(say("precision.load"))
         st.caption(say("precision.lengths", prompt=load[0].prompt_tokens, output=load[0].output_tokens))
-        drawing.chart(figures.batch_figure(group), say("precision.load"), "batch", batch_table(group))
+        drawing.chart(figures.batch_figure(group), batch_alt(load), "batch", batch_table(group))
     show_failures(group)
 
 
@@ -96,7 +97,13 @@ def show_measures(shown: Sequence[Measure]) -> None:
             with column:
                 better = say("precision.better", name=measure.name, direction=say(f"precision.{measure.better}"))
                 st.markdown(f"**{safe(better)}**")
-                drawing.chart(figures.measure_figure(measure), better, f"measure-{measure.name}")
+                drawing.chart(figures.measure_figure(measure), measure_alt(measure), f"measure-{measure.name}")
+
+
+def measure_alt(measure: Measure) -> str:
+    """The bars for those who cannot see them."""
+    values = "; ".join(f"{name} {amount(value, measure.unit)}" for name, value, *_ in measure.values)
+    return f"{measure.name}, {drawing.mark('measured')}: {values}"
 
 
 def show_quality(kept: cached.Records, model: str) -> None:
@@ -139,6 +146,12 @@ def show_learned(group: Group) -> None:
     st.markdown(safe(sentence(summary.text)))
     st.markdown(safe(say("precision.half", error=f"{summary.median_error or 0.0:.1%}")))
     drawing.table(residuals_table(summary.checks))
+
+
+def batch_alt(records: Sequence[ProfileRecord]) -> str:
+    """The lines for those who cannot see them."""
+    points = "; ".join(f"{r.variant} {amount(r.output_tokens_per_second, 'tok/s')} at {r.batch}" for r in records)
+    return f"{say('precision.load')}, {drawing.mark('measured')}: {points}"
 
 
 def batch_table(group: Group) -> Table:

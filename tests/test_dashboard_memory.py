@@ -42,6 +42,7 @@ def test_the_waterfall_is_the_account_of_llmsizer_memory(
     main(["memory", model, "--gpu", gpu, "--weights", weights, "--tp", str(tensor),
           "--context", str(context), "--json"])  # fmt: skip
     told = json.loads(capsys.readouterr().out)
+    assert app.code[0].value.startswith(f"llmsizer memory {model} --gpu {gpu} --weights {weights}")
     bars = waterfall_of(app)
     drawn = {name.rsplit(" ", 1)[0]: value for name, value in zip(bars["y"], bars["x"], strict=True)}
     assert drawn == pytest.approx({k: v / GIGA for k, v in told["parts_bytes"].items() if v or k == "KV cache"})

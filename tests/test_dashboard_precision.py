@@ -119,6 +119,8 @@ def test_the_variants_are_shown_with_what_was_measured() -> None:
     assert "INT4 against INT8: 1.07 times as slow" in text
     assert "out of memory" in text
     own = charts(app)[len(PREDICTED_CHARTS) :]
+    assert all("fp16" in c.proto.alt or "int4" in c.proto.alt or "within" in c.proto.alt
+               for c in app.get("plotly_chart")[len(PREDICTED_CHARTS) :])  # fmt: skip
     # four of speed and size, throughput, divergence and first choice, then predicted against measured
     assert len(own) == 8
     assert sum("fp16" in spec for spec in own) == 6  # losses are of the smaller formats
@@ -152,6 +154,16 @@ def test_measured_joules_are_shown_where_a_record_has_them(tmp_path: Path) -> No
     record = answers.profile("fp16", 1)
     write(tmp_path / "profiles.jsonl", [record.model_copy(update={"energy": Energy(joules_per_output_token=0.5)})])
     assert "0.5 J" in words_of(show("precision", model=MODEL))
+
+
+@pytest.mark.usefixtures("measured")
+def test_predictions_after_learning_are_made_when_they_are_asked_for() -> None:
+    app = show("precision", model=MODEL)
+    assert "Half of these predictions" not in words_of(app)
+    app.session_state["folded_learned"] = True
+    app.run()
+    assert not app.exception
+    assert "Half of these predictions" in words_of(app)
 
 
 @pytest.mark.usefixtures("measured")

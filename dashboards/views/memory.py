@@ -151,6 +151,18 @@ def show_waterfall(answer: MemoryAnswer) -> None:
     st.caption(safe(say("memory.basis", marks=" · ".join(marks))))
 
 
+def show_command(deployment: Deployment, requests: int) -> None:
+    """The same question for a terminal."""
+    st.caption(safe(say("memory.same_as")))
+    st.code(
+        f"llmsizer memory {deployment.model.name} --gpu {deployment.gpu.id} --weights {deployment.weights.name} "
+        f"--kv {deployment.kv_format} --tp {deployment.parallelism.tensor} "
+        f"--context {deployment.max_context_tokens} --concurrency {requests}",
+        language="bash",
+        wrap_lines=True,
+    )
+
+
 def show_models(deployment: Deployment, requests: int, is_published: bool) -> None:
     """Models × GPUs, everything else as asked."""
     drawing.section(say("memory.models"))
@@ -227,3 +239,4 @@ with right:
     show_changes(answer)
     show_contexts(deployment)
 show_models(deployment, requests, is_published)
+show_command(deployment, requests)
