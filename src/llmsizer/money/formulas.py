@@ -51,7 +51,7 @@ def generations(d: OwnDrivers) -> Iterator[tuple[Number, Number, Number]]:
     kept = kept_months(d)
     for index in range(max(1, int(np.ceil(np.max(d.horizon_months / kept) - 1e-9)))):
         bought = index * kept
-        months = np.clip(d.horizon_months - bought, 0.0, kept)
+        months = np.maximum(0.0, np.minimum(d.horizon_months - bought, kept))
         yield bought, months, d.server_usd * (1 - d.price_decline_per_year) ** (bought / MONTHS_PER_YEAR)
 
 

@@ -94,7 +94,8 @@ class Following:
 
         ``needed``: replicas that the busiest hour takes, before rounding up; ``average``: requests a second.
         """
-        if self.is_always_on:
+        one_will_do = self.sleep is None and not self.closes and bool(np.max(needed) <= 1)
+        if self.is_always_on or one_will_do:
             return np.ones(np.broadcast(needed, average).shape)
         full = packing.units(needed, np.ones(1), closes=False)
         if self.sleep is None:
@@ -149,7 +150,7 @@ def kept_up(serving: Vector, lost_share: float | Vector) -> Vector:
 def awake_shares(arrivals_per_second: Vector, hold_seconds: float, start_seconds: float) -> Vector:
     """``traffic.week.awake_share`` over an array: up or starting, under Poisson arrivals."""
     held = np.minimum(MOST_HELD, arrivals_per_second * hold_seconds)
-    return cast(Vector, 1 - 1 / (arrivals_per_second * start_seconds + np.exp(held)))
+    return 1 - 1 / (arrivals_per_second * start_seconds + np.exp(held))
 
 
 def caught_share(arrivals_per_second: float, hold_seconds: float, start_seconds: float) -> float:

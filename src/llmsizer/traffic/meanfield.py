@@ -208,7 +208,11 @@ def rates(replica: Replica, curves: Curves, companions: Vector) -> Vector:
 
 def saturation_rate(replica: Replica, curves: Curves) -> float:
     """The rate above which requests pile up without end: every place taken."""
-    return float(rates(replica, curves, np.array([float(replica.max_batch)]))[0])
+    places = float(replica.max_batch)
+    stay = (replica.output_tokens - 1) * float(
+        np.interp(places, curves.batches, curves.decode_seconds)
+    ) + places * curves.prefill_seconds
+    return places / stay
 
 
 def prefill_share(replica: Replica, curves: Curves, companions: float) -> float:
@@ -220,11 +224,11 @@ def prefill_share(replica: Replica, curves: Curves, companions: float) -> float:
 
 def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
     """Latencies at each number of companions, which must be in rising order."""
-    rate = rates(replica, curves, companions)
     inside = _inside(replica, companions)
     step = curves.decode(1 + inside)
-    stay = _stay_seconds(replica, curves, companions)
     decoding = (replica.output_tokens - 1) * step
+    stay = decoding + (1 + inside) * curves.prefill_seconds
+    rate = np.maximum.accumulate(companions / stay)  # as ``rates`` has it
     # An answer of one token comes out of the prefill: nothing decodes, so nothing is in the way.
     decodes = float(replica.output_tokens > 1)
     rows = (step - curves.decode_seconds[0]) * decodes  # what decoding rows add to a step that also prefills

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -97,9 +97,15 @@ def describe(replica: Replica, held: Held) -> Capacity:
     )
 
 
+@cache
+def _first_grid(max_batch: int) -> Vector:
+    """From an idle replica to a full one."""
+    return np.concatenate(([0.0], np.geomspace(_LEAST_COMPANIONS, max_batch, _GRID)))
+
+
 def _edge(replica: Replica, curves: Curves, slo: Slo) -> Edge:
     """Bisection by whole grids: the bracket in which the SLO breaks, then that bracket again."""
-    grid: Vector = np.concatenate(([0.0], np.geomspace(_LEAST_COMPANIONS, replica.max_batch, _GRID)))
+    grid = _first_grid(replica.max_batch)
     best = Edge(companions=0.0, rate=0.0, limit="nothing")
     for _ in range(2):
         points = evaluate(replica, curves, grid)
