@@ -45,8 +45,12 @@ class AtPlace:
 
 
 def at_places(found: Study, choices: list[ApiChoice]) -> tuple[AtPlace, ...]:
-    """The study's question at each of the three places: sized once, priced three times."""
-    return tuple(_at(_bounded(found, place), place, choices) for place in BOUNDS)
+    """The study's question at each of the three places: sized once, rents ranked three times.
+
+    No place bounds what is owned: it is ranked once.
+    """
+    own = next(iter(first_plans(found, ("own",))), None)
+    return tuple(_at(_bounded(found, place), place, own, choices) for place in BOUNDS)
 
 
 def _bounded(found: Study, place: Place) -> Study:
@@ -56,13 +60,12 @@ def _bounded(found: Study, place: Place) -> Study:
     return replace(found, question=question, pricer=Pricer(question=question, book=found.book))
 
 
-def _at(found: Study, place: Place, choices: list[ApiChoice]) -> AtPlace:
-    plans = {plan.path: plan for plan in first_plans(found)}
+def _at(found: Study, place: Place, own: Plan | None, choices: list[ApiChoice]) -> AtPlace:
     same = next((choice for choice in choices if choice.same_model), None)
     return AtPlace(
         place=place,
-        own=plans.get("own"),
-        rent=plans.get("rent"),
+        own=own,
+        rent=next(iter(first_plans(found, ("rent",))), None),
         api=None if same is None else api_cost(same.offer, found.question.workload, found.book),
         why_no_api="" if same is None else why_not_called(found, same),
     )

@@ -96,7 +96,8 @@ def compare(
 
 def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
-    ranked, unpriced = _ranked(found)
+    ranked, without_bill = _ranked(found, PATHS)
+    unpriced = [found.pricer.no_price(sized) for sized in without_bill]
     picks = [(found.pricer.plan(sized, path, found.question.workload), sized) for path, sized in ranked]
     beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
     out = {rejection.candidate for rejection in beyond}
@@ -104,10 +105,10 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     return within, (*excluded(found), *_once([*found.rejections, *unpriced]), *beyond)
 
 
-def first_plans(found: Study) -> tuple[Plan, ...]:
-    """The first plan of each path of the answer, in its order, without the others behind it."""
+def first_plans(found: Study, paths: Sequence[Path] = PATHS) -> tuple[Plan, ...]:
+    """The first plan of each of these paths of the answer, in its order, without the others behind it."""
     plans: dict[Path, Plan] = {}
-    for path, sized in _ranked(found)[0]:
+    for path, sized in _ranked(found, paths)[0]:
         if path not in plans:
             plan = found.pricer.plan(sized, path, found.question.workload)
             if not _beyond_budget([plan], found.question.scenario):
@@ -115,24 +116,24 @@ def first_plans(found: Study) -> tuple[Plan, ...]:
     return tuple(plans.values())
 
 
-def _ranked(found: Study) -> tuple[list[tuple[Path, Sized]], list[Rejection]]:
-    """The cheapest width of each GPU × format × path, cheapest first; and replicas without a bill."""
+def _ranked(found: Study, paths: Sequence[Path]) -> tuple[list[tuple[Path, Sized]], list[Sized]]:
+    """The cheapest width of each GPU × format × path, cheapest first; and replicas without a bill on any of them."""
     workload = found.question.workload
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
-    rejections: list[Rejection] = []
+    without_bill: list[Sized] = []
     demand, bills_of = Demand.of(workload), found.pricer.bills
     for sized in found.sized:
-        totals = {path: bills_of.usd(sized, path, demand) for path in PATHS}
+        totals = {path: bills_of.usd(sized, path, demand) for path in paths}
         bills = {path: float(usd[0]) for path, usd in totals.items() if usd is not None}
         if not bills:
-            rejections.append(found.pricer.no_price(sized))
+            without_bill.append(sized)
         for path, usd in bills.items():
             key = (sized.deployment.gpu.id, sized.deployment.weights.name, path)
             rank = _rank(sized, usd)
             if key not in cheapest or rank < cheapest[key][0]:
                 cheapest[key] = (rank, sized)
     ranked = sorted(cheapest.items(), key=lambda item: item[1][0])
-    return [(key[2], sized) for key, (_, sized) in ranked], rejections
+    return [(key[2], sized) for key, (_, sized) in ranked], without_bill
 
 
 def _rank(sized: Sized, usd: float) -> Rank:
