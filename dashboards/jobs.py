@@ -165,7 +165,9 @@ def cancel(job: Job, *, at_once: bool = False) -> None:
         (job.folder / CANCEL).touch()
     # The lock is held, so the group lives and its number is nobody else's.
     with contextlib.suppress(OSError, ValueError):
-        os.killpg(int((job.folder / PID).read_text(encoding="ascii")), signal.SIGKILL if at_once else signal.SIGINT)
+        group = int((job.folder / PID).read_text(encoding="ascii"))
+        if group > 1:  # 0 would be this server's own
+            os.killpg(group, signal.SIGKILL if at_once else signal.SIGINT)
 
 
 def log_tail(job: Job) -> str:

@@ -13,6 +13,7 @@ from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.own_values import Own, ValueChange
 
 TODAY = datetime.date(2026, 11, 22)
+SHIPPED = load_catalog()
 
 
 @pytest.fixture
@@ -21,16 +22,16 @@ def file(tmp_path: Path) -> Path:
 
 
 def change(kind: str, name: str, key: str, now: float | None) -> ValueChange:
-    row = next(row for row in own_values.rows(load_catalog(), kind) if row.name == name)
+    row = next(row for row in own_values.rows(SHIPPED, kind) if row.name == name)
     return ValueChange(kind=kind, name=name, key=key, was=row.values[key], now=now, was_from=row.origins[key])
 
 
 def first(kind: str) -> str:
-    return own_values.rows(load_catalog(), kind)[0].name
+    return own_values.rows(SHIPPED, kind)[0].name
 
 
 def with_change(file: Path, kind: str, name: str, key: str, now: float | None) -> Own:
-    return own_values.with_changes(own_values.own_values(file), load_catalog(), [change(kind, name, key, now)], TODAY)
+    return own_values.with_changes(own_values.own_values(file), SHIPPED, [change(kind, name, key, now)], TODAY)
 
 
 def kept(file: Path, kind: str, name: str, key: str, now: float | None) -> None:
@@ -46,7 +47,7 @@ def test_a_kept_value_stands_in_the_catalogue_in_place_of_the_old_one(
     file: Path, kind: str, key: str, now: float
 ) -> None:
     name = first(kind)
-    before = own_values.rows(load_catalog(), kind)
+    before = own_values.rows(SHIPPED, kind)
     kept(file, kind, name, key, now)
     after = own_values.rows(load_catalog(overrides=file), kind)
     assert len(after) == len({row.name for row in before})
@@ -60,7 +61,7 @@ def test_a_kept_value_stands_in_the_catalogue_in_place_of_the_old_one(
 
 def test_an_own_price_is_dated_and_remembers_what_it_replaced(file: Path) -> None:
     name = first("offers")
-    was = next(o for o in load_catalog().offers() if o.id == name)
+    was = next(o for o in SHIPPED.offers() if o.id == name)
     kept(file, "offers", name, "usd_per_gpu_hour", 1.25)
     offer = next(o for o in load_catalog(overrides=file).offers() if o.id == name)
     assert offer.provenance.as_of == "2026-11-22"
@@ -69,7 +70,7 @@ def test_an_own_price_is_dated_and_remembers_what_it_replaced(file: Path) -> Non
 
 
 def test_an_api_price_can_be_made_unknown_but_a_gpu_keeps_a_number(file: Path) -> None:
-    name = next(r.name for r in own_values.rows(load_catalog(), "apis") if r.values["output_usd_per_mtok"])
+    name = next(r.name for r in own_values.rows(SHIPPED, "apis") if r.values["output_usd_per_mtok"])
     kept(file, "apis", name, "output_usd_per_mtok", None)
     api = next(a for a in load_catalog(overrides=file).apis() if a.id == name)
     assert api.output_usd_per_mtok is None
@@ -175,4 +176,4 @@ def test_a_price_of_the_users_own_replaces_those_of_the_same_kind_instead_of_joi
     file.write_text(f'[[purchase]]\nitem = "{item}"\nkind = "{kind}"\nunit = "{unit}"\nusd = 1.0\n')
     prices = load_catalog(overrides=file).purchase_prices(item)
     assert [price.usd for price in prices if price.name == name] == [1.0]
-    assert len(load_catalog(overrides=file).purchase_prices()) <= len(load_catalog().purchase_prices())
+    assert len(load_catalog(overrides=file).purchase_prices()) <= len(SHIPPED.purchase_prices())
