@@ -152,20 +152,20 @@ def _rings(found: Sequence[tuple[Crossover, float]]) -> Spec:
 
 
 def _ring_notes(found: Sequence[tuple[Crossover, float]]) -> list[Spec]:
-    """Each ring's words above the lines, at its own height."""
+    """Each ring's words, above and below the lines by turns: on narrow screens neighbours would meet."""
     return [
         {
             "x": log10(c.loses_at or 1),
             "y": y,
             "text": f"{plain(c.second)} leads<br>from {c.loses_at:,}",
             "ax": 0,
-            "ay": -46,
+            "ay": 46 if index % 2 else -46,
             "arrowcolor": LINE,
             "arrowwidth": 1,
             "arrowhead": 0,
             "standoff": 8,
         }
-        for c, y in found
+        for index, (c, y) in enumerate(found)
     ]
 
 
@@ -305,7 +305,7 @@ def checks_figure(checks: Sequence[Check]) -> Spec:
         )
     low, high = _decades([value for check in known for value in (check.measured, check.predicted)])
     line = {"type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "line": {"color": LINE, "dash": "dash"}}
-    axis: Spec = {"type": "log", "range": [log10(low), log10(high)], "fixedrange": True, "dtick": 1}
+    axis: Spec = {"type": "log", "range": [log10(low), log10(high)], "fixedrange": True, "dtick": "D2"}
     return {
         "data": data,
         "layout": layout_of(
