@@ -51,13 +51,13 @@ def main() -> int:
     parser.add_argument("--llm-d", type=Path)
     parser.add_argument("--requests", type=int, default=64)
     parser.add_argument("--keep", type=Path, help="leave the tools' files here")
+    parser.add_argument("--realtime", action="store_true", help="mock and tools before all else on a shared machine")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     load_generator.OUTPUT_TOKENS = OUTPUT_TOKENS
-    mock = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("load_mock.py")), str(TTFT_SECONDS), str(TPOT_SECONDS)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    program = str(Path(__file__).with_name("load_mock.py"))
+    command = [*load_generator.first(arguments), sys.executable, program, str(TTFT_SECONDS), str(TPOT_SECONDS)]
+    mock = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert mock.stdout is not None
     url = f"http://127.0.0.1:{mock.stdout.readline().strip()}"
     try:
@@ -74,6 +74,7 @@ def main() -> int:
     document = {
         "machine": {"cpu": load_generator.cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()},
         "load_average": os.getloadavg()[0],
+        "realtime": arguments.realtime,
         "programme": {"ttft_s": TTFT_SECONDS, "tpot_s": TPOT_SECONDS, "output_tokens": OUTPUT_TOKENS, "users": USERS,
                       "requests": arguments.requests},
         "measured_at": time.strftime("%Y-%m-%d"),
@@ -92,6 +93,7 @@ def measured(tool: str, url: str, arguments: argparse.Namespace, folder: Path) -
     if not Path(command[0]).exists() or (tool == "vllm" and not arguments.vllm_wheel):
         return [{"tool": tool, "failed": "not installed"}]
     load_generator.ask_stats(url)
+    command = [*load_generator.first(arguments), *command]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **environment}, cwd=folder, timeout=400, check=False
     )

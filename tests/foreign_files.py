@@ -12,8 +12,9 @@ from typing import Any
 
 SAMPLES = Path(__file__).parent / "samples" / "exchange"
 STRANGE: tuple[Any, ...] = (
-    None, True, False, 0, -1, -0.0, 1e308, -1e308, math.nan, math.inf, -math.inf, 10**400, "", "x", "nan", "-5", "1e999",
-    "\ud800", "\x00", "‮ms", "s" * 5000, [], {}, [[]], [None] * 50, {"mean": {}}, {"": ""}, "2026-11-22T00:00:00Z",
+    None, True, False, 0, -1, -0.0, 1e308, -1e308, math.nan, math.inf, -math.inf, 10**400, "", "x", "nan", "-5",
+    "1e999", "\ud800",
+    "\x00", "‮ms", "s" * 5000, [], {}, [[]], [None] * 50, {"mean": {}}, {"": ""}, "2026-11-22T00:00:00Z",
 )  # fmt: skip
 TOKENS = (
     "NaN",
@@ -75,7 +76,8 @@ def _token(data: bytes, chance: random.Random) -> bytes:
 def _numbers(data: bytes, chance: random.Random) -> bytes:
     """Some numbers negative, gigantic, of another unit or none at all."""
     kinds: tuple[Callable[[str], str], ...] = (
-        lambda n: f"-{n}", lambda n: f"{n}e300", lambda n: f"{n}000", lambda n: "NaN", lambda n: "0", lambda n: f'"{n}"',
+        lambda n: f"-{n}", lambda n: f"{n}e300", lambda n: f"{n}000",
+        lambda n: "NaN", lambda n: "0", lambda n: f'"{n}"',
     )  # fmt: skip
     change, share = chance.choice(kinds), chance.choice((0.01, 0.1, 1.0))
     text = data.decode("utf-8", "replace")

@@ -49,11 +49,15 @@ class Move:
     factor: float
     residual_before: float  # median absolute log residual
     residual_after: float
+    imported: int = 0  # of the records: measured by another program
 
     def text(self) -> str:
         """One line for people."""
+        records = f"{self.records} own records"
+        if self.imported:
+            records = f"{self.records} records, {self.imported} of them imported,"
         return (
-            f"{self.gpu} · {self.engine} · {self.phase}: {self.records} own records make predictions "
+            f"{self.gpu} · {self.engine} · {self.phase}: {records} make predictions "
             f"{self.factor:.2f} × as long; typical error {math.expm1(self.residual_before):.0%} → "
             f"{math.expm1(self.residual_after):.0%}"
         )
@@ -112,6 +116,7 @@ def calibrate(
             factor=float(np.exp(np.median(before[members] - after[members]))),
             residual_before=float(np.median(np.abs(before[members]))),
             residual_after=float(np.median(np.abs(after[members]))),
+            imported=sum(seen[i].is_imported for i in members),
         )
         for (gpu, engine, phase), members in groups.items()
     )
