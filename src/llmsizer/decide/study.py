@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from llmsizer.decide.answer import Rejection
 from llmsizer.decide.candidates import Sized, size_candidates
@@ -18,7 +19,7 @@ from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.hub import load_model
 from llmsizer.facts.model import ModelSpec
-from llmsizer.facts.precision import get_precision
+from llmsizer.facts.precision import Precision, get_precision
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.speculation import Speculation
@@ -26,6 +27,7 @@ from llmsizer.facts.workload import Workload
 from llmsizer.money.prices import PriceBook, price_book
 
 _ENGINE = "vllm"
+_SIZINGS_KEPT = 8  # each holds some hundred replicas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,42 @@ def study(
         rejected = [too_long] if too_long else []
     else:
         precisions = [get_precision(name) for name in scenario.constraints.precisions]
-        sized, rejected = size_candidates(question, allowed_gpus(scenario, catalog), precisions)
+        asked = _Sizing(catalog=catalog, question=question, gpus=allowed_gpus(scenario, catalog), precisions=precisions)
+        is_usual = physics is None and not records
+        sized, rejected = _sized(asked) if is_usual else size_candidates(question, asked.gpus, precisions)
     pricer = Pricer(question=question, book=book)
     return Study(question=question, book=book, pricer=pricer, sized=tuple(sized), rejections=tuple(rejected))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sizing:
+    """What sizes depend on. Neither volume nor money is among it: another volume is the same replicas, counted anew."""
+
+    catalog: Catalog
+    question: Question
+    gpus: Sequence[GpuSpec]
+    precisions: Sequence[Precision]
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        question, scenario = self.question, self.question.scenario
+        lengths = question.workload.model_copy(update={"requests_per_second": 1.0, "volume_note": ""})
+        limits = (scenario.constraints.max_gpus_per_replica, scenario.constraints.kv_format)
+        names = (tuple(gpu.id for gpu in self.gpus), tuple(precision.name for precision in self.precisions))
+        said = (scenario.slo, question.context_tokens, question.speculation)
+        return (self.catalog, question.model, lengths, *said, *limits, *names)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sizing) and self.key == other.key
+
+
+@lru_cache(maxsize=_SIZINGS_KEPT)
+def _sized(asked: _Sizing) -> tuple[list[Sized], list[Rejection]]:
+    """A page or a sweep over volumes asks for the same replicas again and again."""
+    return size_candidates(asked.question, asked.gpus, asked.precisions)
 
 
 def workload_of(scenario: Scenario, catalog: Catalog) -> Workload:
