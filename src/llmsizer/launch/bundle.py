@@ -47,7 +47,7 @@ def make_bundle(
     physics: ModelledPhysics | None = None,
 ) -> Bundle:
     """Everything in memory; nothing is written. Raises LlmSizerError where the plan cannot be started that way."""
-    files_of = target_named(target)
+    target_named(target)
     fleet = fleet_of(
         chosen.plan,
         chosen.scenario,
@@ -56,13 +56,20 @@ def make_bundle(
         physics=physics,
         checkpoint=checkpoint,
     )
+    return bundle_of(fleet, target, today=today, chosen=chosen)
+
+
+def bundle_of(fleet: Fleet, target: str, *, today: datetime.date, chosen: Chosen | None = None) -> Bundle:
+    """The files of a fleet, with the plan it came from where there is one. Raises InputError where a rule is broken."""
+    files_of = target_named(target)
     broken = rule_findings(arguments(fleet), needs_of(fleet), fleet.engine)
     if broken:
         raise InputError(f"{fleet.deployment.label}: {broken[0].what}")
-    files = {**files_of(fleet), **script_files(fleet)}
-    files[README] = readme(fleet, target, chosen.differences)
-    files[PLAN] = _json(_plan_document(chosen))
-    files[MANIFEST] = _json(_manifest(chosen, fleet, target, sorted(files), today))
+    differences = chosen.differences if chosen else ()
+    files = {**files_of(fleet), **script_files(fleet, is_planned=chosen is not None)}
+    files[README] = readme(fleet, target, differences)
+    files[PLAN] = _json(_plan_document(fleet, chosen, today))
+    files[MANIFEST] = _json(_manifest(fleet, target, sorted(files), differences, today))
     return Bundle(fleet=fleet, target=target, files=files)
 
 
@@ -101,7 +108,9 @@ def needs_of(fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _manifest(chosen: Chosen, fleet: Fleet, target: str, files: list[str], today: datetime.date) -> dict[str, Any]:
+def _manifest(
+    fleet: Fleet, target: str, files: list[str], differences: tuple[str, ...], today: datetime.date
+) -> dict[str, Any]:
     promise = fleet.promise
     return {
         "schema_version": 1,
@@ -112,7 +121,7 @@ def _manifest(chosen: Chosen, fleet: Fleet, target: str, files: list[str], today
         "flag_table": fleet.engine.table.source,
         "target": target,
         "plan": fleet.label,
-        "scenario_sha256": scenario_hash(chosen.scenario),
+        "scenario_sha256": scenario_hash(fleet.scenario),
         "checkpoint": fleet.checkpoint,
         "replicas": fleet.replicas,
         "spare_replicas": fleet.spare_replicas,
@@ -123,22 +132,22 @@ def _manifest(chosen: Chosen, fleet: Fleet, target: str, files: list[str], today
             "ttft_p95_seconds": promise.ttft_p95.to_dict(),
             "tpot_p95_seconds": promise.tpot_p95.to_dict(),
         },
-        "differences": list(chosen.differences),
+        "differences": list(differences),
         "files": files,
     }
 
 
-def _plan_document(chosen: Chosen) -> dict[str, Any]:
-    """The plan file with this plan alone: ``llmsizer verify`` reads it."""
-    whole = chosen.recommendation.to_dict()
+def _plan_document(fleet: Fleet, chosen: Chosen | None, today: datetime.date) -> dict[str, Any]:
+    """The plan file with this plan alone, which ``llmsizer verify`` reads; without a plan the scenario alone."""
+    whole = chosen.recommendation.to_dict() if chosen else None
     return {
-        "schema_version": whole["schema_version"],
-        "scenario": whole["scenario"],
-        "model": whole["model"],
-        "priced_on": whole["priced_on"],
-        "plans": [chosen.plan.to_dict()],
+        "schema_version": 1,
+        "scenario": fleet.scenario.name,
+        "model": fleet.deployment.model.name,
+        "priced_on": whole["priced_on"] if whole else today.isoformat(),
+        "plans": [chosen.plan.to_dict()] if chosen else [],
         "apis": [],
-        "asked": whole["asked"],
+        "asked": fleet.scenario.model_dump(mode="json"),
     }
 
 

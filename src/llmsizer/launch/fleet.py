@@ -40,7 +40,9 @@ class Promise:
 
     requests_per_second: Figure  # that one replica holds within the SLO
     peak_requests_per_second: float  # of one replica, in the hour that sizes the fleet
-    ttft_p95: Figure  # at that rate
+    ttft_mean: Figure  # at that rate
+    ttft_p95: Figure
+    tpot_mean: Figure
     tpot_p95: Figure
     sequences: int  # at once, where a replica is at its limit
     kv_tokens: int  # of cache that they take, or that one request of the longest context takes
@@ -92,10 +94,38 @@ def fleet_of(
     checkpoint: str | None = None,
 ) -> Fleet:
     """The plan's fleet under an engine. Raises InputError where that engine cannot run it, or not within the SLO."""
+    fleet = fleet_for(
+        plan.deployment, scenario, workload, engine, physics=physics, checkpoint=checkpoint, label=plan.label
+    )
+    if engine.name != PLANNED_WITH:
+        return replace(fleet, spare_replicas=plan.spare_replicas)
+    promise = replace(
+        fleet.promise,
+        requests_per_second=plan.capacity.requests_per_second,
+        peak_requests_per_second=workload.sizing_requests_per_second / plan.replicas,
+        ttft_mean=plan.at_peak.ttft_mean,
+        ttft_p95=plan.at_peak.ttft_p95,
+        tpot_mean=plan.at_peak.tpot_mean,
+        tpot_p95=plan.at_peak.tpot_p95,
+    )
+    return replace(fleet, promise=promise, replicas=plan.replicas, spare_replicas=plan.spare_replicas)
+
+
+def fleet_for(
+    asked: Deployment,
+    scenario: Scenario,
+    workload: Workload,
+    engine: Engine,
+    *,
+    physics: ModelledPhysics | None = None,
+    checkpoint: str | None = None,
+    label: str = "",
+) -> Fleet:
+    """As many replicas of a deployment as the scenario's load takes under an engine. Raises InputError."""
     physics = physics or ModelledPhysics()
-    refuse_format(plan.deployment, engine)
-    engine.image(platform_of(plan.deployment.gpu))  # says so where there is no build for such a device
-    planned = _under(plan.deployment, engine)
+    refuse_format(asked, engine)
+    engine.image(platform_of(asked.gpu))  # says so where there is no build for such a device
+    planned = _under(asked, engine)
     if engine.name == "llama.cpp":
         planned = replace(planned, max_sequences=_slots(planned, workload, scenario, physics))
     memory = physics.memory(planned, workload)
@@ -107,32 +137,31 @@ def fleet_of(
     if rate <= 0:
         slow = held.unloaded.ttft_p95.estimate.text(suffix=" s")
         raise InputError(f"{planned.label}: misses the SLO even when idle (TTFT p95 {slow}); plan with a looser one")
-    same = engine.name == PLANNED_WITH
-    replicas = plan.replicas if same else replicas_for(workload.sizing_requests_per_second, rate)
+    replicas = replicas_for(workload.sizing_requests_per_second, rate)
     at_once = max(1, min(math.ceil(held.at_capacity.batch or 1), closed.max_batch))
     deployment = replace(planned, max_sequences=max(1, closed.max_batch))
     budget = estimate_memory(deployment)
-    peak = workload.sizing_requests_per_second / replicas
-    point = plan.at_peak if same else load_at(closed, peak)
-    promise = Promise(
-        requests_per_second=plan.capacity.requests_per_second if same else held.requests_per_second,
-        peak_requests_per_second=peak,
-        ttft_p95=point.ttft_p95,
-        tpot_p95=point.tpot_p95,
-        sequences=at_once,
-        kv_tokens=_kv_tokens(at_once, workload, deployment.max_context_tokens, budget),
-    )
+    point = load_at(closed, workload.sizing_requests_per_second / replicas)
     return Fleet(
         engine=engine,
         scenario=scenario,
         workload=workload,
         deployment=deployment,
         budget=budget,
-        promise=promise,
+        promise=Promise(
+            requests_per_second=held.requests_per_second,
+            peak_requests_per_second=workload.sizing_requests_per_second / replicas,
+            ttft_mean=point.ttft_mean,
+            ttft_p95=point.ttft_p95,
+            tpot_mean=point.tpot_mean,
+            tpot_p95=point.tpot_p95,
+            sequences=at_once,
+            kv_tokens=_kv_tokens(at_once, workload, deployment.max_context_tokens, budget),
+        ),
         replicas=replicas,
-        spare_replicas=plan.spare_replicas,
+        spare_replicas=scenario.spare_replicas,
         checkpoint=checkpoint or default_checkpoint(deployment),
-        label=plan.label,
+        label=label or deployment.label,
     )
 
 

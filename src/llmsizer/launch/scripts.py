@@ -10,8 +10,10 @@ from llmsizer.launch.fleet import Fleet
 HEALTH, SMOKE, LOAD = "health.sh", "smoke-test.sh", "load-test.sh"
 
 
-def script_files(fleet: Fleet) -> dict[str, str]:
-    return {HEALTH: health_script(fleet), SMOKE: smoke_script(fleet), LOAD: load_script(fleet)}
+def script_files(fleet: Fleet, *, is_planned: bool = True) -> dict[str, str]:
+    """``is_planned``: there is a plan whose promise can be verified."""
+    verify = 'llmsizer verify plan.json --records "$RECORDS"\n' if is_planned else ""
+    return {HEALTH: health_script(fleet), SMOKE: smoke_script(fleet), LOAD: load_script(fleet) + verify}
 
 
 def health_script(fleet: Fleet) -> str:
@@ -78,7 +80,6 @@ llmsizer profile "$URL" --rate {rate} \\
 llmsizer profile "$URL" --slo {shlex.quote(slo_text(fleet))} --search rate \\
   {shared} \\
   --records "$RECORDS" "$@"
-llmsizer verify plan.json --records "$RECORDS"
 """
 
 
