@@ -31,6 +31,15 @@ def variant(path: Path, precision: str = "fp16", **changes: Any) -> Variant:
     return Variant(path=path, model="m", name=precision, precision=precision, method="m", **values)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models of two small layers wait longer for a second thread than it saves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.write_checkpoint(tmp_path_factory.mktemp("model") / "tiny", tokenizer=False)

@@ -23,7 +23,7 @@ from llmsizer.facts.variant import Variant
 from llmsizer.profile.child import Child, WorkerDied
 from llmsizer.profile.device import describe_device, same_device
 from llmsizer.profile.drift import Drift
-from llmsizer.profile.engines import ENGINES, chosen_engine
+from llmsizer.profile.engines import chosen_engine, stays_at_a_point
 from llmsizer.profile.journal import drop_runs, keep_run, kept_runs
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row import (
@@ -150,7 +150,7 @@ class _Work:
     def measure_group(self, seats: list[_Seat]) -> None:
         # From small to large: a process keeps the buffers of its largest point, and the first lap looks at memory.
         points = sorted({p for seat in seats for p in seat.todo}, key=lambda p: (p.work_tokens, dataclasses.astuple(p)))
-        stays = any(name in ENGINES and ENGINES[name].stays for name in (seat.request.engine for seat in seats))
+        stays = any(stays_at_a_point(seat.request.engine) for seat in seats)
         rounds = [points] if self._in_laps and not stays else [[point] for point in points]
         try:
             for together in rounds:

@@ -35,11 +35,16 @@ ENGINES: dict[str, Engine] = {
     "transformers-static": Engine(f"{HOME}.transformers:static", CHECKPOINTS, "profile", stays=True),
     "transformers-graph": Engine(f"{HOME}.transformers:graph", CHECKPOINTS, "profile", stays=True),
     "transformers-compiled": Engine(f"{HOME}.transformers:compiled", CHECKPOINTS, "profile", stays=True),
-    "transformers-cb": Engine(f"{HOME}.transformers_batching:TransformersBatching", CHECKPOINTS, "profile"),
+    "transformers-cb": Engine(f"{HOME}.transformers_batching:TransformersBatching", CHECKPOINTS, "profile", stays=True),
     "llama.cpp": Engine(f"{HOME}.llama_cpp:LlamaCpp", ("gguf",), "llama-cpp"),
     "vllm": Engine(f"{HOME}.vllm:Vllm", CHECKPOINTS, "vllm"),
     "vllm-offline": Engine(f"{HOME}.vllm:VllmOffline", CHECKPOINTS, "vllm"),
 }
+
+
+def stays_at_a_point(name: str) -> bool:
+    """Whether an engine is to finish one shape before the next; transformers compiles for each on a GPU."""
+    return name in ENGINES and (ENGINES[name].stays or (name == "transformers" and has_gpu()))
 
 
 def default_engine(variant: Variant) -> str:

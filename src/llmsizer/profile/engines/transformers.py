@@ -8,6 +8,7 @@ without weights gets random ones.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -200,6 +201,10 @@ def load_model(variant: Variant, dtype: Any, device: str) -> Any:
         loaded: Any = auto.from_pretrained(variant.path, dtype=dtype, local_files_only=True)
         return loaded.to(device).eval()
     settings = dict(variant.config)
+    kinds = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if settings.get("model_type") not in kinds:  # asked of transformers itself, it imports every model to name them
+        kind = settings.get("model_type") or "no model_type"
+        raise MeasurementError(f"{variant.path}: its config is of no language model known here ({kind})")
     try:
         config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
         with torch.device(device):

@@ -283,7 +283,10 @@ class Client:
         try:
             return await self._connect(lambda: Connection(self.clock, self._parser_type))
         except ssl.SSLCertVerificationError as error:
-            return Failure(TLS, f"certificate not accepted ({error.verify_message}); give its issuer with --ca-file")
+            return Failure(
+                TLS,
+                f"certificate not accepted ({error.verify_message}); give its issuer with --ca-file or SSL_CERT_FILE",
+            )
         except ssl.SSLError as error:
             return Failure(TLS, f"no TLS connection ({error.reason or 'handshake failed'}); is it http instead?")
         except TimeoutError:
