@@ -186,6 +186,17 @@ def test_an_upload_can_go_into_the_store_and_be_looked_at_there() -> None:
     assert "7 of 7 operating points" in words_of(app)
 
 
+def test_what_another_benchmark_wrote_is_recognised_and_names_its_file(tmp_path: Path) -> None:
+    sample = Path(__file__).parent / "samples" / "exchange" / "vllm_serve.json"
+    app = upload(opened(), "../nightly run.json", sample.read_bytes())
+    assert "1 profile records and 0 quality records in ../nightly run.json" in words_of(app)
+    app.button(key="keep_in_folder").click().run()
+    (record,), _ = read_records(tmp_path / "imported" / "profiles.jsonl", ProfileRecord)
+    assert record.origin is not None
+    assert record.origin.file == "nightly_run.json"
+    assert "1 of 1 operating points" in words_of(opened())
+
+
 HOSTILE_UPLOADS = {
     "empty.jsonl": (b"", "empty.jsonl: no records"),
     "binary.jsonl": (b"\xff\xfe\x00" * 50, "binary.jsonl: not readable"),

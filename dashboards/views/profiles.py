@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +18,16 @@ from drawing import safe
 from llmsizer.deliver.measured import compared_figure, compared_table, record_table, records_table, shape_words
 from llmsizer.deliver.qualities import quality_groups, quality_table
 from llmsizer.errors import LlmSizerError
+from llmsizer.exchange.importing import OWN, import_file, read_content, recognise
+from llmsizer.exchange.values import Refused
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.comparing import Metric, compare
 from llmsizer.store import default_location
-from llmsizer.store.exchange import export_items, read_items
+from llmsizer.store.exchange import Found, export_items, read_items
 from texts import say
 
 SHOWN_PROBLEMS = 5
+ENDINGS = ["jsonl", "json", "parquet", "csv", "yaml", "yml", "sql"]
 METRIC_WORDS: dict[Metric, str] = {
     "decode": "metric_decode", "first token": "metric_first", "throughput": "metric_throughput",
 }  # fmt: skip
@@ -152,7 +156,10 @@ def _names(records: Sequence[ProfileRecord]) -> list[str]:
 def bring(folder: Path, passed: Sequence[ProfileRecord]) -> None:
     """Import with a preview, and export of what is shown."""
     uploaded = st.file_uploader(
-        say("profiles.upload"), type=["jsonl", "json", "parquet"], key="upload", help=say("profiles.upload_help")
+        say("profiles.upload"),
+        type=ENDINGS,
+        key="upload",
+        help=say("profiles.upload_help"),
     )
     if uploaded is not None:
         _preview(folder, uploaded.name, uploaded.getvalue())
@@ -203,17 +210,29 @@ def _preview(folder: Path, name: str, content: bytes) -> None:
 
 
 def _read(name: str, content: bytes) -> tuple[list[ProfileRecord | QualityRecord], list[str], bool]:
-    """Records, a line for each thing skipped, and whether there was something else. The name is only shown."""
-    suffix = ".parquet" if name.lower().endswith(".parquet") else ".jsonl"
+    """Records, a line for each thing skipped, and whether there was something else. Raises LlmSizerError."""
+    plain = re.sub(r"[^\w.-]+", "_", Path(name).name).lstrip(".")[-80:] or "upload"
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / f"upload{suffix}"
+        file = Path(scratch) / plain
         file.write_bytes(content)
         try:
-            found, problems = read_items(file)
+            found, problems = _items_of(file)
         except LlmSizerError as error:
             raise type(error)(str(error).replace(str(file), name)) from None
     items = [i for kind in ("records", "quality") for i in found.get(kind, [])]
     return items, [line.replace(str(file), name) for line in problems], bool(set(found) - {"records", "quality"})
+
+
+def _items_of(file: Path) -> tuple[Found, list[str]]:
+    """Of our own files every whole line; another tool's file whole, or not at all."""
+    if file.suffix.lower() != ".parquet":
+        try:
+            is_ours = recognise(read_content(file)) == OWN
+        except Refused:
+            is_ours = True  # what is neither is complained of as records of ours
+        if not is_ours:
+            return {"records": [*import_file(file)]}, []
+    return read_items(file)
 
 
 def _keep(folder: Path | None, items: Sequence[ProfileRecord | QualityRecord]) -> None:
