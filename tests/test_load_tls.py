@@ -14,8 +14,9 @@ import pytest
 
 from known_answer_server import KnownAnswers, Served, steady
 from llmsizer.cli import main
-from llmsizer.facts.records import ProfileRecord
+from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile import read_records
+from llmsizer.profile.engines import openai_http
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 QUICK = ("--concurrency", "1", "--prompt-tokens", "16", "--output-tokens", "4", "--requests", "4")
@@ -36,6 +37,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def url(certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An HTTPS server that answers at once, in a thread of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(openai_http, "describe_device", lambda: DeviceRecord(name="this CPU", kind="cpu"))
     monkeypatch.setenv("LLMSIZER_STORE", str(tmp_path / "store.sqlite"))
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)  # a client that refuses the certificate hangs up
