@@ -104,15 +104,34 @@ def test_the_slo_is_held_up_to_the_held_rate_and_missed_just_above() -> None:
 
 def test_a_week_of_equal_hours_is_one_hour_and_an_empty_hour_misses_nothing() -> None:
     held = 2 * hold(replica(), SLO).rate
-    hours = closed_week(replica(), 2, SLO, [0.5 * held] * 167 + [0.0])
+    hours = closed_week(replica(), [2] * 168, SLO, [0.5 * held] * 167 + [0.0])
     assert len({hour.of_held for hour in hours[:-1]}) == 1 and hours[0].of_held == pytest.approx(0.5)
     assert (hours[-1].of_held, hours[-1].missed) == (0.0, "")
 
 
 def test_a_fleet_that_holds_nothing_is_asked_for_infinitely_much_of_it() -> None:
     hopeless = Slo(ttft_p95_seconds=1e-6, tpot_p95_seconds=1e-6)
-    hour = closed_week(replica(), 1, hopeless, [0.1])[0]
+    hour = closed_week(replica(), [1], hopeless, [0.1])[0]
     assert hour.of_held == math.inf and hour.missed == "TTFT p95"
+
+
+def test_an_hour_of_half_the_replicas_is_twice_as_full_and_one_of_none_is_closed() -> None:
+    held = hold(replica(), SLO).rate
+    full, half, none = closed_week(replica(), [2, 1, 0], SLO, [0.8 * held] * 3)
+    assert half.of_held == pytest.approx(2 * full.of_held) == pytest.approx(0.8)
+    assert (none.of_held, none.missed) == (math.inf, "closed")
+
+
+def test_a_plan_that_follows_the_hours_keeps_fewer_replicas_up_at_night_and_the_slo_all_week() -> None:
+    busy = answer(60e9).plans[0]
+    always, following = (
+        plan_load(replace(busy, mode=mode), scenario(60e9), default_catalog(), today=TODAY).hours
+        for mode in ("always-on", "by-hour")
+    )
+    assert {hour.replicas for hour in always} == {busy.replicas + busy.spare_replicas}
+    counts = [hour.replicas for hour in following]
+    assert min(counts) == 1 + busy.spare_replicas < max(counts) <= busy.replicas + busy.spare_replicas
+    assert not any(hour.missed for hour in following)
 
 
 def test_with_the_larger_of_two_hosts_gone_its_replicas_are_missing() -> None:

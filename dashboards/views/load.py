@@ -167,14 +167,18 @@ def show_distributions(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
 
 def show_week(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
     drawing.section(say("load.week"))
-    hours = load.hours if simulated is None else simulated.hours
-    how = say("load.closed") if simulated is None else f"{SIMULATED}, seed {simulated.seed}"
+    follows = load.mode != "always-on"  # simulated weeks are of the whole fleet
+    hours = load.hours if simulated is None or follows else simulated.hours
+    how = say("load.closed") if simulated is None or follows else f"{SIMULATED}, seed {simulated.seed}"
     if not hours:
         st.caption(say("load.week_unknown"))
         return
     drawing.chart(week_figure(hours), week_alt(hours, how), "load-week", week_table(hours, how))
     source = load.fleet.workload.hours or say("load.week_own")
     st.caption(safe(say("load.week_note", how=how, source=source)))
+    if follows:
+        counts = [hour.replicas for hour in load.hours]
+        st.caption(safe(say("load.week_mode", mode=load.mode, least=min(counts), most=max(counts))))
 
 
 def show_losses(load: PlanLoad, simulated: SimulatedLoad | None) -> None:

@@ -30,7 +30,7 @@ from llmsizer.traffic.load_curves import Distribution, Hour, LoadCurve, distribu
 from llmsizer.traffic.service import Goal, Service, observe, service_of, stream_within
 from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.fleet import Fleet
-from llmsizer.traffic.week import hour_name, hourly_rates, peak_hour
+from llmsizer.traffic.week import Mode, Sizing, hour_name, hourly_rates, peak_hour, run_week
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class PlanLoad:
     peak_requests_per_second: float
     curve: ClosedCurve
     hours: tuple[SteadyHour, ...]  # of a week from Monday midnight; empty where nobody said when
+    mode: Mode  # in which rented machines run: other replicas may be up in every hour
     losses: tuple[ClosedLoss, ...]
     domains: Domains
     hosts_that_may_be_down: int  # −1: the SLO is missed with all of them up
@@ -80,18 +81,37 @@ def plan_load(plan: Plan, scenario: Scenario, catalog: Catalog, *, today: dateti
     may_be_down = hosts_that_may_be_down(closed, domains, slo, peak)
     assumed = load_assumptions(scenario.assumptions, today, catalog.root)
     gpus_per_host = fleet.replicas_per_host * fleet.deployment.parallelism.gpus
-    rates = hourly_rates(workload).tolist() if workload.hourly_weights else []
     return PlanLoad(
         fleet=fleet,
         slo=slo,
         peak_requests_per_second=peak,
         curve=closed_curve(closed, fleet.replicas, slo, also=[peak]),
-        hours=closed_week(closed, fleet.replicas, slo, rates),
+        hours=_hours(plan, scenario, fleet),
+        mode=plan.mode,
         losses=closed_losses(closed, domains, slo, peak),
         domains=domains,
         hosts_that_may_be_down=may_be_down,
         hours_a_year_beyond=hours_beyond(domains, gpus_per_host, may_be_down, Failures.of(assumed)),
     )
+
+
+def _hours(plan: Plan, scenario: Scenario, fleet: ServedFleet) -> tuple[SteadyHour, ...]:
+    """Every hour with the replicas that the plan's mode keeps up in it, for the demand at the end of its growth."""
+    workload = fleet.workload
+    if not workload.hourly_weights:
+        return ()
+    sizing = Sizing(
+        requests_per_second_each=fleet.closed_rate_each,
+        headroom=workload.headroom,
+        spare_replicas=plan.spare_replicas,
+        window=scenario.fleet.window_hours,
+    )
+    rates = hourly_rates(workload)
+    grown = workload.growth.largest_factor if workload.growth else 1.0
+    counts = [fleet.replicas] * len(rates)
+    if plan.mode != "always-on" and fleet.closed_rate_each > 0:
+        counts = [min(n, fleet.replicas) for n in run_week(rates * grown, sizing, plan.mode).replicas_by_hour]
+    return closed_week(fleet.closed, counts, scenario.slo, rates.tolist())
 
 
 def simulate_load(

@@ -42,11 +42,12 @@ class ClosedCurve:
 class SteadyHour:
     """One hour of the week as a steady demand.
 
-    ``of_held``: its rate over the largest that the fleet holds within the SLO; infinite where it holds none.
+    ``of_held``: its rate over the largest that these replicas hold within the SLO; infinite where they hold none.
     ``of_saturation``: ρ, its rate over the one at which requests arrive faster than they are served.
     """
 
     requests_per_second: float
+    replicas: int  # that are up
     of_held: float
     of_saturation: float
     missed: str
@@ -94,18 +95,26 @@ def closed_curve(closed: Replica, replicas: int, slo: Slo, also: Sequence[float]
     )
 
 
-def closed_week(closed: Replica, replicas: int, slo: Slo, rates: Sequence[float]) -> tuple[SteadyHour, ...]:
-    """Every hour of a week of rates, each as if it lasted; equal rates are computed once."""
-    held, saturated = hold(closed, slo).rate * replicas, saturation_rate(closed, closed.mid) * replicas
-    said = {rate: fleet_at(closed, replicas, rate, slo).missed if rate > 0 else "" for rate in set(rates)}
-    return tuple(
-        SteadyHour(
-            requests_per_second=rate,
-            of_held=0.0 if rate == 0 else rate / held if held > 0 else math.inf,
-            of_saturation=rate / saturated,
-            missed=said[rate],
+def closed_week(closed: Replica, replicas: Sequence[int], slo: Slo, rates: Sequence[float]) -> tuple[SteadyHour, ...]:
+    """Every hour of a week of rates, with the replicas that are up in it, as if it lasted; equal hours once."""
+    each, saturated = hold(closed, slo).rate, saturation_rate(closed, closed.mid)
+    said = {hour: _steady(closed, *hour, slo, each, saturated) for hour in set(zip(replicas, rates, strict=True))}
+    return tuple(said[hour] for hour in zip(replicas, rates, strict=True))
+
+
+def _steady(closed: Replica, replicas: int, rate: float, slo: Slo, each: float, saturated: float) -> SteadyHour:
+    if rate == 0 or replicas == 0:
+        late = rate > 0
+        far = math.inf if late else 0.0
+        return SteadyHour(
+            requests_per_second=rate, replicas=replicas, of_held=far, of_saturation=far, missed="closed" * late
         )
-        for rate in rates
+    return SteadyHour(
+        requests_per_second=rate,
+        replicas=replicas,
+        of_held=rate / (each * replicas) if each > 0 else math.inf,
+        of_saturation=rate / (saturated * replicas),
+        missed=fleet_at(closed, replicas, rate, slo).missed,
     )
 
 
