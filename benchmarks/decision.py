@@ -98,7 +98,8 @@ def main() -> None:
             "draws": timed(lambda: sureness(found, picks, choices, draws=DRAWS)),
         }
     load = os.getloadavg()[0]
-    what = {"warm": "whole catalogue, warm", "volume": "the same, its sizes kept", "cold": "the same from a cold command line",
+    what = {"warm": "whole catalogue, warm", "volume": "the same, its sizes kept",
+            "cold": "the same from a cold command line",
             "draws": f"{DRAWS:,} draws, with flips"}  # fmt: skip
     print(
         f"{options.scenario}: {len(answer.plans)} plans, {len(answer.rejections)} rejections; load average {load:.1f}"
