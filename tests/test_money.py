@@ -21,7 +21,7 @@ from llmsizer.facts.provenance import Estimate, Provenance
 from llmsizer.facts.scenario import parse_scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, api_usd, context_is_enough, long_share
-from llmsizer.money.cashflow import cash_flow
+from llmsizer.money.cashflow import cash_flow, serves_from_month
 from llmsizer.money.cost import Cost
 from llmsizer.money.currency import currency_of
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
@@ -201,6 +201,27 @@ def test_net_present_value_by_hand() -> None:
     bill = rent_cost(rented(offer(gpus_per_instance=8, usd=3.0), 2, 2), H100, VOLUME, book())
     flow = cash_flow(bill, 12, 0.08)
     assert flow.npv_usd == pytest.approx(sum(20070.20 / 1.08 ** (month / 12) for month in range(12)))
+
+
+def test_a_lease_beyond_the_depreciation_time_is_renewed_at_what_the_price_has_come_down_to() -> None:
+    # 72 months with 3 years each at 1 % a month: two annuities of 36 months, the second of a price of 0.8³.
+    leased = owned(book(depreciation_years=3, options=MoneyOptions(acquisition="lease")), months=72)
+    first = (358_400 - 358_400 * 0.25 * 1.01**-36) * 0.01 / (1 - 1.01**-36)
+    assert leased.part("lease").value == pytest.approx(first * (1 + 0.8**3) / 2)
+
+
+def test_paths_are_compared_from_one_month_on_and_over_the_same_months_of_service() -> None:
+    # Hardware takes 3 months to come: what is rented serves, and costs, from month 3 too, for 12 months.
+    bought = owned(book(), months=12)
+    hired = rent_cost(rented(offer(gpus_per_instance=8, usd=3.0), 2, 2), H100, VOLUME, book())
+    start = serves_from_month([bought, hired])
+    assert start == 3
+    flow = cash_flow(hired, 12, 0.08, serves_from=start)
+    assert flow.npv_usd == pytest.approx(sum(20070.20 / 1.08 ** (month / 12) for month in range(3, 15)))
+    assert flow.total_usd == pytest.approx(12 * 20070.20) and flow.service_from_month == 3
+    own = cash_flow(bought, 12, 0.08, serves_from=start)
+    assert own.usd_by_month is not None and flow.usd_by_month is not None
+    assert len(own.usd_by_month) == len(flow.usd_by_month) == 3 + 12 + 1
 
 
 def test_the_marginal_lens_leaves_out_what_is_paid_anyway_and_says_so() -> None:
@@ -598,19 +619,17 @@ def api_record(**changes: float) -> ApiDrivers:
     return ApiDrivers(**(values | changes))  # type: ignore[arg-type]
 
 
-RECORDS = [own_record(), own_record(is_leased=True, horizon_months=40.0), rent_record(), api_record()]
+RECORDS = [own_record(), own_record(is_leased=True), rent_record(), api_record()]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=["own", "lease", "rent", "api"])
 def test_a_line_depends_on_exactly_the_drivers_it_names(record: OwnDrivers | RentDrivers | ApiDrivers) -> None:
-    # A lease that ends before the hardware is written off does not depend on when that would be.
-    kept = {"depreciation_years"} if record is RECORDS[1] else set()
     numbers = [n for n in record.__slots__ if isinstance(getattr(record, n), float)]
     for line in lines_of(record):
         before = float(line.usd(record))
         moved = {n for n in numbers if float(line.usd(replace(record, **{n: getattr(record, n) * 1.01}))) != before}
         assert moved <= set(line.uses), line.name
-        assert set(line.uses) - moved <= {"lease_usd_per_server_month"} | kept, line.name
+        assert set(line.uses) - moved <= {"lease_usd_per_server_month"}, line.name
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=["own", "lease", "rent", "api"])

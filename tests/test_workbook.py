@@ -30,6 +30,7 @@ VARIANTS = {
     "growth, VAT": {"money": {"vat_rate": 0.19}, "workload": {"growth": papers.GROWTH, "preset": "chat",
                     "tokens_per_month": 3e10}, "horizon_months": 60, "fleet": {"headroom": 0.2}},
     "lease": {"money": {"acquisition": "lease"}, "horizon_months": 30},
+    "lease, renewed": {"money": {"acquisition": "lease"}, "horizon_months": 100},
     "marginal": {"money": {"lens": "marginal"}},
     "batch, spot": {"money": {"batch_share": 0.4, "batch_discount": 0.5, "api_discount": 0.1},
                     "constraints": {"interruptible": True}},

@@ -11,7 +11,7 @@ from llmsizer.decide.apis import ApiChoice
 from llmsizer.decide.curves import Machines
 from llmsizer.decide.study import Study
 from llmsizer.money.api import api_cost
-from llmsizer.money.cashflow import CashFlow, cash_flow
+from llmsizer.money.cashflow import CashFlow, cash_flow, serves_from_month
 from llmsizer.money.comparison import Payback
 from llmsizer.money.cost import Cost, Path
 from llmsizer.money.ranges import mid
@@ -34,11 +34,12 @@ def bills_asked(found: Study, machines: Mapping[Path, Machines], choices: Sequen
 
 
 def cash_flows(found: Study, bills: Sequence[Cost]) -> tuple[CashFlow, ...]:
-    """One for each bill, over the scenario's horizon, discounted at the assumed cost of capital."""
+    """One for each bill, from one month 0 and over the same months of service, discounted at the cost of capital."""
     months = found.question.scenario.horizon_months
     rate = mid(found.book.assumed["capital_charge_per_year"])
     vat = found.book.options.vat_rate
-    return tuple(cash_flow(bill, months, rate, vat_rate=vat) for bill in bills)
+    start = serves_from_month(bills)
+    return tuple(cash_flow(bill, months, rate, vat_rate=vat, serves_from=start) for bill in bills)
 
 
 def paybacks(bills: Sequence[Cost], flows: Sequence[CashFlow]) -> tuple[Payback, ...]:
@@ -61,8 +62,7 @@ def _payback(mine: Cost, flow: CashFlow, other: Cost, its: CashFlow) -> Payback:
     start = int(np.ceil(flow.service_from_month))
     months = len(flow.usd_by_month) - start - 1
     own = np.cumsum(np.array(flow.usd_by_month))
-    # The other path begins to serve, and to cost, in the same month.
-    paid = np.concatenate([np.zeros(start), np.cumsum(np.array(its.usd_by_month[:months]))])
+    paid = np.cumsum(np.array(its.usd_by_month[: start + months]))  # both serve from the same month on
     ahead = own[: len(paid)] > paid
     if ahead[-1]:
         text = f"Bought hardware does not pay for itself against {other.label} within {months} months of service."

@@ -9,7 +9,7 @@ from llmsizer.deliver.decision import Decision, LivePath
 from llmsizer.deliver.live import GENERATIONS, Live, either, least, live, most, rounded_up
 from llmsizer.deliver.places import column_letters
 from llmsizer.deliver.spreadsheet import Sheet
-from llmsizer.money.cashflow import CashFlow, cash_flow
+from llmsizer.money.cashflow import CashFlow, cash_flow, serves_from_month
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import residual_fraction
 from llmsizer.units import MONTHS_PER_YEAR
@@ -79,7 +79,9 @@ def program_cash(decision: Decision, one: LivePath) -> CashFlow:
     """The program's own cash flow of a bill."""
     book = decision.found.book
     rate = book.assumed["capital_charge_per_year"].value or 0.0
-    return cash_flow(one.cost, decision.scenario.horizon_months, rate, vat_rate=book.options.vat_rate)
+    start = serves_from_month([path.cost for path in decision.paths])
+    months, vat = decision.scenario.horizon_months, book.options.vat_rate
+    return cash_flow(one.cost, months, rate, vat_rate=vat, serves_from=start)
 
 
 def npv_of(decision: Decision, one: LivePath) -> float:
@@ -96,7 +98,8 @@ def cash_sheet(sheet: Sheet, decision: Decision) -> None:
     rate = decision.register.given("capital_charge_per_year", assumed["capital_charge_per_year"])
     lead = decision.register.given("hardware_lead_months", assumed["hardware_lead_months"])
     horizon = decision.shared.horizon
-    starts = {one.key: rounded_up(lead) if _has_lead(one) else live(0) for one in decision.paths}
+    start = rounded_up(lead) if any(_has_lead(one) for one in decision.paths) else live(0)
+    starts = {one.key: start for one in decision.paths}  # all serve the same months
     bought = next((one for one in decision.paths if one.cost.one_offs), None)
     ranges = _generations(sheet, decision, bought, starts[bought.key], lead) if bought else None
     sheet.words(0, "month", "header")

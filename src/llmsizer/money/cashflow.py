@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +67,23 @@ class CashFlow:
         }
 
 
-def cash_flow(bill: Cost, horizon_months: int, discount_rate_per_year: float, *, vat_rate: float = 0.0) -> CashFlow:
+def serves_from_month(bills: Sequence[Cost]) -> int:
+    """The month, counted from the order, in which all of these can serve: what is compared serves the same months."""
+    return max((math.ceil(bill.service_from_month) for bill in bills), default=0)
+
+
+def cash_flow(
+    bill: Cost,
+    horizon_months: int,
+    discount_rate_per_year: float,
+    *,
+    vat_rate: float = 0.0,
+    serves_from: int = 0,
+) -> CashFlow:
     """The bill as payments: purchases with the order, the running parts for each month of service, the sale at the end.
 
+    Month 0 is that of the decision for every path. ``serves_from``: the month in which service begins where what it is
+    compared with takes longer; what can serve earlier begins to cost then too, and all serve for the same months.
     Undiscounted it sums to the bill's total over the horizon less its capital charge.
     """
     if not bill.is_complete:
@@ -80,7 +95,7 @@ def cash_flow(bill: Cost, horizon_months: int, discount_rate_per_year: float, *,
     running = [p for p in bill.parts if not (owned and p.name in _NOT_CASH) and p.name != "VAT"]
     taxed = sum(p.usd_per_month.value or 0.0 for p in running if p.taxed)
     month_usd = sum(p.usd_per_month.value or 0.0 for p in running) + vat_rate * taxed
-    first = math.ceil(bill.service_from_month)
+    first = max(serves_from, math.ceil(bill.service_from_month))
     flow = np.zeros(first + horizon_months + 1)
     flow[first : first + horizon_months] += month_usd
     for event in bill.one_offs:
@@ -90,6 +105,6 @@ def cash_flow(bill: Cost, horizon_months: int, discount_rate_per_year: float, *,
         label=bill.label,
         usd_by_month=tuple(float(usd) for usd in flow),
         discount_rate_per_year=discount_rate_per_year,
-        service_from_month=bill.service_from_month,
+        service_from_month=max(float(serves_from), bill.service_from_month),
         events=tuple(events),
     )

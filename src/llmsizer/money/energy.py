@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from llmsizer.facts.figure import Figure, FigureDoc, over_corners, unknown
 from llmsizer.facts.provenance import Estimate
+from llmsizer.money.formulas import serving_watts
 from llmsizer.units import HOURS_PER_MONTH, KILO
 
 JOULES_PER_KWH = 3.6e6
@@ -52,11 +53,23 @@ def fleet_watts(
     busy_gpus: float,
     busy_depth: float,
 ) -> Figure:
-    """Mean draw of GPUs by the power curve of ``traffic.energy``, hosts, and their share of the network."""
+    """``money.formulas.serving_watts`` over the ranges of what it needs."""
 
     def draw(tdp: float, host: float, network: float, idle: float, one: float, full: float) -> float:
-        step = one + (full - one) * busy_depth
-        return (tdp * (busy_gpus * step + (gpus - busy_gpus) * idle) + hosts * host) * (1 + network)
+        return float(
+            serving_watts(
+                gpus=gpus,
+                hosts=hosts,
+                busy_gpus=busy_gpus,
+                busy_depth=busy_depth,
+                gpu_watts=tdp,
+                host_watts=host,
+                network_power_share=network,
+                idle_power_share=idle,
+                one_sequence_power_share=one,
+                full_batch_power_share=full,
+            )
+        )
 
     names = ("network_power_share", "idle_power_share", "one_sequence_power_share", "full_batch_power_share")
     watts = over_corners(draw, gpu_watts, host_watts, *(book_of[name].estimate for name in names))

@@ -16,6 +16,7 @@ from llmsizer.money.drivers import ApiDrivers, Number, OwnDrivers, RentDrivers
 from llmsizer.units import GIGA, HOURS_PER_MONTH, KILO, MEGA, MONTHS_PER_YEAR
 
 RESIDUAL_MONTHS = 36  # the age at which the residual value is stated
+_LEAST_MONTHS = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +75,55 @@ def _capital(d: OwnDrivers) -> Number:
 
 
 def _lease(d: OwnDrivers) -> Number:
-    """The quoted rate; else the annuity that pays off price less residual value."""
-    months = np.minimum(d.horizon_months, kept_months(d))
+    """The quoted rate, renewed as it is; else annuities that pay off price less residual value, one a generation.
+
+    What is leased anew after the depreciation time is leased at what the price has come down to.
+    """
     rate = np.maximum(d.lease_rate_per_year, 1e-9) / MONTHS_PER_YEAR  # at no interest the annuity is a plain division
-    price = d.server_usd * (1 + d.network_capex_share + d.spare_parts_share)
-    left = price * residual_fraction(d.residual_after_36_months, months)
-    annuity = (price - left * (1 + rate) ** -months) * rate / (1 - (1 + rate) ** -months)
+    paid: Number = 0.0
+    for _, months, server_usd in generations(d):
+        term = np.maximum(months, _LEAST_MONTHS)  # a generation of no month costs nothing
+        price = server_usd * (1 + d.network_capex_share + d.spare_parts_share)
+        left = price * residual_fraction(d.residual_after_36_months, term)
+        annuity = (price - left * (1 + rate) ** -term) * rate / (1 - (1 + rate) ** -term)
+        paid = paid + np.where(months > 0, annuity * months, 0.0)
     quoted = d.lease_usd_per_server_month
-    return d.servers * np.where(np.isnan(quoted), annuity, quoted)
+    return d.servers * np.where(np.isnan(quoted), paid / d.horizon_months, quoted)
+
+
+def serving_watts(
+    *,
+    gpus: Number,
+    hosts: Number,
+    busy_gpus: Number,
+    busy_depth: Number,
+    gpu_watts: Number,
+    host_watts: Number,
+    network_power_share: Number,
+    idle_power_share: Number,
+    one_sequence_power_share: Number,
+    full_batch_power_share: Number,
+) -> Number:
+    """Mean draw of GPUs, hosts and switches: GPUs in use by the curve of ``traffic.energy``, the others idle."""
+    step = one_sequence_power_share + (full_batch_power_share - one_sequence_power_share) * busy_depth
+    serving = busy_gpus * step + (gpus - busy_gpus) * idle_power_share
+    return (gpu_watts * serving + hosts * host_watts) * (1 + network_power_share)
 
 
 def it_watts(d: OwnDrivers) -> Number:
-    """Mean draw of GPUs, hosts and switches: GPUs in use by the curve of ``traffic.energy``, the others idle."""
-    step = d.one_sequence_power_share + (d.full_batch_power_share - d.one_sequence_power_share) * d.busy_depth
-    serving = d.busy_gpus * step + (d.gpus - d.busy_gpus) * d.idle_power_share
-    return (d.gpu_watts * serving + d.servers * d.host_watts) * (1 + d.network_power_share)
+    """Of machines of one's own."""
+    return serving_watts(
+        gpus=d.gpus,
+        hosts=d.servers,
+        busy_gpus=d.busy_gpus,
+        busy_depth=d.busy_depth,
+        gpu_watts=d.gpu_watts,
+        host_watts=d.host_watts,
+        network_power_share=d.network_power_share,
+        idle_power_share=d.idle_power_share,
+        one_sequence_power_share=d.one_sequence_power_share,
+        full_batch_power_share=d.full_batch_power_share,
+    )
 
 
 def _electricity(d: OwnDrivers) -> Number:
@@ -176,8 +211,8 @@ LEASE = (
     Line(
         name="lease",
         usd=_lease,
-        uses=("servers", "horizon_months", "server_usd", "network_capex_share", "spare_parts_share",
-              "residual_after_36_months", "depreciation_years", "lease_rate_per_year", "lease_usd_per_server_month"),
+        uses=(*_WRITE_OFF, "network_capex_share", "spare_parts_share", "lease_rate_per_year",
+              "lease_usd_per_server_month"),
         dated_by="lease_rate_per_year",
         sunk=True,
     ),
