@@ -8,6 +8,7 @@ import os
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,16 +102,29 @@ def test_the_grid_writes_records_and_resumes(
     assert "2 points, 0 do not fit, 0 to do" in capsys.readouterr().out
 
 
-def test_the_concurrency_stage_answers_every_user(tmp_path: Path) -> None:
-    script("concurrency").run(["--dry-run", "--out", str(tmp_path)])
-    rows = lines(tmp_path / "concurrency.jsonl")
-    assert [(row["concurrency"], row["requests"]) for row in rows] == [(1, 2), (2, 4)]  # two rounds after the warm-up
+def test_the_concurrency_stage_answers_every_user_and_leaves_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    concurrency = script("concurrency")
+    monkeypatch.setattr(concurrency, "describe_device", some_device)
+    for _ in range(2):
+        concurrency.run(["--dry-run", "--out", str(tmp_path)])
+    records, problems = read_records(tmp_path / "concurrency.jsonl", ProfileRecord)
+    assert problems == [] and len({record.record_id for record in records}) == 2
+    found = [(r.load.pattern, r.load.concurrency, r.repeats) for r in records if r.load]
+    assert found == [("single", 1, 2), ("closed", 2, 4)]  # two rounds after the warm-up
+    assert all(r.engine == "transformers-cb" and not r.is_static_batch for r in records if r.batch > 1)
 
 
-def test_a_closed_loop_by_hand() -> None:
-    found = script("concurrency").summary(1, {"a": [0.0, 1.0, 1.5, 2.0], "b": [2.0, 2.5, 3.5, 4.0]})
-    assert (found["ttft_seconds_p50"], found["tpot_seconds_p50"]) == (0.75, 0.625)
-    assert found["output_tokens_per_second"] == 6 / 4
+def test_a_closed_loop_by_hand(tmp_path: Path) -> None:
+    concurrency, campaign = script("concurrency"), script("campaign")
+    variant = campaign.variant_of("3b", "fp16", tmp_path, dry_run=True)
+    request = concurrency.Request(variant=variant, engine="e", device=some_device(), repeats=2, seed=0)
+    engine = SimpleNamespace(version="1", options={}, memory_use=lambda: None)
+    stamps = {"a": [0.0, 1.0, 1.5, 2.0], "b": [2.0, 2.5, 3.5, 4.0]}
+    found = concurrency.record_of(request, Point(batch=1, prompt_tokens=8, output_tokens=3), stamps, engine)
+    assert [found.distributions[name].mean for name in ("ttft", "tpot")] == [0.75, 0.625]
+    assert found.output_tokens_per_second == 6 / 4
 
 
 def test_quantizing_halves_what_it_should(tmp_path: Path) -> None:

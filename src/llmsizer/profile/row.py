@@ -129,7 +129,7 @@ def measured_record(
     slow_gap = quantile_with_interval(gaps, 0.95) if gaps else None
     rate = _rate(point, run, drift["tpot" if tpot else "ttft"])
     values: dict[str, Any] = {
-        **_asked(request, point),
+        **asked_of(request, point),
         "engine_version": run.loaded.get("version", ""),
         "engine_options": {**run.loaded.get("options", {}), **run.memory.get("options", {})},
         "repeats": len(run.samples),
@@ -189,10 +189,11 @@ def _told(run: Run) -> dict[str, Any]:
 
 def failed_record(request: Request, point: Point, reason: str) -> ProfileRecord:
     """The record of a point that could not be measured; the reason is the row's content."""
-    return ProfileRecord(**_asked(request, point), engine_version="", status="failed", failure=reason)
+    return ProfileRecord(**asked_of(request, point), engine_version="", status="failed", failure=reason)
 
 
-def _asked(request: Request, point: Point) -> dict[str, Any]:
+def asked_of(request: Request, point: Point) -> dict[str, Any]:
+    """Fields of a record that are known before anything is measured."""
     variant = request.variant
     return {
         "record_id": record_id(request, point),
