@@ -39,9 +39,9 @@ elif word in ("hang", "stubborn"):
     if word == "stubborn":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     Path(os.environ["LLMSIZER_PROGRESS_FILE"]).write_text('{"what": "half way", "fraction": 0.5}')
+    Path(rest[0] + ".measured").write_text("a finished point")
     with open(rest[0], "w") as pipe:
         pipe.write(str(os.getpid()))
-    Path(rest[0] + ".measured").write_text("a finished point")
     signal.pause()
 """
 

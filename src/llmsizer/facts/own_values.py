@@ -167,7 +167,8 @@ def complaints(path: Path, own: Own, today: datetime.date) -> list[str]:
     except LlmSizerError as error:
         return [str(error)]
     found = _problems(text, path, today)
-    return [problem for problem in found if problem not in _problems(_text(path), path, today)] if found else []
+    before = _problems(_text(path), path, today) if found else []
+    return [problem for problem in found if problem not in before]
 
 
 def _problems(text: str, path: Path, today: datetime.date) -> list[str]:
