@@ -16,6 +16,7 @@ import pytest
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile import Point, read_records
+from tiny_models import needs
 
 pytest.importorskip("torch")
 HERE = Path(__file__).parent
@@ -134,6 +135,24 @@ def test_quantizing_halves_what_it_should(tmp_path: Path) -> None:
     assert rows["int4-wo"]["layers"] == 14  # seven a layer; the output matrix stays
     assert rows["int4-wo"]["weights_bytes_after"] < rows["int8-wo"]["weights_bytes_after"]
     assert rows["int8-wo"]["peak_allocated_bytes"] is None  # a CPU keeps no such count
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@needs("llmcompressor", "datasets")
+def test_gptq_is_timed_beside_the_toolkits_own_on_the_same_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gptq = script("gptq")
+    monkeypatch.setattr(gptq, "RECIPES", gptq.RECIPES)
+    monkeypatch.setitem(gptq.RECIPES, gptq.METHOD, gptq.RECIPES[gptq.METHOD])  # put back afterwards
+    for _ in range(2):
+        gptq.run(["--dry-run", "--out", str(tmp_path), "--model", "3b"], run_alone=gptq.measured)
+    rows = {row["by"]: row for row in lines(tmp_path / "gptq.jsonl")}
+    assert [row["status"] for row in rows.values()] == ["ok", "ok"], rows
+    assert set(rows) == {"ours", "toolkit"} and len(lines(tmp_path / "gptq.jsonl")) == 2
+    assert all(row["calibration_tokens"] == 8 * 32 and row["peak_allocated_bytes"] is None for row in rows.values())
+    assert rows["ours"]["file_bytes"] == pytest.approx(rows["toolkit"]["file_bytes"], rel=0.1)
+    assert not list((tmp_path / "models").glob("*-ours"))
 
 
 def test_serving_starts_vllm_in_the_precision_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """(f) Quantizing the 22B on the device, layer by layer: seconds, and the memory it takes at most.
 
-Rounding to nearest into the layouts that torch's kernels read. GPTQ needs the quantizing toolkit, which a bare machine
-has not; time it there with ``llmsizer quantize --methods int4-gptq``.
+Rounding to nearest into the layouts that torch's kernels read; stage ``gptq`` is GPTQ, which needs the toolkit.
 """
 
 from __future__ import annotations

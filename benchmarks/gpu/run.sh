@@ -1,5 +1,5 @@
 #!/bin/sh
-# One call of the campaign: run.sh STAGE [arguments]. Stages: machine grid concurrency serving quantizing.
+# One call of the campaign: run.sh STAGE [arguments]. Stages: machine grid concurrency serving quantizing gptq.
 # WHEELS: a folder with wheels to install first, for machines without a network (parts made by wheels.py are joined).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
