@@ -123,11 +123,17 @@ def show_predicted(found: Formats) -> None:
     show_kernels(found)
 
 
+@st.fragment
+def predicted() -> None:
+    """The upper half with its own inputs: another GPU does not draw the measurements anew."""
+    with drawing.mistakes_as_sentences():
+        gpu, usd_per_gpu_hour = asked()
+        own_quality = cached.records(cached.output_folder()).quality
+        show_predicted(cached_precision.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality))
+
+
 st.caption(safe(say("precision.heading")))
-gpu, usd_per_gpu_hour = asked()
-own_quality = cached.records(cached.output_folder()).quality
-shown = cached_precision.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality)
-show_predicted(shown)
+predicted()
 st.divider()
-model = shown.question.model
+model = default_catalog().model(inputs.question().model)
 measured_variants.show({model.name, model.hf_repo, inputs.question().model})
