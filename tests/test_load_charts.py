@@ -13,10 +13,11 @@ pytest.importorskip("numba")
 
 from llmsizer.cli import main
 from llmsizer.cli.traffic_charts import html_file
-from llmsizer.deliver.load_charts import cdf_chart, latency_chart, occupancy_charts, week_chart
+from llmsizer.deliver.load_charts import cdf_chart, latency_chart, latency_lines, occupancy_charts, week_chart
 from llmsizer.deliver.load_drawing import Axis, Line, Mark, draw_lines
-from llmsizer.deliver.load_figures import cdf_figure, latency_figure, occupancy_figure, week_figure
+from llmsizer.deliver.load_figures import cdf_figure
 from llmsizer.deliver.load_page import LoadPage, render_load_page
+from llmsizer.deliver.plan_hours_figures import week_figure
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.arrivals import Arrivals
@@ -75,12 +76,9 @@ def test_a_curve_runs_from_nearly_idle_through_what_is_held_to_overload(curves: 
 
 
 def test_a_line_ends_where_the_fleet_is_overloaded(curves: list[LoadCurve]) -> None:
-    figure = latency_figure(curves, "TTFT", SLO, 50.0)
-    for curve, line in zip(curves, figure["data"], strict=True):
+    for curve, line in zip(curves, latency_lines(curves, "TTFT"), strict=True):
         known = [p.requests_per_second for p in curve.points if p.verdict != "OVERLOADED"]
-        assert line["x"] == known
-    assert len(figure["layout"]["shapes"]) == 4  # the limit, two fleets, the peak hour
-    json.dumps(figure, allow_nan=False)
+        assert [x for x, _ in line.points] == known
 
 
 def test_a_latency_chart_says_in_words_and_rows_what_it_draws(curves: list[LoadCurve]) -> None:
@@ -103,7 +101,10 @@ def test_a_distribution_rises_to_one_and_knows_its_median(runs: Replications) ->
     assert ttft is not None and ttft.p50_seconds is not None
     assert found["TTFT"].within(ttft.p50_seconds) == pytest.approx(0.5, abs=0.02)
     assert "within the SLO" in " ".join(cdf_chart(list(found.values()), SLO, "here").table.headers)
-    assert len(cdf_figure(list(found.values()), SLO)["data"]) == 3
+    figure = cdf_figure(list(found.values()), SLO)
+    assert [line["name"] for line in figure["data"]] == ["TTFT", "TPOT", "E2E"]
+    assert [note["text"] for note in figure["layout"]["annotations"]] == ["SLO TPOT 100 ms", "SLO TTFT 500 ms"]
+    json.dumps(figure, allow_nan=False)
 
 
 def test_an_overloaded_run_has_no_distribution() -> None:
@@ -123,7 +124,7 @@ def test_a_week_counts_demand_against_what_is_held_and_marks_what_misses(curves:
     assert "missed in 1 of 24 hours" in chart.alt
     assert "270!" in chart.draw(960) and ">90<" in chart.draw(350)
     text = week_figure(hours)["data"][0]["text"]
-    assert (text[0][0], text[0][12], text[0][23]) == ("0", "90", "270!")
+    assert (text[0][0], text[12][0], text[23][0]) == ("0", "90", "270!")
 
 
 def test_occupancy_is_of_one_replica_and_against_its_room(runs: Replications) -> None:
@@ -132,7 +133,6 @@ def test_occupancy_is_of_one_replica_and_against_its_room(runs: Replications) ->
     assert float(np.mean(series.batch)) == pytest.approx(runs.runs[0].mean_batch / 2, rel=1e-6)
     kv, batch = occupancy_charts(series)
     assert "of 100,000" in kv.alt and "of 16" in batch.alt
-    assert occupancy_figure(series)["data"][0]["y"][0] == series.kv_tokens[0] / 100_000
 
 
 def test_a_page_holds_everything_and_the_same_input_gives_the_same_page(curves: list[LoadCurve]) -> None:
