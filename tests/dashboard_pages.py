@@ -75,6 +75,11 @@ def show(page: str, **query: str) -> AppTest:
     return app
 
 
+def straight_to(page: str) -> AppTest:
+    """A page opened by its own address, the landing page not run before it."""
+    return AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60).switch_page(f"views/{page}.py").run()
+
+
 def turn_to(app: AppTest, page: str) -> AppTest:
     return app.switch_page(f"views/{page}.py").run()
 
