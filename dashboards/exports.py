@@ -17,16 +17,20 @@ import streamlit as st
 
 import cached
 import drawing
-from llmsizer.decide.answer import Recommendation
+from drawing import safe
+from llmsizer.decide.answer import Plan, Recommendation
+from llmsizer.decide.plan_file import Chosen
 from llmsizer.deliver.pack import write_pack
 from llmsizer.deliver.report import render_report
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
+from llmsizer.launch.bundle import TARGETS, make_bundle
 from texts import say
 
 HTML, JSON, ZIP = "text/html", "application/json", "application/zip"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 WORKBOOK = "workbook.xlsx"
+ENGINE = "vllm"
 Make = Callable[[], bytes | str]
 
 
@@ -59,8 +63,36 @@ def offer(scenario: Scenario, recommendation: Recommendation) -> None:
                 on_click="ignore",
                 help=say(f"exports.{name}_help"),
             )
+    if recommendation.best is not None:
+        drawing.folded(say("exports.bundle"), "bundle", lambda: _bundle(scenario, recommendation, recommendation.best))
     st.caption(say("exports.link_help"))
     st.code(_link(), language=None, wrap_lines=True)
+
+
+def _bundle(scenario: Scenario, recommendation: Recommendation, plan: Plan | None) -> None:
+    """The files that start the best plan on machines. Raises LlmSizerError where an engine cannot run it."""
+    assert plan is not None, "offered where there is a plan"
+    st.caption(safe(say("exports.bundle_help", plan=plan.label)))
+    target = st.segmented_control(
+        say("exports.target"), sorted(TARGETS), default="shell", key="bundle_target", required=True
+    )
+    bundle = make_bundle(
+        Chosen(scenario=scenario, recommendation=recommendation, plan=plan),
+        default_catalog(),
+        engine=ENGINE,
+        target=target or "shell",
+        today=datetime.date.today(),
+    )
+    files = {name: text.encode() for name, text in bundle.files.items()}
+    st.download_button(
+        say("exports.bundle_download"),
+        _zipped(files, "llmsizer-launch"),
+        f"llmsizer-launch-{bundle.target}.zip",
+        ZIP,
+        key="export_bundle",
+        on_click="ignore",
+    )
+    st.caption(", ".join(f"`{name}`" for name in files))
 
 
 def _link() -> str:
@@ -106,10 +138,12 @@ def _written(scenario: str, today: datetime.date, names: tuple[str, ...], _kept:
         return {name: (pack.folder / name).read_bytes() for name in pack.files}
 
 
-def _zipped(files: dict[str, bytes]) -> bytes:
+def _zipped(files: dict[str, bytes], folder: str = "llmsizer-pack") -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             # The same files make the same archive: a pack is compared by its hash.
-            archive.writestr(zipfile.ZipInfo(f"llmsizer-pack/{name}", (1980, 1, 1, 0, 0, 0)), content)
+            entry = zipfile.ZipInfo(f"{folder}/{name}", (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return held.getvalue()

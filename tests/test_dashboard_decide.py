@@ -100,3 +100,17 @@ def test_the_page_gives_the_figures_of_the_command_line() -> None:
 
     same = recommend(catalog.model(scenario.model), scenario, catalog, today=datetime.date.today())
     assert [p.cost.usd_per_month.value for p in found.plans] == [p.cost.usd_per_month.value for p in same.plans]
+
+
+def test_the_launch_bundle_is_made_when_its_section_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cached
+
+    monkeypatch.setattr("cached.recommendation", cached.answer)
+    app = show("decide")
+    app.session_state["folded_bundle"] = True
+    app.run()
+    assert not app.exception
+    assert "start.sh" in words_of(app)
+    app.segmented_control(key="bundle_target").set_value("k8s").run()
+    assert not app.exception
+    assert "deployment.yaml" in words_of(app)

@@ -32,7 +32,8 @@ def test_every_view_opens_through_the_router_without_an_exception(view: str) -> 
 @pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("view", PAGES)
 def test_the_meaning_of_every_shape_is_on_every_page(view: str) -> None:
-    assert all(f"{shape} {basis}" in words_of(show(view)) for basis, shape in MARKS.items())
+    text = words_of(show(view))
+    assert all(f"{shape} {basis}" in text for basis, shape in MARKS.items())
 
 
 def test_the_expert_drawer_changes_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
