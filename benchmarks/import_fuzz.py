@@ -19,9 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from foreign_files import broken, samples
+from foreign_files import broken, import_sample, samples
 from llmsizer.errors import LlmSizerError
-from llmsizer.exchange.importing import import_file
 from llmsizer.facts.records import ProfileRecord
 
 LONGEST_LINE = 600
@@ -70,7 +69,7 @@ def main() -> int:
 def examine(file: Path) -> str:
     """What became of a file."""
     try:
-        records = import_file(file)
+        records = import_sample(file)
     except LlmSizerError as error:
         line = str(error)
         return "refused" if "\n" not in line and len(line) < LONGEST_LINE else "half or unreadable"

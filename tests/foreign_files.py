@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -9,6 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from llmsizer.exchange.columns import read_map
+from llmsizer.exchange.importing import import_file
+from llmsizer.exchange.point import Given
+from llmsizer.facts.records import ProfileRecord
 
 SAMPLES = Path(__file__).parent / "samples" / "exchange"
 STRANGE: tuple[Any, ...] = (
@@ -37,6 +43,13 @@ TOKENS = (
 def samples() -> list[Path]:
     """All samples but their README and map."""
     return sorted(p for p in SAMPLES.iterdir() if p.suffix not in (".md", ".toml"))
+
+
+def import_sample(path: Path) -> list[ProfileRecord]:
+    """A sample or what became of it, with what those files do not say that state no shape."""
+    mapping = read_map(SAMPLES / "table_map.toml") if path.name == "table.csv" else None
+    given = mapping.given if mapping else Given(batch=8, prompt_tokens=32, output_tokens=128)
+    return import_file(path, mapping=mapping, given=given)
 
 
 def broken(data: bytes, chance: random.Random) -> bytes:
@@ -97,7 +110,7 @@ def _values(data: bytes, chance: random.Random) -> bytes:
         holder, key = chance.choice(places)
         action = chance.random()
         if action < 0.5:
-            holder[key] = chance.choice(STRANGE)
+            holder[key] = copy.deepcopy(chance.choice(STRANGE))
         elif action < 0.7 and isinstance(holder, dict):
             del holder[key]
         elif action < 0.85:

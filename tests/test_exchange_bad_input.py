@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from foreign_files import SAMPLES, broken, samples
+from foreign_files import SAMPLES, broken, import_sample, samples
 from llmsizer.cli import main
 from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.exchange.columns import given_of, read_map
@@ -145,7 +145,7 @@ def test_single_requests_and_summaries_over_stages_name_the_file_to_import(tmp_p
 def test_a_million_lines_are_refused_before_they_become_records(tmp_path: Path) -> None:
     file = tmp_path / "many.csv"
     file.write_text("users,in,out,ttft,tpot,tok/s,note\n" + "1,512,128,41,7.2,138,x\n" * 200_000)
-    assert "200,000 points" in refusal(file, mapping=read_map(SAMPLES / "table_map.toml"))
+    assert "200,000 rows" in refusal(file, mapping=read_map(SAMPLES / "table_map.toml"))
     row = json.dumps({"model_filename": "m", "n_prompt": 1, "n_gen": 0, "avg_ns": 1, "build_commit": "c"})
     file.write_text(f"{row}\n" * (MOST_POINTS + 1))
     assert "10,001 lines" in refusal(file)
@@ -192,7 +192,7 @@ def test_broken_files_are_refused_in_a_line_or_taken_whole(tmp_path: Path) -> No
         file = tmp_path / sample.name
         file.write_bytes(broken(contents[sample], chance))
         try:
-            records = import_file(file)
+            records = import_sample(file)
         except LlmSizerError as error:
             refused += 1
             assert "\n" not in str(error)

@@ -13,20 +13,18 @@ from typing import Any
 
 import pytest
 
-from foreign_files import SAMPLES, samples
+from foreign_files import SAMPLES, import_sample, samples
 from llmsizer.cli import main
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.exchange.benchmark_report_out import report_of
 from llmsizer.exchange.columns import read_map
 from llmsizer.exchange.focus import COLUMNS, focus_csv, focus_rows
 from llmsizer.exchange.importing import import_file
-from llmsizer.exchange.point import Given
 from llmsizer.exchange.prometheus import metric_names, rules_text
 from llmsizer.exchange.values import Refused
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.store.exchange import export_items
 
-SHAPE = Given(batch=8, prompt_tokens=32, output_tokens=128)
 FIGURES = ("model", "precision", "engine", "engine_version", "batch", "prompt_tokens", "output_tokens", "ttft_seconds",
            "tpot_seconds", "output_tokens_per_second")  # fmt: skip
 UNITS = {"s", "s/token", "tokens/s", "queries/s", "count"}
@@ -61,13 +59,7 @@ PLAN: dict[str, Any] = {
 
 
 def records() -> list[ProfileRecord]:
-    mapping = read_map(SAMPLES / "table_map.toml")
-    return [
-        record
-        for path in samples()
-        for record in import_file(path, given=SHAPE, mapping=mapping if path.name == "table.csv" else None)
-        if path.name != "table.csv" or record.batch
-    ]
+    return [record for path in samples() for record in import_sample(path)]
 
 
 def imported_table() -> list[ProfileRecord]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from foreign_files import SAMPLES
 
+from foreign_files import SAMPLES
 from llmsizer.exchange.columns import read_map
 from llmsizer.exchange.importing import import_file, read_content, recognise
 from llmsizer.exchange.point import Given
@@ -68,14 +68,21 @@ def test_a_record_keeps_the_name_and_hash_of_its_file(name: str) -> None:
 
 
 def test_guidellms_own_tpot_is_another_thing_in_each_version_and_is_never_taken() -> None:
-    # With metadata it is (last token − start)/n = (1 + 32·0.05)/33; without, to 0.3, it is (last − first)/n.
-    for name, theirs in (("guidellm_2.json", (TTFT + 32 * TPOT) / 33), ("guidellm_0.json", 32 * TPOT / 33)):
+    # With metadata it is (last token − start)/n, TTFT included; without, to 0.3, it is (last − first)/n.
+    # The two older files were measured against a mock whose TTFT is 0.5 s.
+    theirs_by_name = {
+        "guidellm_2.json": (TTFT + 32 * TPOT) / 33,
+        "guidellm_1.json": (0.5 + 32 * TPOT) / 33,
+        "guidellm_0.json": 32 * TPOT / 33,
+    }
+    for name, theirs in theirs_by_name.items():
         document = json.loads((SAMPLES / name).read_text())
         said = document["benchmarks"][0]["metrics"]["time_per_output_token_ms"]["successful"]["mean"] / 1e3
         assert said == pytest.approx(theirs, rel=0.01)
         [record] = taken(name)
         assert record.tpot_seconds == pytest.approx(TPOT, rel=0.01)
-        assert record.origin is not None and "inter_token_latency_ms" in record.origin.converted["tpot"]
+        assert record.origin is not None and record.origin.format == f"guidellm-{name[9]}"
+        assert "inter_token_latency_ms" in record.origin.converted["tpot"]
         assert "itl" not in record.distributions and "first and last token" in record.unknown["distributions.itl"]
 
 

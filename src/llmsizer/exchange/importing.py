@@ -54,7 +54,7 @@ FORMATS: dict[str, Format] = {
 }
 LISTS = ("llama-bench", "inferencex")  # whose documents are lists of rows: lines of JSON are one list
 NAMES = ("auto", *FORMATS, CSV, OWN)
-SINGLE_REQUESTS = {
+SINGLE_REQUESTS: dict[str, tuple[tuple[str | int, ...], str]] = {
     "AIPerf": (("metadata", "x_request_id"), "profile_export_aiperf.json"),
     "inference-perf": ((0, "start_time"), "stage_*_lifecycle_metrics.json"),
 }
@@ -93,6 +93,7 @@ def _import(path: Path, format: str, mapping: ColumnMap | None, given: Given) ->
             if set(content.rows[0]) >= columns.OWN_COLUMNS:
                 return columns.own_records(list(content.rows))
             raise Refused("a table whose columns are not known; say what they are with --map MAP.toml")
+        _believe(len(content.rows), "rows")
         found = columns.points(list(content.rows), mapping)
     else:
         found, version = _points(content, name)
@@ -114,8 +115,7 @@ def _points(content: Content, name: str) -> tuple[list[Point], str]:
     known, documents = FORMATS[name], content.documents
     if content.rows and name == "llama-bench":
         documents = (list(content.rows),)
-    if len(documents) > MOST_POINTS:
-        raise Refused(f"{len(documents):,} lines; more than {MOST_POINTS:,} are no benchmark, or single requests")
+    _believe(len(documents), "lines")
     if name in LISTS and len(documents) > 1:
         documents = (list(documents),)
     found: list[Point] = []
@@ -129,6 +129,11 @@ def _points(content: Content, name: str) -> tuple[list[Point], str]:
         raise Refused(f"no {name} result" + ("; it is a table" if content.rows else ""))
     version = {"guidellm": guidellm.version_of, "llm-d": benchmark_report.version_of}.get(name)
     return found, f"{name}-{version(documents[0])}" if version else name
+
+
+def _believe(count: int, what: str) -> None:
+    if count > MOST_POINTS:
+        raise Refused(f"{count:,} {what}; more than {MOST_POINTS:,} are single requests, not points: split it")
 
 
 def _meant(document: Any, name: str) -> str:

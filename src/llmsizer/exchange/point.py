@@ -149,8 +149,8 @@ def spread_of(values: Sequence[float], name: str) -> Distribution | None:
 
 def record_of(point: Point, given: Given, source: Origin) -> ProfileRecord:
     """The record of a point. Raises Refused where its shape is not known or its figures contradict each other."""
-    shape = _shape(point, given)
-    _check_sum(point, shape["output_tokens"])
+    batch, prompt_tokens, output_tokens = _shape(point, given)
+    _check_sum(point, output_tokens)
     itl = point.distributions.get("itl")
     precision = point.precision or given.precision or UNKNOWN
     origin = source.model_copy(
@@ -171,12 +171,14 @@ def record_of(point: Point, given: Given, source: Origin) -> ProfileRecord:
         engine_options=dict(point.engine_options),
         accelerators=point.accelerators or given.accelerators,
         device=_device(point, given),
-        **shape,
+        batch=batch,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
         repeats=point.repeats,
         ttft_seconds=_middle(point, "ttft"),
         tpot_seconds=_middle(point, "tpot"),
         itl_seconds_p95=itl.percentiles["p95"].value if itl and "p95" in itl.percentiles else None,
-        output_tokens_per_second=_output_rate(point, shape["output_tokens"]),
+        output_tokens_per_second=_output_rate(point, output_tokens),
         prefill_tokens_per_second=point.prefill_tokens_per_second,
         load_seconds=point.load_seconds,
         ttft_samples=point.ttft_samples,
@@ -196,7 +198,7 @@ def record_of(point: Point, given: Given, source: Origin) -> ProfileRecord:
     return _with_trust(record, point)
 
 
-def _shape(point: Point, given: Given) -> dict[str, int]:
+def _shape(point: Point, given: Given) -> tuple[int, int, int]:
     wanted = {
         "batch": point.batch or given.batch,
         "prompt_tokens": point.prompt_tokens or given.prompt_tokens,
@@ -208,7 +210,8 @@ def _shape(point: Point, given: Given) -> dict[str, int]:
             f"{point.position or 'the file'} does not say {', '.join(missing)}; "
             f"give what is missing, e.g. --given {missing[0]}=8"
         )
-    return {name: max(1, round(value)) for name, value in wanted.items() if value}
+    batch, prompt_tokens, output_tokens = (max(1, round(value or 1)) for value in wanted.values())
+    return batch, prompt_tokens, output_tokens
 
 
 def _device(point: Point, given: Given) -> DeviceRecord:
