@@ -20,7 +20,7 @@ from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile import Point, append_record, profile, read_records
 from llmsizer.profile.child import Child
 from llmsizer.profile.device import _cpu_identity, same_device
-from llmsizer.profile.journal import keep_run
+from llmsizer.profile.journal import keep_run, kept_runs
 from llmsizer.profile.row import Stopping
 from llmsizer.profile.store import append_once, read_samples
 
@@ -355,6 +355,15 @@ def test_repeats_go_on_until_they_are_spread_over_the_time_asked_for(tmp_path: P
     )
     # a run every 4 s: 60 s lie between the first and the sixteenth, eight of each point
     assert [record.repeats for record in records] == [8, 8] or [record.repeats for record in records] == [9, 9]
+
+
+def test_a_torn_run_is_no_run(tmp_path: Path) -> None:
+    answer = {"ttft_seconds": 0.2, "gaps_seconds": [0.1], "foreign_cpu_seconds": 0.0}
+    keep_run(tmp_path / "r", "id", answer)
+    file = tmp_path / "r.samples" / "id.runs.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"ttft_seconds": 0.')
+    keep_run(tmp_path / "r", "id", answer)  # what comes after the torn line is not swallowed by it
+    assert kept_runs(tmp_path / "r", "id") == [answer, answer]
 
 
 def test_a_sweep_whose_last_row_was_lost_measures_nothing_again(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from llmsizer.facts.records import ProfileRecord
 
 MEANING = {
-    "unsteady": "the times varied or drifted so much that the middle is poorly known: measure longer (--repeats, "
-    "--requests)",
+    "unsteady": "the times varied or drifted so much that the middle is poorly known: measure longer "
+    "(--least-seconds, --repeats, --requests)",
     "drifting": "the times went on rising or falling: warm up or measure longer",
     "beyond_model_context": "longer than the model's positions reach: times are real, text is not",
     "foreign_cpu_load": "other programs used more than a tenth of the processor meanwhile",
