@@ -67,9 +67,11 @@ def test_what_is_no_benchmark_says_so_in_one_line(tmp_path: Path, content: bytes
     assert words in refusal(file)
 
 
-def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device")
+def test_a_folder_a_device_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     assert "a folder" in refusal(tmp_path)
     assert "No such file" in refusal(tmp_path / "nowhere.json")
+    assert "neither a file" in refusal(Path("/dev/zero"))  # it would never end
 
 
 @pytest.mark.parametrize("sample", samples(), ids=lambda path: path.name)
@@ -215,6 +217,16 @@ def test_the_command_imports_what_it_can_and_names_what_it_cannot(tmp_path: Path
     assert said["records"] == {"new": 0, "known": 4} and len(said["refused"]) == 2
     assert main(["records", "import", str(cut), "--records", str(tmp_path / "none.jsonl")]) == 1
     assert capsys.readouterr().err.startswith("llmsizer: ") and not (tmp_path / "none.jsonl").exists()
+
+
+def test_without_a_yaml_reader_the_extra_is_named_and_json_still_comes_in(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    files = [str(SAMPLES / "llm_d_vllm_0_2.yaml"), str(SAMPLES / "aiperf.json")]
+    assert main(["records", "import", *files, "--records", str(tmp_path / "r.jsonl")]) == 1
+    printed = capsys.readouterr()
+    assert "pip install 'llmsizer[exchange]'" in printed.err and "records: 1 new" in printed.out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such files there")

@@ -56,7 +56,7 @@ def _import(arguments: argparse.Namespace) -> int:
     for path in arguments.files:
         try:
             taken.append((path, _read(path, arguments.format, mapping, given)))
-        except InputError as error:
+        except LlmSizerError as error:
             refused.append(" ".join(str(error).split()))
     if not taken and len(refused) == 1:
         raise InputError(refused[0])
@@ -137,6 +137,8 @@ def _write_file(out: Path, taken: list[tuple[Path, dict[Kind, list[Item]]]]) -> 
     other = next(((path, kind) for path, found in taken for kind in found if kind != "records"), None)
     if other:
         raise InputError(f"{other[0]}: holds {other[1]}; only records go into a file, give --store for the rest")
+    if not taken:
+        return {"store": str(out)}
     records: list[Any] = [item for _, found in taken for item in found.get("records", [])]
     new = append_all(out, records) if records else 0
     return {"records": {"new": new, "known": len(records) - new}, "store": str(out)}

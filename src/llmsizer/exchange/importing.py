@@ -191,6 +191,8 @@ def _read_bytes(path: Path) -> bytes:
         if path.is_dir():
             raise Refused("a folder; give the files in it")
         size = path.stat().st_size
+        if not path.is_file():
+            raise Refused("neither a file nor a link to one")
         if size > MOST_BYTES:
             raise Refused(f"{size:,} bytes; more than {MOST_BYTES:,} are not read")
         return path.read_bytes()
