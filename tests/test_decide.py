@@ -26,6 +26,7 @@ from llmsizer.decide.recommend import compare, recommend
 from llmsizer.decide.schema import published_schemas, schema_text
 from llmsizer.decide.stepping import sample_many
 from llmsizer.decide.study import study, workload_of
+from llmsizer.deliver.answer_tables import excluded_table
 from llmsizer.errors import LlmSizerError, NoEvidenceError, ScenarioError, UnknownNameError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
@@ -221,6 +222,21 @@ def test_a_budget_turns_plans_into_rejections_that_name_the_budget_they_need() -
 def test_a_context_beyond_the_model_is_one_rejection() -> None:
     found = answer(scenario("max_context_tokens = 100000\n" + FEW))
     assert [r.kind for r in found.rejections] == ["constraint"] and "32,768" in found.rejections[0].reason
+
+
+def test_a_prompt_beyond_the_model_is_a_sentence_with_the_nearest_fix() -> None:
+    found = answer(scenario(FEW, prompt_tokens=300_000))
+    assert "1 × constraint" not in found.sentence
+    assert "the model holds 32,768. What would do: prompts of at most 32,468 tokens" in found.sentence
+
+
+def test_what_a_constraint_excludes_is_shown_by_reason_with_everyone_it_excludes() -> None:
+    found = answer(scenario('[constraints]\nzones = ["EU"]\ngpus = ["h100-sxm-80", "l40s", "l4"]'))
+    rows = excluded_table(found).rows
+    listed = " ".join(row[0].text for row in rows)
+    out = [r.candidate.removeprefix("rent at ") for r in found.rejections if r.kind == "constraint"]
+    assert out and all(name in listed for name in out) and len(rows) < len(out)
+    assert all(row[1].text and row[2].text for row in rows)
 
 
 def test_api_only_asks_for_no_machines() -> None:

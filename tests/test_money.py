@@ -60,7 +60,9 @@ ROUND_NUMBERS = {
     "software_usd_per_gpu_year": 300,
     "maintenance_per_year": 0.06,
     "people_fte_own": 0.5,
+    "people_fte_per_further_server": 0.1,
     "people_fte_rent": 0.25,
+    "people_fte_per_further_instance": 0.05,
     "fte_usd_per_year": 120_000,
     "egress_bytes_per_token": 100,
     "egress_usd_per_gb": 0.1,
@@ -222,6 +224,14 @@ def test_paths_are_compared_from_one_month_on_and_over_the_same_months_of_servic
     own = cash_flow(bought, 12, 0.08, serves_from=start)
     assert own.usd_by_month is not None and flow.usd_by_month is not None
     assert len(own.usd_by_month) == len(flow.usd_by_month) == 3 + 12 + 1
+
+
+def test_people_grow_with_the_fleet() -> None:
+    # Half a person for the first server, a tenth for each of two more: 0.7 × 10,000 a month. Rented: 0.25 + 2 × 0.05.
+    three = own_cost(H100, Servers(count=3, gpus_each=8), 36, VOLUME, book(), activity=HALF_BUSY)
+    assert cents(three, "people") == 7_000.00 and cents(owned(book()), "people") == 5_000.00
+    hired = rent_cost(rented(offer(gpus_per_instance=1), 1, 3), H100, VOLUME, book())
+    assert cents(hired, "people") == 3_500.00
 
 
 def test_the_marginal_lens_leaves_out_what_is_paid_anyway_and_says_so() -> None:

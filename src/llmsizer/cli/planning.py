@@ -184,6 +184,7 @@ def print_recommendation(recommendation: Recommendation) -> None:
     if recommendation.near_misses:
         rows = [(r.candidate, r.reason, r.nearest_fix) for r in recommendation.near_misses]
         print_table("Came closest", ("candidate", "why not", "what would do"), rows)
+    _print_excluded(recommendation)
     _print_uncertainty(recommendation)
     for flip in recommendation.flips:
         out.print(f"· would flip: {flip.text}", highlight=False)
@@ -249,6 +250,14 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
     ]
     if bars:
         print_table(f"What moves {sure.recommended}", ("one at a time", "from – to", "a month"), bars)
+
+
+def _print_excluded(recommendation: Recommendation) -> None:
+    from llmsizer.deliver.answer_tables import excluded_table
+
+    table = excluded_table(recommendation)
+    if table.rows:
+        print_table(table.title, table.headers, [tuple(cell.plain for cell in row) for row in table.rows])
 
 
 def _print_modes(recommendation: Recommendation) -> None:

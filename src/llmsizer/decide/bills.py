@@ -29,7 +29,7 @@ from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, s
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
 from llmsizer.traffic.elastic import Following, Packing
-from llmsizer.units import KILO, SECONDS_PER_MONTH
+from llmsizer.units import HOURS_PER_MONTH, KILO, MONTHS_PER_YEAR, SECONDS_PER_MONTH
 
 Vector = NDArray[np.float64]
 _FULL_BATCH = 256.0  # at which the power curve ends
@@ -113,8 +113,13 @@ class Terms:
             lost_share=tuple(lost if contract.offer.is_interruptible else 0.0 for contract in found),
         )
 
-    def cheapest(self, sized: Sized, spare: int, demand: Demand, modes: tuple[Following, ...]) -> Chosen:
-        """Over all contracts and the modes each may run in; at one price the mode that is on for longer."""
+    def cheapest(
+        self, sized: Sized, spare: int, demand: Demand, modes: tuple[Following, ...], usd_per_instance_month: float
+    ) -> Chosen:
+        """Over all contracts and the modes each may run in; at one price the mode that is on for longer.
+
+        ``usd_per_instance_month``: of disks and people, whatever the hours.
+        """
         width, needed = sized.gpus, demand.held / sized.held.rate
         serving = replica_counts(demand.held, sized.held.rate)
         packed: dict[tuple[int, float], tuple[Vector, list[Vector]]] = {}
@@ -131,7 +136,7 @@ class Terms:
                 if contract.is_reserved and not mode.is_always_on:
                     continue  # paid for every hour, asleep or not
                 rentals.append(Rental(contract=contract, following=mode))
-                costs.append(units * share * (usd * max(each, width)))
+                costs.append(units * (share * (usd * max(each, width) * HOURS_PER_MONTH) + usd_per_instance_month))
                 instances.append(units)
                 shares.append(share)
                 hourly.append(usd * max(each, width))
@@ -273,7 +278,16 @@ class Bills:
         terms = self._terms(sized.deployment.gpu.id)
         if not terms.contracts:
             return None
-        return terms.cheapest(sized, self.scenario.spare_replicas, demand, self.modes.of(sized))
+        modes = self.modes.of(sized)
+        return terms.cheapest(sized, self.scenario.spare_replicas, demand, modes, self._usd_per_instance_month)
+
+    @cached_property
+    def _usd_per_instance_month(self) -> float:
+        """Disks, with what VAT does to them beside a price without it, and people of one more instance."""
+        assumed = self.book.assumed
+        people = mid(assumed["people_fte_per_further_instance"]) * mid(assumed["fte_usd_per_year"]) / MONTHS_PER_YEAR
+        untaxed = 0.0 if self.marginal else people / (1 + self.book.options.vat_rate)
+        return mid(assumed["storage_usd_per_unit_month"]) + untaxed
 
     @cached_property
     def modes(self) -> Modes:

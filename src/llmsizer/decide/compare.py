@@ -22,7 +22,6 @@ from llmsizer.units import format_count, format_usd
 _DECADES = 6
 _LEAVES_OUT = (
     "the intervals: crossovers are those of the middle values",
-    "people who grow in number with the fleet",
     "prices that change with volume (commitments, negotiation)",
     "what bridges the months until bought hardware serves",
     "volumes beyond a trillion tokens a month",

@@ -162,6 +162,19 @@ def _licence_refused(question: Question) -> Rejection | None:
     )
 
 
+def _shorter(question: Question) -> str:
+    """What of the scenario to change so that a request fits the model."""
+    most, workload = question.model.max_context_tokens, question.workload
+    if question.scenario.max_context_tokens is not None and workload.context_tokens <= most:
+        return "leave max_context_tokens out"
+    if workload.tokens_per_request <= most:
+        return f"max_context_tokens = {most}, which cuts the longest requests"
+    room = most - workload.generated_tokens
+    if room < 1:
+        return f"answers of less than {most:,} tokens"
+    return f"prompts of at most {room:,} tokens (workload.prompt_tokens)"
+
+
 def _context_too_long(question: Question) -> Rejection | None:
     model, context = question.model, question.context_tokens
     if context <= model.max_context_tokens:
@@ -170,6 +183,6 @@ def _context_too_long(question: Question) -> Rejection | None:
         candidate=model.name,
         kind="constraint",
         reason=f"a request takes {context:,} tokens of context; the model holds {model.max_context_tokens:,}",
-        nearest_fix=f"max_context_tokens = {model.max_context_tokens}, or a model with a longer context",
+        nearest_fix=f"{_shorter(question)}, or a model with a longer context",
         shortfall=context / model.max_context_tokens - 1,
     )

@@ -324,6 +324,8 @@ _WORDS = {
     "usd_per_instance_hour": "what the offer asks today",
     "people_fte_own": "the work of people on machines of one's own",
     "people_fte_rent": "the work of people on rented machines",
+    "people_fte_per_further_server": "the work of people on each further server",
+    "people_fte_per_further_instance": "the work of people on each further instance",
     "fte_usd_per_year": "what a full-time person costs",
     "software_usd_per_gpu_year": "the price of software",
     "capital_charge_per_year": "the capital charge",

@@ -144,6 +144,9 @@ def _why_none(rejections: Sequence[Rejection]) -> str:
         kinds[rejection.kind] = kinds.get(rejection.kind, 0) + 1
     if not kinds:
         return ""
+    whole = [rejection for rejection in rejections if rejection.kind == "constraint"]
+    if len(whole) == len(rejections) == 1:  # the model itself, before any machine was looked at
+        return f": {whole[0].reason}. What would do: {whole[0].nearest_fix}"
     return " (" + ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items(), key=lambda kv: -kv[1])) + ")"
 
 

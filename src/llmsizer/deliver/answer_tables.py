@@ -73,6 +73,30 @@ def unsure_table(recommendation: Recommendation, limit: int = 3) -> Table:
     return Table(title="Cheaper in the middle of its interval, but less sure", headers=headers, rows=rows, note=note)
 
 
+def excluded_table(recommendation: Recommendation) -> Table:
+    """What a constraint of the scenario excludes before it is sized: who, why, and what would let them in."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for rejection in recommendation.rejections:
+        if rejection.kind == "constraint":
+            name = rejection.candidate.removeprefix("rent at ")
+            reason = rejection.reason.replace(f"{name} ", "the operator ")
+            grouped.setdefault((reason, rejection.nearest_fix), []).append(rejection.candidate)
+    rows = tuple(
+        (words(_together(candidates)), words(reason), words(fix)) for (reason, fix), candidates in grouped.items()
+    )
+    headers = ("Excluded", "Why", "What would let it in")
+    return Table(title="Excluded by a constraint", headers=headers, rows=rows)
+
+
+def _together(candidates: Sequence[str]) -> str:
+    """``rent at A, B and C``."""
+    names = [name.removeprefix("rent at ") for name in candidates]
+    shared = all(name.startswith("rent at ") for name in candidates)
+    if not shared or len(names) == 1:
+        return ", ".join(candidates)
+    return f"rent at {', '.join(names[:-1])} and {names[-1]}"
+
+
 def modes_table(recommendation: Recommendation) -> Table:
     """The first rented plan's machines under every contract and in every mode, cheapest first, and why not."""
     rows = tuple(

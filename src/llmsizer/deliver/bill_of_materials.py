@@ -15,7 +15,7 @@ from llmsizer.deliver.live import Live, live
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
-from llmsizer.money.formulas import LEASE
+from llmsizer.money.formulas import LEASE, fte_owning, fte_renting
 from llmsizer.money.prices import gpu_price, server_price
 from llmsizer.units import GIGA, KILO, MEGA
 
@@ -131,7 +131,7 @@ def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLin
                assumed["colocation_usd_per_kw_month"], "see power and rack")  # fmt: skip
     yield line("disks and backup", d.servers, "servers", "server and month", d.storage_usd_per_unit_month,
                assumed["storage_usd_per_unit_month"], "")  # fmt: skip
-    yield line("people", d.people_fte_own, "full-time people", "year", d.fte_usd_per_year,
+    yield line("people", live(fte_owning(d)), "full-time people", "year", d.fte_usd_per_year,
                assumed["people_fte_own"], "")  # fmt: skip
     for item, why in (
         ("part numbers and configuration of the servers", "ask the maker: processors, memory, disks, network cards"),
@@ -157,7 +157,7 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
                assumed["storage_usd_per_unit_month"], "")  # fmt: skip
     gigabytes = d.output_tokens_per_month * d.egress_bytes_per_token / GIGA
     yield line("egress", gigabytes, "GB a month", "GB", d.egress_usd_per_gb, assumed["egress_usd_per_gb"], "")
-    yield line("people", d.people_fte_rent, "full-time people", "year", d.fte_usd_per_year,
+    yield line("people", live(fte_renting(d)), "full-time people", "year", d.fte_usd_per_year,
                assumed["people_fte_rent"], "")  # fmt: skip
     why = "ask the provider: none is in the price list"
     for item in ("quota and availability in that zone", "support contract", "committed-use discount"):

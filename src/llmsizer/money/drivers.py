@@ -46,7 +46,8 @@ class OwnDrivers:
     colocation_usd_per_kw_month: Number
     storage_usd_per_unit_month: Number
     software_usd_per_gpu_year: Number
-    people_fte_own: Number
+    people_fte_own: Number  # of the first server
+    people_fte_per_further_server: Number
     fte_usd_per_year: Number
     vat_rate: Number = 0.0
 
@@ -63,7 +64,8 @@ class RentDrivers:
     egress_bytes_per_token: Number
     egress_usd_per_gb: Number
     storage_usd_per_unit_month: Number
-    people_fte_rent: Number
+    people_fte_rent: Number  # of the first instance
+    people_fte_per_further_instance: Number
     fte_usd_per_year: Number
     vat_rate: Number = 0.0
 

@@ -135,6 +135,16 @@ def _colocation(d: OwnDrivers) -> Number:
     return reserved / KILO * d.colocation_usd_per_kw_month
 
 
+def fte_owning(d: OwnDrivers) -> Number:
+    """Full-time people: those of the first server, and a share of one for each further server."""
+    return d.people_fte_own + d.people_fte_per_further_server * np.maximum(0.0, d.servers - 1)
+
+
+def fte_renting(d: RentDrivers) -> Number:
+    """The same of instances."""
+    return d.people_fte_rent + d.people_fte_per_further_instance * np.maximum(0.0, d.instances - 1)
+
+
 _WRITE_OFF = ("servers", "horizon_months", "server_usd", "price_decline_per_year", "residual_after_36_months",
               "depreciation_years")  # fmt: skip
 _MAINTENANCE = Line(
@@ -173,8 +183,8 @@ _RUNNING = (
     ),
     Line(
         name="people",
-        usd=lambda d: d.people_fte_own * d.fte_usd_per_year / MONTHS_PER_YEAR,
-        uses=("people_fte_own", "fte_usd_per_year"),
+        usd=lambda d: fte_owning(d) * d.fte_usd_per_year / MONTHS_PER_YEAR,
+        uses=("servers", "people_fte_own", "people_fte_per_further_server", "fte_usd_per_year"),
         dated_by="people_fte_own",
         sunk=True,
         taxed=False,
@@ -248,8 +258,8 @@ RENT = (
     ),
     Line(
         name="people",
-        usd=lambda d: d.people_fte_rent * d.fte_usd_per_year / MONTHS_PER_YEAR,
-        uses=("people_fte_rent", "fte_usd_per_year"),
+        usd=lambda d: fte_renting(d) * d.fte_usd_per_year / MONTHS_PER_YEAR,
+        uses=("instances", "people_fte_rent", "people_fte_per_further_instance", "fte_usd_per_year"),
         dated_by="people_fte_rent",
         sunk=True,
         taxed=False,

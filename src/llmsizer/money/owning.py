@@ -13,7 +13,7 @@ from llmsizer.facts.gpu import GpuSpec
 from llmsizer.money.cost import Cost, OneOff, stale_flags, through
 from llmsizer.money.drivers import Number, OwnDrivers
 from llmsizer.money.energy import Energy, energy_of, fleet_watts
-from llmsizer.money.formulas import generations, residual_fraction
+from llmsizer.money.formulas import fte_owning, generations, residual_fraction
 from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.ranges import bill_parts, counted, mid
 
@@ -22,7 +22,7 @@ _ASSUMED = (
     "depreciation_years", "capital_charge_per_year", "maintenance_per_year", "idle_power_share",
     "one_sequence_power_share", "full_batch_power_share", "host_watts", "network_power_share", "pue",
     "colocation_usd_per_kw_month", "storage_usd_per_unit_month", "software_usd_per_gpu_year", "people_fte_own",
-    "fte_usd_per_year", "lease_rate_per_year",
+    "people_fte_per_further_server", "fte_usd_per_year", "lease_rate_per_year",
 )  # fmt: skip
 
 
@@ -210,5 +210,5 @@ def _how(servers: Servers, drivers: OwnDrivers) -> dict[str, str]:
         "colocation": "space and cooling by reserved power",
         "storage": "disks and backup by the server",
         "software licences": "by the GPU and year",
-        "people": "full-time people × pay",
+        "people": f"{float(fte_owning(drivers)):.3g} full-time people × pay, growing with the servers",
     }

@@ -16,6 +16,7 @@ from llmsizer.facts.provenance import Estimate
 from llmsizer.money.cost import Cost, stale_flags, through
 from llmsizer.money.drivers import UNKNOWN, Number, RentDrivers
 from llmsizer.money.energy import Energy, energy_of, fleet_watts
+from llmsizer.money.formulas import fte_renting
 from llmsizer.money.owning import Activity, Volume
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.ranges import bill_parts, mid
@@ -26,7 +27,7 @@ from llmsizer.units import HOURS_PER_MONTH, MONTHS_PER_YEAR
 _MARKET_WORDS = ("marketplace", "decentralized", "fluctuates")
 _MARKET_HIGH = 3.0  # "actual provisioning price commonly 2–3× higher", as the price list itself notes
 _ASSUMED = ("egress_bytes_per_token", "egress_usd_per_gb", "storage_usd_per_unit_month", "people_fte_rent",
-            "fte_usd_per_year")  # fmt: skip
+            "people_fte_per_further_instance", "fte_usd_per_year")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +185,7 @@ def rent_cost(
         "instances": f"{gpus} GPUs × ${mid(price):.4g}/h × {billed}",
         "storage": "disks for weights and logs by the instance",
         "egress": "answers sent out of the cloud",
-        "people": "full-time people × pay",
+        "people": f"{float(fte_renting(drivers)):.3g} full-time people × pay, growing with the instances",
     }
     parts = bill_parts(
         drivers,
