@@ -22,7 +22,7 @@ def test_the_answer_is_one_sentence_with_its_range_its_clearness_and_its_speed()
     said = str(app.main.subheader[0].value).replace("\\", "")
     assert (
         said
-        == "Rent 2 instances at Nebius and run mistral-small-4-22b in fp8, 2 × (1 × NVIDIA H100 SXM): $5,615 / month."
+        == "Rent 2 instances at Nebius and run mistral-small-4-22b in fp8, 2 × (1 × NVIDIA H100 SXM): $5,615 a month."
     )
     text = words_of(app)
     for expected in (

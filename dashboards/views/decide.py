@@ -46,13 +46,13 @@ def headline(answer: Plan | ApiPlan | None) -> str:
     """What to do in one sentence."""
     if answer is None:
         return say("decide.nothing")
-    usd = figure_amount(answer.cost.usd_per_month)
+    usd = say("decide.a_month", usd=format_usd(answer.cost.usd_per_month.value))
     if isinstance(answer, ApiPlan):
         return say("decide.call", model=answer.model, provider=answer.provider, usd=usd)
     d = answer.deployment
     return say(
         f"decide.{answer.path}",
-        units=answer_tables.ordered(answer),
+        units=_counted(answer_tables.ordered(answer)),
         provider=answer.provider,
         model=d.model.name,
         precision=d.weights.name,
@@ -60,6 +60,12 @@ def headline(answer: Plan | ApiPlan | None) -> str:
         gpus=f"{d.parallelism.gpus} × {d.gpu.name}",
         usd=usd,
     )
+
+
+def _counted(words: str) -> str:
+    """``2 instances``, ``90 billion``: a number and a word of the package, the word in the page's language."""
+    number, _, word = words.partition(" ")
+    return f"{number} {known(word)}".strip()
 
 
 def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
@@ -70,7 +76,7 @@ def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
                 "decide.asked",
                 model=recommendation.model,
                 preset=scenario.workload.preset or say("decide.own_lengths"),
-                volume=tokens(asked.input_tokens_per_month + asked.output_tokens_per_month),
+                volume=_counted(tokens(asked.input_tokens_per_month + asked.output_tokens_per_month)),
                 date=recommendation.priced_on,
             )
         )
@@ -181,7 +187,7 @@ def _flip_words(recommendation: Recommendation, flip: Flip) -> str:
         return sentence(flip.text)
     if crossing is not None:
         below, above = (_way(name) for name in (crossing.cheaper_below, crossing.cheaper_above))
-        return sentence(say("decide.flip_volume", volume=tokens(value), above=above, below=below))
+        return sentence(say("decide.flip_volume", volume=_counted(tokens(value)), above=above, below=below))
     if flip.what == "API price":
         is_called = isinstance(taken(recommendation), ApiPlan)
         return say("decide.flip_called" if is_called else "decide.flip_api", usd=format_usd(value))
