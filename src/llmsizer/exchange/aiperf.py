@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmsizer.exchange.point import Point, spread
-from llmsizer.exchange.values import Refused, at, first_at, number, text_at, whole
+from llmsizer.exchange.values import Refused, at, first_at, number, text_at, whole, word_at
 from llmsizer.facts.record_parts import Counts, Distribution, Load, Pattern, Throughput
 
 OURS = {
@@ -32,7 +32,7 @@ def matches(document: Any) -> bool:
 
 def points(document: Any) -> list[Point]:
     """The one point of a summary. Raises Refused."""
-    version = text_at(document, "schema_version")
+    version = word_at(document, "schema_version")
     if version and version.partition(".")[0] != "1":
         raise Refused(f"an AIPerf summary of schema {version}; schemas 1.x are known")
     done = whole(_value(document, "request_count"), "request_count")
@@ -79,7 +79,7 @@ def _latencies(document: Any, done: int) -> tuple[dict[str, Distribution], dict[
         metric = at(document, theirs)
         if not isinstance(metric, Mapping):
             continue
-        unit = text_at(metric, "unit")
+        unit = word_at(metric, "unit")
         weighting = "token" if name == "itl" else "request"
         made = spread(metric, name, theirs, unit=unit, n=done, weighting=weighting)
         if made is not None:
@@ -113,7 +113,7 @@ def _load(document: Any) -> tuple[Load, int | None]:
     # Little's law, where neither a number of users nor of slots is stated
     latency, rate = at(document, "request_latency", "avg"), _value(document, "request_throughput")
     taken = number(latency, "request_latency.avg")
-    scale = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "s": 1.0}.get(text_at(document, "request_latency", "unit"), 1e-3)
+    scale = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "s": 1.0}.get(word_at(document, "request_latency", "unit"), 1e-3)
     return load, max(1, round(rate * taken * scale)) if rate and taken else None
 
 

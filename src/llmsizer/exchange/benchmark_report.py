@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from llmsizer.exchange.point import DEFINITIONS, Point, spread
-from llmsizer.exchange.values import Refused, at, first_at, items_at, number, seconds, text_at, whole
+from llmsizer.exchange.values import Refused, at, first_at, items_at, number, seconds, text_at, whole, word_at
 from llmsizer.facts.record_parts import Counts, Distribution, Load, Pattern, Quantile, Throughput
 from llmsizer.units import GIB
 
@@ -41,7 +41,7 @@ def matches(document: Any) -> bool:
 
 def version_of(document: Any) -> str:
     """The schema's version as the report states it."""
-    return text_at(document, "version")
+    return word_at(document, "version")
 
 
 def points(document: Any) -> list[Point]:
@@ -70,7 +70,7 @@ def _first(document: Any) -> Point:
         accelerators=_sum([_count(one, f"accelerator[{i}]") for i, one in enumerate(accelerators)]),
         may_calibrate="several kinds of engine share the load" if len(accelerators) > 1 else "",
         engine=text_at(engine, "name"),
-        engine_version=text_at(engine, "version"),
+        engine_version=word_at(engine, "version"),
         **_shape(metrics, tool, _asked(stage), None, None),
         output_tokens_per_second=number(at(rates, "output_tokens_per_sec"), "throughput.output_tokens_per_sec"),
         throughput=Throughput(
@@ -176,7 +176,7 @@ def _figures(metrics: Any, tool: str, where: str) -> dict[str, Any]:
         name = moved.get(theirs, ours)
         if not isinstance(document, Mapping) or name is None:
             continue
-        unit = text_at(document, "units")
+        unit = word_at(document, "units")
         weighting = "token" if name == "itl" else "request"
         made = spread(
             document, name, f"latency.{theirs}", unit=unit, n=(done or 0) - (failed or 0), weighting=weighting
@@ -228,7 +228,7 @@ def _shape(
 def _in_flight(metrics: Any) -> int | None:
     """Requests at once by Little's law, where the report states no concurrency."""
     document = at(metrics, "latency", "request_latency")
-    taken = seconds(at(document, "mean"), "latency.request_latency.mean", text_at(document, "units") or "s")
+    taken = seconds(at(document, "mean"), "latency.request_latency.mean", word_at(document, "units") or "s")
     rate = first_at(metrics, ("throughput", "requests_per_sec"), ("throughput", "request_rate", "mean"))
     per_second = number(rate, "throughput.request_rate")
     return max(1, round(taken * per_second)) if taken and per_second else None
@@ -236,7 +236,7 @@ def _in_flight(metrics: Any) -> int | None:
 
 def _rate(aggregate: Any, name: str) -> float | None:
     document = at(aggregate, "throughput", name)
-    unit = text_at(document, "units")
+    unit = word_at(document, "units")
     if unit not in PER_SECOND:
         raise Refused(f"throughput.{name} is in {unit!r}; known are tokens/s and queries/s")
     return number(at(document, "mean"), f"throughput.{name}.mean")

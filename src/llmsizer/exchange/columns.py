@@ -145,7 +145,7 @@ def points(rows: list[dict[str, str]], mapping: ColumnMap) -> list[Point]:
     """One point a row. Raises Refused naming the row."""
     absent = [column.name for column in mapping.columns.values() if column.name not in rows[0]]
     if absent:
-        raise Refused(f"no column {absent[0]!r}; it has {', '.join(list(rows[0])[:12])}")
+        raise Refused(f"no column {absent[0]!r}; it has {', '.join(name[:20] for name in list(rows[0])[:12])}")
     return [_point(row, f"rows[{i}]", mapping) for i, row in enumerate(rows)]
 
 

@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmsizer.exchange.point import Point, spread, spread_of
-from llmsizer.exchange.values import Refused, at, first_at, items_at, number, number_at, seconds, text_at, whole
+from llmsizer.exchange.values import (
+    Refused,
+    at,
+    first_at,
+    items_at,
+    number,
+    number_at,
+    seconds,
+    text_at,
+    whole,
+    word_at,
+)
 from llmsizer.facts.record_parts import Counts, Distribution, Load, Pattern, Throughput
 
 PATTERNS: dict[str, Pattern] = {
@@ -27,7 +38,7 @@ def matches(document: Any) -> bool:
 
 def version_of(document: Any) -> str:
     """The version of the report's schema: 0 where it has no metadata."""
-    return text_at(document, "metadata", "version") or "0"
+    return word_at(document, "metadata", "version") or "0"
 
 
 def points(document: Any) -> list[Point]:
@@ -119,7 +130,7 @@ def _single_requests(benchmark: Any, where: str) -> list[float]:
 
 
 def _load(benchmark: Any, strategy: Any, metrics: Any, where: str) -> Load:
-    kind = text_at(strategy, "type_").lower()
+    kind = word_at(strategy, "type_").lower()
     pattern = PATTERNS.get(kind)
     if pattern is None:
         raise Refused(f"{where} has the strategy {kind or 'none'!r}; known are {', '.join(PATTERNS)}")

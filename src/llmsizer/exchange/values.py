@@ -12,7 +12,7 @@ from llmsizer.errors import InputError
 LONGEST_SECONDS = 1e6  # eleven days: no request, and no unit mistaken by a thousand, comes near
 MOST_TOKENS = 10**9
 MOST_RATE = 1e12
-LONGEST_TEXT = 500
+LONGEST_TEXT, LONGEST_WORD = 500, 40
 SECONDS = {
     "s": 1.0, "sec": 1.0, "seconds": 1.0, "s/token": 1.0,
     "ms": 1e-3, "milliseconds": 1e-3, "ms/token": 1e-3,
@@ -58,6 +58,11 @@ def text_at(document: Any, *path: str | int) -> str:
         return found.isoformat()
     plain = isinstance(found, int | float) and not isinstance(found, bool)
     return str(found)[:LONGEST_TEXT] if plain and abs(found) < 1e18 else ""
+
+
+def word_at(document: Any, *path: str | int) -> str:
+    """A unit, version or kind under a path: short, as it may be quoted in a refusal."""
+    return text_at(document, *path)[:LONGEST_WORD]
 
 
 def number(value: Any, where: str, *, most: float = MOST_RATE) -> float | None:
