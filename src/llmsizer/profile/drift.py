@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 FURTHER_RUNS = 20
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 # Prior probabilities of no drift, of one rate and of all rates; chosen in simulation, see the tests.
-NO_DRIFT, ONE_RATE, ALL_RATES = 0.4, 0.15, 0.45
+NO_DRIFT, ONE_RATE, ALL_RATES = 0.6, 0.15, 0.25
 RATES = 6  # τ of one rate: from two runs' distance to the sweep's length
 SLOWEST_OVER_SPAN = 10.0  # of all rates: what a sweep cannot see goes on to this many of its lengths
 GROWTHS = (0.0, 0.5)  # a drift three times slower has 3^growth times the variance
@@ -116,14 +116,14 @@ def further_mean(runs: Runs, drift: Drift, *, further: int = FURTHER_RUNS, level
     among, ahead = np.abs(np.subtract.outer(at, at)), np.abs(np.subtract.outer(later, later))
     between = np.abs(np.subtract.outer(at, later))
     runs_a_block = len(runs.values) / count
-    off, one, half = values - mean, np.ones(count), 0.0
+    off, one, variance = values - mean, np.ones(count), 0.0
     for kind in drift.kinds:
         inverse = np.linalg.inv(kind.covariance(among))
         scatter = off @ inverse @ off - (one @ inverse @ off) ** 2 / (one @ inverse @ one)
         noise = (1.0 - kind.share) * (1.0 / count + runs_a_block / further)
         drifted = kind.alike(among).mean() + kind.alike(ahead).mean() - 2.0 * kind.alike(between).mean()
-        half += kind.probability * math.sqrt(scatter / (count - 1) * (noise + kind.share * drifted))
-    half *= student_quantile((1.0 + level) / 2.0, count - 1.0) / mean
+        variance += kind.probability * scatter / (count - 1) * (noise + kind.share * drifted)
+    half = student_quantile((1.0 + level) / 2.0, count - 1.0) * math.sqrt(variance) / mean
     return Interval(value=mean, low=mean * math.exp(-half), high=mean * math.exp(half), level=level)
 
 
