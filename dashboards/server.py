@@ -89,6 +89,7 @@ def is_for_this_machine(address: str | None) -> bool:
 async def lifespan(_: object) -> AsyncIterator[None]:
     address = st.get_option("server.address")
     if not is_for_this_machine(address) and not (st.secrets.load_if_toml_exists() and "auth" in st.secrets):
+        sys.tracebacklimit = 0  # one line, where the server would print how it came to it
         sys.exit(REFUSAL.format(address=address or "every address"))
     threading.Thread(target=_warm, name="warm", daemon=True).start()
     yield

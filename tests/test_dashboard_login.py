@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def test_an_address_for_others_is_refused_without_a_login(monkeypatch: pytest.Mo
     import server
 
     monkeypatch.setattr(server.st, "get_option", lambda name: "0.0.0.0")
+    monkeypatch.setattr(sys, "tracebacklimit", None, raising=False)
 
     async def starts() -> None:
         async with server.lifespan(object()):
