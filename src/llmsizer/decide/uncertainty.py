@@ -60,7 +60,8 @@ def uncertainty_of(
         notes=(
             f"{draws:,} stratified draws, seed {seed}: a range's middle is its median, its ends are never passed; "
             "step times by their calibrated interval",
-            "each path keeps its GPU and format and takes as many replicas as a draw needs",
+            "each path keeps the GPU, format, contract and mode of its first plan and takes as many replicas as a draw "
+            "needs: one chooses before one knows, so no draw may swap in another plan of its path",
             "a draw in which a path misses the SLO is not won by it; where a choice is valued it pays for the "
             "cheapest path that meets it as well",
         ),
