@@ -190,7 +190,7 @@ def test_the_answer_is_reached_and_changed_by_the_keyboard_alone(browser: Any, a
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     someone = Reader(page)
     someone.opens(address)
-    for _ in range(40):
+    for _ in range(90):
         page.keyboard.press("Tab")
         if (
             page.evaluate("document.activeElement.closest('.st-key-volume') !== null && document.activeElement.tagName")

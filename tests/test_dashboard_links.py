@@ -159,10 +159,7 @@ def test_a_scenario_is_uploaded_asked_and_forgotten_again(asked: list[Scenario])
         (b'{"model": ', "not readable as JSON"),
         (b'model = "mistral-small-4"\nvolume = 3\nworkload = "chat"', "volume"),
         (b'model = "/etc/hostname"\nworkload = "chat"', "not in the catalogue"),
-        (
-            b'model = "mistral-small-4"\n[workload]\npreset="chat"\nprompt = { kind = "empirical", file = "/etc/passwd" }',
-            "file on your machine",
-        ),
+        (LENGTHS_IN_A_FILE, "file on your machine"),
     ],
 )
 def test_a_scenario_that_cannot_be_read_is_a_sentence(asked: list[Scenario], text: bytes, says: str) -> None:
