@@ -250,7 +250,7 @@ def main() -> int:
         "device": device.name,
         "cores": device.cores,
         "measured_on": datetime.date.today().isoformat(),
-        "load": f"{PROMPT} tokens in, {OUTPUT} out, {REQUESTS} Poisson requests, {LOAD_SHARE:.0%} of what the plan holds",
+        "load": f"{PROMPT} tokens in, {OUTPUT} out, {REQUESTS} Poisson requests, {LOAD_SHARE:.0%} of capacity",
         "bar": f"TTFT and TPOT, means, within {BAR:.0%} of the plan's",
         "engines": found,
     }
