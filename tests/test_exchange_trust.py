@@ -62,7 +62,7 @@ def test_a_lone_imported_record_counts_a_quarter_of_an_own_one() -> None:
     from llmsizer.physics.own_rates import RECORD_NOISE
     from llmsizer.physics.own_records import IMPORTED_NOISE
 
-    assert (RECORD_NOISE / IMPORTED_NOISE) ** 2 == pytest.approx(0.25)
+    assert pytest.approx(0.25) == (RECORD_NOISE / IMPORTED_NOISE) ** 2
 
 
 def test_imported_records_alone_leave_a_wider_band(tmp_path: Path) -> None:
