@@ -9,7 +9,9 @@ from pathlib import Path
 
 import streamlit as st
 
+import cached
 import drawing
+import exports
 import inputs
 import login
 import overriding
@@ -18,6 +20,7 @@ from texts import say
 VIEWS = Path(__file__).parent / "views"
 PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "evidence")
 WITHOUT_A_QUESTION = ("profiles",)
+WITH_THE_ANSWER = ("load", "build_vs_buy")  # of those that show it; the landing page gives its files itself
 
 st.set_page_config(page_title=say("app.title"), page_icon="◆", layout="wide")
 login.require()
@@ -35,4 +38,6 @@ with drawing.mistakes_as_sentences():
     else:
         inputs.ask()
     page.run()
+    if page in [pages[name] for name in WITH_THE_ANSWER]:
+        exports.offer(inputs.question(), cached.recommendation(inputs.question()))
 drawing.legend_of_bases()
