@@ -177,4 +177,5 @@ def test_a_window_that_the_scenario_draws_is_one_of_the_modes_and_says_whom_it_l
     found = of(money="[fleet]\nactive_from_hour = 8\nactive_to_hour = 18", tokens=1e9)
     assert found.plans[0].mode == "active-window"
     assert any("when the window is closed" in note for note in found.plans[0].notes)
-    assert taken(found).served_share < 1
+    assert taken(found).served_share == found.plans[0].served_share < 1
+    assert f"for the {taken(found).served_share:.0%} of requests that come then" in found.sentence

@@ -51,6 +51,7 @@ class PlanDoc(TypedDict):
     term: str
     mode: Mode
     billed_share: float
+    served_share: float
     cost: CostDoc
     capacity: CapacityDoc
     at_peak: LoadDoc
@@ -168,6 +169,7 @@ class Plan:
     term: str = ""  # under which it is rented
     mode: Mode = "always-on"  # how rented machines run through the week
     billed_share: float = 1.0  # of the hours of a month, of all instances
+    served_share: float = 1.0  # of requests: the rest comes while a window is closed
     notes: tuple[str, ...] = ()
 
     @property
@@ -210,6 +212,7 @@ class Plan:
             "term": self.term,
             "mode": self.mode,
             "billed_share": self.billed_share,
+            "served_share": self.served_share,
             "cost": self.cost.to_dict(),
             "capacity": self.capacity.to_dict(),
             "at_peak": self.at_peak.to_dict(),

@@ -181,6 +181,7 @@ class Pricer:
             term=rental.contract.term if rental else "",
             mode=rental.following.mode if rental else "always-on",
             billed_share=rented.billed_share if rented else 1.0,
+            served_share=rental.following.served_share if rental else 1.0,
             cost=bill,
             capacity=sized.capacity,
             at_peak=load_at(sized.replica, workload.peak_requests_per_second / replicas),

@@ -111,6 +111,8 @@ def _run(plan: Plan) -> str:
 def _terms(plan: Plan) -> str:
     """How what is rented is paid and run, where that is not on demand and always on."""
     said = [_TERMS.get(plan.term, plan.term) if plan.term not in ("", "on-demand") else "", _MODES.get(plan.mode, "")]
+    if plan.served_share < 1:
+        said.append(f"for the {plan.served_share:.0%} of requests that come then")
     told = ", ".join(filter(None, said))
     return f", {told}," if told else ""
 
