@@ -31,6 +31,7 @@ from llmsizer.profile.device import describe_device
 from llmsizer.profile.engines.served import free_port
 
 PROMPT, OUTPUT = 128, 48
+CONTEXT = 1024  # the load generator asks longer prompts too, to learn how words become tokens
 LOAD_SHARE = 0.5  # of what a replica holds by the plan
 REQUESTS = 40
 BAR = 0.20
@@ -75,10 +76,12 @@ def own_device(work: Path, device: DeviceRecord) -> str:
     return device.name
 
 
-def model_folder(work: Path) -> Path:
-    """Random weights of a quarter of a billion parameters with a tokenizer that has learned from real text."""
+def model_folder(work: Path, *, is_small: bool) -> Path:
+    """Random weights of a quarter of a billion parameters with the trained 16 M's tokenizer, or that one itself."""
     from llmsizer import reference_model
 
+    if is_small:
+        return reference_model.build(work / "models")
     folder = work / "served"
     if not folder.is_dir():
         trained = reference_model.build(work / "models")
@@ -121,7 +124,7 @@ def planned(case: Case, model: Path, gpu: str, records: list[ProfileRecord]) -> 
         model=load_model(str(model), catalog),
         gpu=catalog.gpu(gpu),
         weights=get_precision(case.precision),
-        max_context_tokens=PROMPT + OUTPUT + 80,
+        max_context_tokens=CONTEXT,
     )
 
     def fleet(rate: float) -> Any:
@@ -192,12 +195,12 @@ def load(url: str, name: str, case: Case, gpu: str, records: Path, *pattern: str
     return found
 
 
-def run(case: Case, work: Path, gpu: str, repeats: int) -> dict[str, Any]:
+def run(case: Case, work: Path, gpu: str, repeats: int, *, is_small: bool) -> dict[str, Any]:
     """One engine: calibrate, plan, bundle, check, start, ask, load, stop."""
     from llmsizer.launch.bundle import bundle_of, write_bundle
     from llmsizer.launch.checks.bundle import check_bundle
 
-    served = model_folder(work)
+    served = model_folder(work, is_small=is_small)
     path, records = records_of(case, served, work, repeats)
     fleet, moves = planned(case, served, gpu, records)
     folder = Path(tempfile.mkdtemp(dir=work)) / case.engine
@@ -238,6 +241,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keeps model and records (default: a folder that goes away)")
     parser.add_argument("--engines", default="llama.cpp,transformers")
     parser.add_argument("--repeats", type=int, default=5, help="of each point that calibrates")
+    parser.add_argument("--small", action="store_true", help="the trained 16 M model: quick, and mostly overhead")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -245,7 +249,11 @@ def main() -> int:
         work.mkdir(parents=True, exist_ok=True)
         device = describe_device()
         gpu = own_device(work, device)
-        found = [run(case, work, gpu, asked.repeats) for case in CASES if case.engine in asked.engines.split(",")]
+        found = [
+            run(case, work, gpu, asked.repeats, is_small=asked.small)
+            for case in CASES
+            if case.engine in asked.engines.split(",")
+        ]
     document = {
         "device": device.name,
         "cores": device.cores,
