@@ -97,7 +97,7 @@ def model_folder(work: Path, *, is_small: bool) -> Path:
 
 def records_of(case: Case, model: Path, work: Path, repeats: int) -> tuple[Path, list[ProfileRecord]]:
     """The variant on disk, and its records: the one calibration."""
-    from llmsizer.profile import Point, profile
+    from llmsizer.profile import Point, profile, read_records
     from llmsizer.quantize import quantize_all
     from llmsizer.quantize.run import original
 
@@ -105,6 +105,9 @@ def records_of(case: Case, model: Path, work: Path, repeats: int) -> tuple[Path,
     variant = quantize_all(model, [case.quantized_by], out)[0] if case.quantized_by else original(model)
     points = [Point(batch=b, prompt_tokens=p, output_tokens=o) for b, p, o in POINTS]
     file = work / f"{case.engine}.jsonl"
+    kept = read_records(file, ProfileRecord)[0] if file.is_file() else []
+    if len(kept) == len(POINTS):
+        return variant.path, kept
     return variant.path, profile([variant], points, records_path=file, repeats=repeats, engine=case.engine)
 
 
