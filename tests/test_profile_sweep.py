@@ -117,6 +117,12 @@ def test_finished_points_are_not_measured_again(tmp_path: Path) -> None:
     assert {batch for action, _, batch in log if action == "measure"} == {2}
     assert second[0] == first[0]
     assert len(read_records(path, ProfileRecord)[0]) == 2
+    log.clear()
+    assert (
+        profile([variant("A")], POINTS, records_path=path, repeats=2, device=DEVICE, start_child=recorded(log))
+        == second
+    )
+    assert not log
 
 
 def test_a_failed_point_is_a_row_with_its_reason_and_is_tried_again(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def profile(
     seats = [_Seat(request=r, todo=[p for p in points if record_id(r, p) not in done]) for r in requests]
     work = _Work(records_path=records_path, start_child=start_child, progress=progress, in_laps=in_laps)
     work.total = max(1, sum(len(seat.todo) for seat in seats) * (repeats + 1))
-    for group in _groups([seat for seat in seats if seat.todo], device):
+    open_seats = [seat for seat in seats if seat.todo]
+    for group in _groups(open_seats, device) if open_seats else []:
         work.measure_group(group)
     found = done | {record.record_id: record for record in work.records}
     return [found[record_id(request, point)] for request in requests for point in points]
