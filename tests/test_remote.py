@@ -40,6 +40,13 @@ def client() -> Iterator[TestClient]:
         yield found
 
 
+SMALL = {  # one card, one format: an answer in a fraction of a second
+    "model": "llama-3.1-8b",
+    "workload": {"preset": "chat", "requests_per_second": 1.0},
+    "constraints": {"gpus": ["l40s"], "precisions": ["bf16"], "api": False},
+}
+
+
 def printed(capsys: pytest.CaptureFixture[str], *command: str) -> Any:
     assert main([*command, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
@@ -196,12 +203,35 @@ def test_too_much_and_too_often_are_refused() -> None:
         assert [found.get("/health").status_code for _ in range(2)] == [200, 429]
 
 
+def test_no_page_of_another_site_asks_through_the_users_browser(client: TestClient) -> None:
+    for origin in ("http://evil.example", "https://127.0.0.1.evil.example", "null"):
+        assert client.get("/v1/catalog", headers={"origin": origin}).status_code == 403
+        assert client.post("/mcp", headers={"origin": origin}, json={}).status_code == 403
+    assert client.get("/v1/catalog", headers={"origin": "http://localhost:8642"}).status_code == 200
+
+
+def test_who_asks_while_too_many_wait_is_told_when_to_come_back() -> None:
+    seen: list[tuple[int, str | None]] = []
+
+    def keep(_: Any) -> AddedDoc:  # the first question is still being answered while these are asked
+        refused = found.post("/v1/memory", json=MEMORY)
+        seen.append((refused.status_code, refused.headers.get("retry-after")))
+        seen.append((found.get("/health").status_code, None))
+        return {"new": 0, "known": 0}
+
+    with TestClient(rest_app(Backing(keep=keep), Limits(questions_at_once=1)), base_url=LOCAL) as found:
+        asked = {"records": [answers.profiles()[0].model_dump(mode="json")]}
+        assert found.post("/v1/add_records", json=asked).status_code == 200
+        assert seen == [(503, "5"), (200, None)]
+        assert found.post("/v1/memory", json=MEMORY).status_code == 200  # the place is free again
+
+
 def test_an_assistant_lists_and_calls_each_tool() -> None:
     questions: dict[str, dict[str, Any]] = {
         "catalog": {"kind": "workloads"},
         "memory": MEMORY,
-        "plan": {"scenario": "eu-chat", "at_most": 1},
-        "compare": {"scenario": "eu-chat"},
+        "plan": {"scenario": SMALL, "at_most": 1},
+        "compare": {"scenario": SMALL},
         "predict": {"rows": [{"model": "llama-3.1-8b", "gpu": "H100"}]},
         "records": {"limit": 1},
         "add_records": {"records": [answers.profiles()[0].model_dump(mode="json")]},

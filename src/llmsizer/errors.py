@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 
 class LlmSizerError(Exception):
@@ -29,11 +30,19 @@ class UnknownNameError(LlmSizerError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, also: Mapping[str, str] | None = None) -> None:
         self.kind, self.name = kind, name
-        names = sorted(set(known))
-        meant = dict(also or {}) | {known_name: known_name for known_name in names}
-        self.nearest = tuple(dict.fromkeys(meant[near] for near in nearest_names(name, meant))) if name else ()
-        none = f"no {kind} named {name!r}" if name else f"no {kind} is named"
-        super().__init__(f"{none}; {suggest(self.nearest, names)}")
+        self._names = sorted(set(known))
+        self._also = dict(also or {})
+        super().__init__(kind, name)
+
+    @cached_property
+    def nearest(self) -> tuple[str, ...]:
+        """Looked for only when somebody reads them: most are caught, and the next spelling is tried."""
+        meant = self._also | {name: name for name in self._names}
+        return tuple(dict.fromkeys(meant[near] for near in nearest_names(self.name, meant))) if self.name else ()
+
+    def __str__(self) -> str:
+        none = f"no {self.kind} named {self.name!r}" if self.name else f"no {self.kind} is named"
+        return f"{none}; {suggest(self.nearest, self._names)}"
 
 
 class InputError(LlmSizerError):

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.catalog import Catalog, load_catalog
@@ -23,7 +24,10 @@ from llmsizer.facts.names import plain_gpu_name
 from llmsizer.facts.provenance import Provenance
 from llmsizer.units import GIB
 
+NAMES_KEPT = 20_000  # resolved; a server asked for ever new names would else grow without end
 LEAST_BILLIONS, MOST_BILLIONS = 0.001, 20_000.0
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _ROPE_HEAD_DIM, _NOPE_HEAD_DIM = 64, 128  # of every published MLA model in the table
 _TABLE = Provenance(
     source="makers' published configs, compact", as_of="2026-08", confidence="recalled", basis="published"
@@ -94,7 +98,7 @@ class Names:
         """The architecture behind an id; a generic shape where only the size is known. Raises UnknownNameError."""
         key = (name, billions)
         if key not in self._models:
-            self._models[key] = self._resolve_model(name, billions)
+            _keep(self._models, key, self._resolve_model(name, billions))
         return self._models[key]
 
     def _resolve_model(self, name: str, billions: float | None) -> ResolvedModel:
@@ -119,7 +123,7 @@ class Names:
     def gpu(self, name: str) -> GpuSpec:
         """The accelerator behind a name in any usual spelling. Raises UnknownNameError with the nearest names."""
         if name not in self._gpus:
-            self._gpus[name] = self._resolve_gpu(name)
+            _keep(self._gpus, name, self._resolve_gpu(name))
         return self._gpus[name]
 
     def _resolve_gpu(self, name: str) -> GpuSpec:
@@ -132,6 +136,12 @@ class Names:
                 return found
         known = {*self.catalog.gpu_names, *(spec.id for spec in self._accelerators.values())}
         raise UnknownNameError("GPU", name, known, also=self.catalog.gpu_spellings)
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(kept) >= NAMES_KEPT:
+        kept.clear()
+    kept[key] = value
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -90,7 +90,7 @@ class EngineSpec(BaseModel):
         return self.batching[-1]
 
 
-@cache  # asked for each candidate of a plan
+@lru_cache(maxsize=1024)  # asked for each candidate of a plan
 def version_key(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: ``0.19.1rc2`` → (0, 19, 1)."""
     match = re.match(r"v?(\d{1,9}(?:\.\d{1,9})*)", version.strip().lower())

@@ -21,6 +21,12 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 LEAST_TOKEN_CHARACTERS = 16
 CLIENTS_REMEMBERED = 10_000
 OPEN_PATHS = ("/health",)
+_REFUSAL_HEADERS = {
+    401: [(b"www-authenticate", b"Bearer")],
+    429: [(b"retry-after", b"1")],
+    503: [(b"retry-after", b"5")],
+}
+DRAINED_TIMES = 16  # of the largest body: so much of a larger one is read and thrown away, then the line is cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,8 @@ class Limits:
     token: str | None = field(default=None, repr=False)
     requests_per_minute: float = 120.0  # of one client; as many may come at once
     body_bytes: int = 4 * 2**20
-    allowed_hosts: tuple[str, ...] = LOCAL_HOSTS  # names in the Host header; empty: any. Against DNS rebinding
+    allowed_hosts: tuple[str, ...] = LOCAL_HOSTS  # in the headers Host and Origin; empty: any. Against other web pages
+    questions_at_once: int = 32  # answered or waiting, of all clients
 
     def __post_init__(self) -> None:
         if self.token is not None and len(self.token) < LEAST_TOKEN_CHARACTERS:
@@ -52,11 +59,12 @@ def limits_for(host: str, token: str | None, *, requests_per_minute: float = 120
 
 
 class Guard:
-    """ASGI middleware; refuses with 400, 401, 413 or 429 and one sentence in JSON."""
+    """ASGI middleware; refuses with 400, 401, 403, 413, 429 or 503 and one sentence in JSON."""
 
     def __init__(self, app: App, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.app, self.limits, self.clock = app, limits, clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client → tokens left, when
+        self._asking = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,19 +75,27 @@ class Guard:
         if refusal is not None:
             await _refuse(send, *refusal)
             return
-        await self._within_size(scope, receive, send)
+        if scope["method"] != "POST":  # a GET at /mcp stays open to hear of changes: it is no work
+            await self.app(scope, receive, send)
+            return
+        self._asking += 1
+        try:
+            await self._within_size(scope, receive, send)
+        finally:
+            self._asking -= 1
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
         if not self._knows_host(headers.get(b"host", b"")):
             return 400, "this server answers to 127.0.0.1 and localhost only"
+        if b"origin" in headers and not self._knows_host(headers[b"origin"].rpartition(b"//")[2]):
+            return 403, "this server answers no web page from elsewhere"
         if scope["path"] not in OPEN_PATHS and not self._is_allowed(headers.get(b"authorization", b"")):
             return 401, "a token is needed: Authorization: Bearer …"
         client = (scope.get("client") or ("unknown",))[0]
         if not self._takes(client):
             return 429, f"more than {self.limits.requests_per_minute:g} requests a minute; wait a little"
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > self.limits.body_bytes:
-            return 413, self._too_large
+        if scope["method"] == "POST" and self._asking >= self.limits.questions_at_once:
+            return 503, f"{self._asking} questions are being answered or wait; ask again in a little while"
         return None
 
     @property
@@ -110,15 +126,24 @@ class Guard:
         return left >= 1.0
 
     async def _within_size(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take the whole body before anybody parses it: its stated length may be left out or lied about."""
+        """Take the whole body before anybody parses it: its stated length may be left out or lied about.
+
+        One that is too large is read on and dropped, as far as is bearable: who still sends does not see an answer.
+        """
         taken: list[Message] = []
         received = 0
-        while not taken or taken[-1].get("more_body", False):
-            taken.append(await receive())
-            received += len(taken[-1].get("body", b""))
-            if received > self.limits.body_bytes:
-                await _refuse(send, 413, self._too_large)
-                return
+        more = True
+        while more and received <= DRAINED_TIMES * self.limits.body_bytes:
+            message = await receive()
+            received += len(message.get("body", b""))
+            more = message.get("more_body", False)
+            if received <= self.limits.body_bytes:
+                taken.append(message)
+            else:
+                taken.clear()
+        if received > self.limits.body_bytes:
+            await _refuse(send, 413, self._too_large)
+            return
         taken.reverse()
 
         async def replayed() -> Message:
@@ -130,10 +155,6 @@ class Guard:
 async def _refuse(send: Send, status: int, why: str) -> None:
     import json
 
-    headers = [(b"content-type", b"application/json")]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if status == 429:
-        headers.append((b"retry-after", b"1"))
+    headers = [(b"content-type", b"application/json"), *_REFUSAL_HEADERS.get(status, ())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps({"error": why}).encode()})

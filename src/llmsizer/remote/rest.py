@@ -33,8 +33,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorDoc, "description": "cannot be answered; the sentence says what would work"},
     401: {"model": ErrorDoc, "description": "no token, or a wrong one"},
     404: {"model": ErrorDoc, "description": "a name that the catalogue does not hold; the sentence has the nearest"},
+    403: {"model": ErrorDoc, "description": "asked by a web page from elsewhere"},
     413: {"model": ErrorDoc, "description": "too large"},
     429: {"model": ErrorDoc, "description": "too often"},
+    503: {"model": ErrorDoc, "description": "too many questions at once; Retry-After says when to ask again"},
 }
 
 
@@ -86,7 +88,7 @@ def _endpoint(operation: Operation[Any], backing: Backing) -> Callable[..., JSON
     return ask
 
 
-def _health() -> dict[str, str]:
+async def _health() -> dict[str, str]:  # of the event loop: it answers while all threads work
     return {"status": "ok", "version": __version__}
 
 
