@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,20 +92,10 @@ def read_evidence(profiles: Path | str | None, quality: Path | str | None) -> Ev
 
 def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
     """The recommendation for a scenario; own records, where given, come before everything public."""
-    from llmsizer.decide.modelled import ModelledPhysics
-    from llmsizer.decide.recommend import recommend
+    from llmsizer.decide.recommend import recommend_today
     from llmsizer.facts.catalog import default_catalog
-    from llmsizer.facts.hub import load_model
 
-    catalog = default_catalog()
-    return recommend(
-        load_model(scenario.model, catalog),
-        scenario,
-        catalog,
-        today=datetime.date.today(),
-        physics=ModelledPhysics(evidence.calibration),
-        records=evidence.quality,
-    )
+    return recommend_today(scenario, default_catalog(), calibration=evidence.calibration, records=evidence.quality)
 
 
 def chosen_plan(name: str, wanted: str | None, evidence: Evidence) -> Chosen:

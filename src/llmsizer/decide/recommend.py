@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
 from llmsizer.decide.apis import api_choices, api_plans
@@ -14,6 +16,7 @@ from llmsizer.decide.compare import compare_study
 from llmsizer.decide.effects import stated_effects
 from llmsizer.decide.excluded import excluded
 from llmsizer.decide.mode_prices import mode_prices
+from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.pareto import pareto_plans
 from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
@@ -21,12 +24,14 @@ from llmsizer.decide.study import Study, study
 from llmsizer.decide.sure import Pick, sureness
 from llmsizer.decide.wording import flips, memory_note, sentence
 from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.hub import load_model
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.api import LEAVES_OUT as API_LEAVES_OUT
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Path
+from llmsizer.physics.store import StoredCalibration
 from llmsizer.traffic.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
 
 LEAVES_OUT = (
@@ -53,6 +58,28 @@ def recommend(
 ) -> Recommendation:
     """The answer to a scenario. "Nothing fits" is an answer too; LlmSizerError is for what cannot be meant."""
     return answer_of(study(model, scenario, catalog, today=today, physics=physics, records=records), catalog)
+
+
+def recommend_today(
+    scenario: Scenario,
+    catalog: Catalog,
+    *,
+    calibration: StoredCalibration | None = None,
+    records: Sequence[QualityRecord] = (),
+    find: Callable[[str, Catalog], ModelSpec] = load_model,
+) -> Recommendation:
+    """The answer of today; own records, where given, come before everything public. Raises LlmSizerError.
+
+    ``find``: the model by its name, for those who may not name files and hubs.
+    """
+    return recommend(
+        find(scenario.model, catalog),
+        scenario,
+        catalog,
+        today=datetime.date.today(),
+        physics=ModelledPhysics(calibration),
+        records=records,
+    )
 
 
 def answer_of(found: Study, catalog: Catalog) -> Recommendation:
@@ -122,9 +149,9 @@ def _ranked(found: Study, paths: Sequence[Path]) -> tuple[list[tuple[Path, Sized
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
     without_bill: list[Sized] = []
     demand, bills_of = Demand.of(workload), found.pricer.bills
-    for sized in found.sized:
-        totals = {path: bills_of.usd(sized, path, demand) for path in paths}
-        bills = {path: float(usd[0]) for path, usd in totals.items() if usd is not None}
+    totals = {path: bills_of.usd_of(found.sized, path, demand)[:, 0] for path in paths}
+    for place, sized in enumerate(found.sized):
+        bills = {path: float(usd[place]) for path, usd in totals.items() if not np.isnan(usd[place])}
         if not bills:
             without_bill.append(sized)
         for path, usd in bills.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from llmsizer.decide.answer import Recommendation, RecommendationDoc
-from llmsizer.decide.modelled import ModelledPhysics
-from llmsizer.decide.recommend import recommend
+from llmsizer.decide.recommend import recommend_today
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import Catalog, default_catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
@@ -147,13 +145,12 @@ def _memory(question: MemoryQuestion, _: Backing) -> MemoryDoc:
 def _recommendation(question: ScenarioQuestion, backing: Backing) -> Recommendation:
     catalog = default_catalog()
     scenario = _scenario(question.scenario, catalog)
-    return recommend(
-        catalog.model(scenario.model),
+    return recommend_today(
         scenario,
         catalog,
-        today=datetime.date.today(),
-        physics=ModelledPhysics(backing.calibration),
+        calibration=backing.calibration,
         records=backing.quality,
+        find=lambda name, known: known.model(name),
     )
 
 
