@@ -9,12 +9,11 @@ from pathlib import Path
 
 import streamlit as st
 
-import cached
 import drawing
-import exports
-import inputs
 import login
-import overriding
+from cached import answers, following
+from parts import exports
+from question import inputs
 from texts import say
 
 VIEWS = Path(__file__).parent / "views"
@@ -24,7 +23,7 @@ WITH_THE_ANSWER = ("load", "build_vs_buy")  # of those that show it; the landing
 
 st.set_page_config(page_title=say("app.title"), page_icon="◆", layout="wide")
 login.require()
-overriding.follow()
+following.follow()
 inputs.begin()
 pages = {
     name: st.Page(VIEWS / f"{name}.py", title=say(f"pages.{name}"), url_path=name, default=name == PAGES[0])
@@ -39,5 +38,5 @@ with drawing.mistakes_as_sentences():
         inputs.ask()
     page.run()
     if page in [pages[name] for name in WITH_THE_ANSWER]:
-        exports.offer(inputs.question(), cached.recommendation(inputs.question()))
+        exports.offer(inputs.question(), answers.recommendation(inputs.question()))
 drawing.legend_of_bases()

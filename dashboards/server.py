@@ -97,7 +97,7 @@ async def lifespan(_: object) -> AsyncIterator[None]:
 
 def _warm() -> None:
     sys.path.insert(0, str(HERE))  # as Streamlit does for the pages
-    import warm
+    from cached import warm
 
     warm.up()
 

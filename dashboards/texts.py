@@ -14,8 +14,6 @@ FOLDER = Path(__file__).parent / "texts"
 FALLBACK = "en"
 LANGUAGES = {"en": "English", "it": "Italiano"}
 KEY = "language"
-# Tables of a language's file that are keyed by what the package says in English, not by the dashboard's own keys.
-BY_ENGLISH = ("headers", "glossary")
 
 
 @cache

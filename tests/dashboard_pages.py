@@ -8,6 +8,8 @@ A test file of a page begins with::
 
 from __future__ import annotations
 
+import json
+import pkgutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +29,7 @@ from llmsizer.decide.answer import Recommendation
 from llmsizer.facts.scenario import Scenario
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
+OWN_MODULES = {path.stem for path in DASHBOARDS.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
 PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "evidence")
 HOSTILE = "<script>alert(1)</script> **b** $x$ :red[y] `z` [l](http://e.x)"
 
@@ -35,20 +38,38 @@ def usual(_: Scenario | None = None) -> Recommendation:
     return replace(answers.recommendation(), comparison=answers.comparison())
 
 
+MADE_BY_HAND: dict[str, Any] = {  # what would ask the catalogue
+    "cached.answers.recommendation": usual,
+    "cached.money.spreads": lambda _: (),
+    "cached.money.places": lambda _: (),
+}
+REAL: dict[str, Any] = {}  # the same of the dashboard under test
+
+
+def really_answer(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> Recommendation:
+    """The pages answer this scenario from the catalogue, whatever the side bar says; small ones take a moment."""
+    for name, real in REAL.items():
+        monkeypatch.setattr(name, real)
+    monkeypatch.setattr("question.inputs.question", lambda: scenario)
+    found = REAL["cached.answers.recommendation"](scenario)
+    assert isinstance(found, Recommendation)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def dashboards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The dashboard's own modules can be imported, afresh; the folder of records is empty, the answer made by hand."""
     monkeypatch.syspath_prepend(str(DASHBOARDS))
     monkeypatch.setenv("LLMSIZER_OUTPUT", str(tmp_path))
     monkeypatch.delenv("LLMSIZER_LANGUAGE", raising=False)
-    monkeypatch.setattr("cached.recommendation", usual)
-    monkeypatch.setattr("cached_money.spreads", lambda _: ())  # both would ask the catalogue
-    monkeypatch.setattr("cached_money.places", lambda _: ())
+    for name, stub in MADE_BY_HAND.items():
+        REAL[name] = pkgutil.resolve_name(name)
+        monkeypatch.setattr(name, stub)
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main  # Streamlit puts the script in its place, and worker processes would start that
-    for name in (path.stem for path in DASHBOARDS.glob("*.py")):
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.partition(".")[0] in OWN_MODULES]:
+        del sys.modules[name]
 
 
 @pytest.fixture
@@ -89,3 +110,7 @@ def words_of(app: AppTest) -> str:
     elements = [*app.title, *app.header, *app.subheader, *app.markdown, *app.caption, *app.info, *app.warning]
     tables = [str(cell) for table in app.table for row in table.value.to_dict("records") for cell in row.values()]
     return "\n".join([*(str(e.value) for e in elements), *tables]).replace("\\", "").replace("\u00a0", " ")
+
+
+def figures_of(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]

@@ -17,9 +17,8 @@ pytest.importorskip("plotly")
 from streamlit.testing.v1 import AppTest
 
 from dashboard_pages import dashboards as dashboards
-from dashboard_pages import show, words_of
+from dashboard_pages import figures_of, really_answer, show, words_of
 from llmsizer.cli import main
-from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.volume_spread import DRAWS
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import unknown
@@ -38,31 +37,6 @@ def asked(tokens_per_month: float = 1e9, **constraints: object) -> Scenario:
             "constraints": FEW | constraints,
         }
     )
-
-
-@pytest.fixture
-def whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bands and places as the page asks for them: undoes what spares other tests the catalogue."""
-    import sys
-
-    sys.modules.pop("cached_money", None)
-    import cached_money
-
-    for name in ("spreads", "places"):
-        monkeypatch.setattr(f"cached_money.{name}", getattr(cached_money, name))
-
-
-def really_answer(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> Recommendation:
-    """The page answers this scenario from the catalogue, whatever its side bar says; small ones take a moment."""
-    import cached
-
-    monkeypatch.setattr("inputs.question", lambda: scenario)
-    monkeypatch.setattr("cached.recommendation", cached.answer)
-    return cached.answer(scenario)
-
-
-def figures_of(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
 def trace_of(figure: dict[str, Any], name: str) -> dict[str, Any]:
@@ -86,14 +60,13 @@ def test_where_no_cost_is_known_nothing_is_drawn_and_the_table_says_why(monkeypa
         replace(step, usd_per_month=unknown("nobody sells it", "USD/month")) for step in base.paths[0].steps
     )
     bare = replace(base, paths=(replace(base.paths[0], steps=unpriced),), crossovers=())
-    monkeypatch.setattr("cached.recommendation", lambda _: replace(answers.nothing_fits(), comparison=bare))
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: replace(answers.nothing_fits(), comparison=bare))
     app = show("build_vs_buy")
     assert not app.exception
     assert "Nothing to draw" in words_of(app)
     assert "nobody sells it" in words_of(app)
 
 
-@pytest.mark.usefixtures("whole")
 def test_the_figures_are_those_of_compare_json_and_plan_json(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +106,6 @@ def test_the_figures_are_those_of_compare_json_and_plan_json(
     assert any(bar == pytest.approx(total) for bar in bars), "idle and the rest are the whole bill"
 
 
-@pytest.mark.usefixtures("whole")
 def test_bands_odds_tornado_worth_of_knowing_idle_cash_and_places_are_all_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,7 +145,6 @@ def test_both_axes_can_be_proportional() -> None:
     assert (layout["xaxis"]["type"], layout["yaxis"]["type"]) == ("linear", "linear")
 
 
-@pytest.mark.usefixtures("whole")
 @pytest.mark.parametrize("tokens_per_month", (1e5, 1e12))
 def test_extreme_volumes_are_compared_too(tokens_per_month: float, monkeypatch: pytest.MonkeyPatch) -> None:
     really_answer(monkeypatch, asked(tokens_per_month))
@@ -182,7 +153,6 @@ def test_extreme_volumes_are_compared_too(tokens_per_month: float, monkeypatch: 
     assert len(figures_of(app)) == 6
 
 
-@pytest.mark.usefixtures("whole")
 def test_an_api_alone_is_a_line_without_stairs_idle_or_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
     really_answer(monkeypatch, asked(own=False, rent=False))
     app = show("build_vs_buy")
@@ -195,7 +165,6 @@ def test_an_api_alone_is_a_line_without_stairs_idle_or_purchase(monkeypatch: pyt
     assert "Is what was bought earned back?" not in text
 
 
-@pytest.mark.usefixtures("whole")
 def test_where_nothing_is_feasible_the_page_says_so_and_draws_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     hopeless = asked(api=False).model_copy(
         update={"slo": asked().slo.model_copy(update={"tpot_p95_seconds": 1e-6, "ttft_p95_seconds": 1e-6})}
@@ -210,7 +179,7 @@ def test_where_nothing_is_feasible_the_page_says_so_and_draws_what_is_left(monke
 
 
 def test_without_a_comparison_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.recommendation", lambda _: replace(answers.nothing_fits(), comparison=None))
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: replace(answers.nothing_fits(), comparison=None))
     app = show("build_vs_buy")
     assert not app.exception
     assert "No path has a known price" in str(app.info[0].value)
@@ -220,7 +189,7 @@ def test_a_mistake_in_what_is_asked_beside_the_answer_is_a_sentence(monkeypatch:
     def refuse(_: Scenario) -> Any:
         raise InputError("own price 0 of l40s; give one above 0")
 
-    monkeypatch.setattr("cached_money.places", refuse)
+    monkeypatch.setattr("cached.money.places", refuse)
     app = show("build_vs_buy")
     assert not app.exception
     assert "give one above 0" in str(app.warning[0].value).replace("\\", "")

@@ -63,12 +63,12 @@ def test_the_three_cheapest_stand_side_by_side_with_the_lowest_named() -> None:
 
 def test_an_answer_that_only_one_way_is_open_to_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = replace(usual(), plans=usual().plans[:1], apis=())
-    monkeypatch.setattr("cached.recommendation", lambda _: alone)
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: alone)
     assert "One way only" in words_of(show("decide"))
 
 
 def test_where_nothing_fits_the_page_says_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.recommendation", lambda _: answers.nothing_fits())
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: answers.nothing_fits())
     app = show("decide")
     assert not app.exception
     text = words_of(app)
@@ -88,14 +88,14 @@ def test_at_most_seven_things_are_asked_before_the_drawer() -> None:
 
 def test_the_page_gives_the_figures_of_the_command_line() -> None:
     """The same scenario through the page and through the package, to the cent."""
-    import cached
-    import inputs
+    from cached import answers as kept
     from llmsizer.decide.recommend import recommend
     from llmsizer.facts.catalog import default_catalog
+    from question import inputs
 
     scenario = inputs.usual_scenario()
     catalog = default_catalog()
-    found = cached.answer(scenario)
+    found = kept.answer(scenario)
     import datetime
 
     same = recommend(catalog.model(scenario.model), scenario, catalog, today=datetime.date.today())
@@ -103,9 +103,9 @@ def test_the_page_gives_the_figures_of_the_command_line() -> None:
 
 
 def test_the_launch_bundle_is_made_when_its_section_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cached
+    from cached import answers as kept
 
-    monkeypatch.setattr("cached.recommendation", cached.answer)
+    monkeypatch.setattr("cached.answers.recommendation", kept.answer)
     app = show("decide")
     app.session_state["folded_bundle"] = True
     app.run()

@@ -74,7 +74,7 @@ def test_an_answer_that_cannot_be_had_leaves_the_other_parts(monkeypatch: pytest
     def refuse(_: Scenario) -> Recommendation:
         raise InputError("context = 9; the workload needs 10, give 10 or more")
 
-    monkeypatch.setattr("cached.recommendation", refuse)
+    monkeypatch.setattr("cached.answers.recommendation", refuse)
     app = opened()
     assert [str(w.value).replace("\\", "") for w in app.warning] == [
         "context = 9; the workload needs 10, give 10 or more"
@@ -84,12 +84,12 @@ def test_an_answer_that_cannot_be_had_leaves_the_other_parts(monkeypatch: pytest
 
 def test_where_nothing_fits_the_page_says_that_there_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = replace(answers.nothing_fits(), flips=(), apis=())
-    monkeypatch.setattr("cached.recommendation", lambda _: nothing)
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: nothing)
     assert "holds no figure" in words_of(opened())
 
 
 def test_hostile_names_in_an_answer_stay_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.recommendation", lambda _: answers.hostile(HOSTILE))
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: answers.hostile(HOSTILE))
     app = opened()
     shown = [str(e.value) for e in (*app.markdown, *app.caption, *app.info, *app.warning)]
     shown += [str(cell) for table in app.table for row in table.value.to_dict("records") for cell in row.values()]
@@ -209,16 +209,18 @@ def test_every_answer_follows_a_file_that_was_changed_with_an_editor(own_file: P
 
 
 def test_an_answer_is_made_anew_with_an_own_price(monkeypatch: pytest.MonkeyPatch, own_file: Path) -> None:
-    import cached
-    import overriding
+    from cached import answers as kept
+    from cached import following
 
-    monkeypatch.setattr("cached.study", lambda model, asked, catalog, *, today: catalog)
-    monkeypatch.setattr("cached.answer_of", lambda study, catalog: {offer.provider for offer in catalog.offers()})
+    monkeypatch.setattr("cached.answers.study", lambda model, asked, catalog, *, today: catalog)
+    monkeypatch.setattr(
+        "cached.answers.answer_of", lambda study, catalog: {offer.provider for offer in catalog.offers()}
+    )
     asked = Scenario.model_validate({"name": "x", "model": "llama-3.1-8b", "workload": {"preset": "chat"}})
-    assert "negotiated" not in cached.answer(asked)
+    assert "negotiated" not in kept.answer(asked)
     own_file.write_text('[[offers]]\nprovider = "negotiated"\ngpu = "l40s"\nusd_per_gpu_hour = 0.01\n')
-    overriding.follow()
-    assert "negotiated" in cached.answer(asked)
+    following.follow()
+    assert "negotiated" in kept.answer(asked)
 
 
 def test_a_broken_file_of_own_values_is_a_sentence_on_every_page(own_file: Path) -> None:

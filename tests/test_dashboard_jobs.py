@@ -14,7 +14,7 @@ import pytest
 
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"
 sys.path.insert(0, str(DASHBOARDS))
-import jobs  # noqa: E402
+from measuring import jobs, watcher  # noqa: E402
 
 sys.path.remove(str(DASHBOARDS))
 
@@ -89,7 +89,7 @@ def test_the_commands_of_a_job_run_in_order_and_pass_on_the_folders_they_made(
     steps = [
         step("model", str(tmp_path / "m")),
         step("quantize", str(tmp_path / "a"), str(tmp_path / "b")),
-        step("say", jobs.CHECKPOINT, "--x", jobs.VARIANTS),
+        step("say", watcher.CHECKPOINT, "--x", watcher.VARIANTS),
     ]
     folder = jobs.start(tmp_path, "all", steps, program=program)
     wait()
@@ -126,7 +126,7 @@ def test_a_command_that_the_system_kills_is_said_to_be_killed(tmp_path: Path, pr
 
 
 def test_what_no_earlier_command_made_is_not_passed_on(tmp_path: Path, program: tuple[str, ...]) -> None:
-    folder = jobs.start(tmp_path, "x", [step("say", jobs.VARIANTS)], program=program)
+    folder = jobs.start(tmp_path, "x", [step("say", watcher.VARIANTS)], program=program)
     wait()
     assert (jobs.read(folder).state, jobs.read(folder).message) == ("failed", "no earlier command made @variants")
 
@@ -193,7 +193,8 @@ def test_a_job_outlives_the_server_that_started_it_and_another_server_sees_it(
     pipe = tmp_path / "ready"
     os.mkfifo(pipe)
     server = (
-        f"import sys, os; sys.path.insert(0, {str(DASHBOARDS)!r}); import jobs; from pathlib import Path; "
+        f"import sys, os; sys.path.insert(0, {str(DASHBOARDS)!r}); "
+        f"from pathlib import Path; from measuring import jobs; "
         f"jobs.start(Path({str(tmp_path)!r}), 'long', [jobs.Step(title='t', arguments=('hang', {str(pipe)!r}))], "
         f"program={program!r}); os.kill(os.getpid(), 9)"
     )

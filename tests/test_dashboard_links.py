@@ -61,7 +61,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Scenario]:
         seen.append(scenario)
         return usual()
 
-    monkeypatch.setattr("cached.recommendation", remember)
+    monkeypatch.setattr("cached.answers.recommendation", remember)
     return seen
 
 
@@ -105,7 +105,7 @@ def test_a_budget_never_reaches_the_address(asked: list[Scenario]) -> None:
 def test_a_link_that_cannot_be_meant_says_so_and_the_usual_stands(asked: list[Scenario], key: str, value: str) -> None:
     app = show("decide", **{key: value})
     assert not app.exception
-    import inputs
+    from question import inputs
 
     assert asked[-1] == inputs.usual_scenario()
     assert len(app.warning) == 1
@@ -122,13 +122,13 @@ def test_a_link_works_on_a_page_of_its_own_and_on_the_way_back(asked: list[Scena
 
 
 def test_an_uploaded_scenario_loses_nothing_until_a_field_is_changed() -> None:
-    import fields
+    from question import scenarios
 
     scenario = parse_scenario(PRICED)
-    values = fields.values_of(scenario)
+    values = scenarios.values_of(scenario)
     base = scenario.model_dump(mode="json", exclude_unset=True)
-    assert Scenario.model_validate(fields.scenario(values, base, values)) == scenario
-    changed = Scenario.model_validate(fields.scenario(values | {"volume": 10.0, "horizon": 24}, base, values))
+    assert Scenario.model_validate(scenarios.scenario(values, base, values)) == scenario
+    changed = Scenario.model_validate(scenarios.scenario(values | {"volume": 10.0, "horizon": 24}, base, values))
     assert changed.workload.tokens_per_month == 10e6
     assert changed.workload.users is None
     assert changed.workload.growth == scenario.workload.growth
@@ -146,7 +146,7 @@ def test_a_scenario_is_uploaded_asked_and_forgotten_again(asked: list[Scenario])
     assert "own prices" in words_of(app)
     assert "assumptions" in words_of(app)
     next(b for b in app.button if "Start over" in b.label).click().run()
-    import inputs
+    from question import inputs
 
     assert asked[-1] == inputs.usual_scenario()
 
@@ -168,13 +168,13 @@ def test_a_scenario_that_cannot_be_read_is_a_sentence(asked: list[Scenario], tex
     app.run()
     assert not app.exception
     assert says in str(app.warning[0].value).replace("\\", "")
-    import inputs
+    from question import inputs
 
     assert asked[-1] == inputs.usual_scenario()
 
 
 def test_a_downloaded_scenario_is_the_same_when_it_comes_back() -> None:
-    import inputs
+    from question import inputs
 
     scenario = parse_scenario(PRICED)
     assert inputs.read_scenario(scenario.model_dump_json().encode(), "mine.json") == scenario
@@ -187,8 +187,8 @@ def test_the_pack_and_the_workbook_are_made_of_the_same_answer(tmp_path: Path) -
     import io
     import zipfile
 
-    import exports
-    import inputs
+    from parts import exports
+    from question import inputs
 
     files = exports._pack(inputs.usual_scenario())
     with zipfile.ZipFile(io.BytesIO(exports._zipped(files))) as archive:
@@ -204,7 +204,7 @@ choice = st.sampled_from
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_values_come_back_from_their_link(data: st.DataObject) -> None:
-    import fields
+    from question import fields
 
     values: fields.Values = {}
     for field in fields.FIELDS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +12,8 @@ import answers
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
-from streamlit.testing.v1 import AppTest
-
 from dashboard_pages import dashboards as dashboards
-from dashboard_pages import show, turn_to, words_of
-from llmsizer.decide.answer import Recommendation
+from dashboard_pages import figures_of, really_answer, show, turn_to, words_of
 from llmsizer.deliver.wording import figure_amount
 from llmsizer.errors import InputError
 from llmsizer.facts.scenario import Scenario
@@ -34,19 +30,6 @@ def asked(tokens_per_month: float, **constraints: object) -> Scenario:
             "constraints": ALONE | constraints,
         }
     )
-
-
-def really_answer(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> Recommendation:
-    """The page answers this scenario from the catalogue, whatever its side bar says; small ones take a moment."""
-    import cached
-
-    monkeypatch.setattr("inputs.question", lambda: scenario)
-    monkeypatch.setattr("cached.recommendation", cached.answer)
-    return cached.answer(scenario)
-
-
-def figures_of(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
 
 
 def names_of(figure: dict[str, Any]) -> list[str]:
@@ -146,7 +129,7 @@ def test_at_saturation_the_page_says_overloaded_and_shows_no_latency(monkeypatch
     scenario = asked(60e9)
     found = really_answer(monkeypatch, scenario)
     too_few = replace(found.plans[0], replicas=1, spare_replicas=0, units=1)
-    monkeypatch.setattr("cached.recommendation", lambda _: replace(found, plans=(too_few,)))
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: replace(found, plans=(too_few,)))
     app = show("load")
     assert not app.exception
     assert "OVERLOADED" in str(app.main.subheader[0].value)
@@ -157,7 +140,7 @@ def test_at_saturation_the_page_says_overloaded_and_shows_no_latency(monkeypatch
 
 
 def test_where_nothing_is_feasible_there_is_nothing_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.recommendation", lambda _: answers.nothing_fits())
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: answers.nothing_fits())
     app = show("load")
     assert not app.exception
     assert "nothing to load" in str(app.info[0].value)
@@ -165,7 +148,7 @@ def test_where_nothing_is_feasible_there_is_nothing_to_load(monkeypatch: pytest.
 
 
 def test_an_api_alone_has_no_machines_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.recommendation", lambda _: answers.nothing_fits())
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: answers.nothing_fits())
     app = show("decide")
     app.multiselect(key="paths").set_value(["api"]).run()
     turn_to(app, "load")
@@ -183,14 +166,14 @@ def test_extreme_volumes_are_loaded_too(millions: float, monkeypatch: pytest.Mon
 
 
 def test_a_demand_without_hours_has_no_week(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cached_load
+    from cached import loads
 
-    plain = cached_load.plan_load
+    plain = loads.plan_load
 
     def without_hours(scenario: Scenario, plan: Any) -> Any:
         return replace(plain(scenario, plan), hours=())
 
-    monkeypatch.setattr("cached_load.plan_load", without_hours)
+    monkeypatch.setattr("cached.loads.plan_load", without_hours)
     app = show("load")
     assert not app.exception
     assert "Nobody said when requests come" in words_of(app)

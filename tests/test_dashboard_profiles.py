@@ -57,9 +57,9 @@ def machine(dashboards: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("RECORDS_OF_TEST", str(tmp_path / "to-measure"))
     monkeypatch.setenv("PIPE_OF_TEST", str(tmp_path / "pipe"))
     monkeypatch.setenv("DOES_OF_TEST", "measure")
-    monkeypatch.setattr("jobs.PROGRAM", (sys.executable, "-S", str(tmp_path / "program.py")))
+    monkeypatch.setattr("measuring.jobs.PROGRAM", (sys.executable, "-S", str(tmp_path / "program.py")))
     yield
-    import jobs
+    from measuring import jobs
 
     for job in jobs.jobs(tmp_path):
         jobs.cancel(job, at_once=True)
@@ -236,11 +236,11 @@ def test_one_click_makes_measures_and_shows_and_the_commands_are_lists(tmp_path:
     text = words_of(app)
     assert "7 of 7 operating points" in text
     assert "Small model, from training to measurement · **done**" in text
-    import jobs
+    from measuring import jobs, watcher
 
     (job,) = jobs.jobs(tmp_path)
     assert [step.arguments[0] for step in job.steps] == ["model", "quantize", "profile"]
-    assert job.steps[2].arguments[1] == jobs.VARIANTS
+    assert job.steps[2].arguments[1] == watcher.VARIANTS
 
 
 def test_a_running_job_is_seen_by_every_browser_after_a_reload_and_keeps_others_waiting(
@@ -303,18 +303,18 @@ def test_folders_found_below_the_output_are_offered_and_links_are_not_followed(t
     app.multiselect(key="profile_folders").set_value(["models/a", "variants/b/int4"])
     app.button(key="FormSubmitter:profile_form-Measure").click().run()
     wait(tmp_path)
-    import jobs
+    from measuring import jobs
 
     (job,) = jobs.jobs(tmp_path)
     assert job.steps[0].arguments[:3] == ("profile", str(tmp_path / "models/a"), str(tmp_path / "variants/b/int4"))
 
 
 def test_where_a_login_is_configured_only_those_logged_in_may_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    import measuring
+    from measuring import starting
 
     monkeypatch.setattr("login.is_configured", lambda: True)
     monkeypatch.setattr("login.require", lambda: None)
     app = opened()
     assert "Log in to measure on this machine" in words_of(app)
     assert not [b for b in app.button if b.key == "start_small"]
-    assert not measuring._may_measure()
+    assert not starting._may_measure()

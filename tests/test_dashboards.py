@@ -12,7 +12,7 @@ import answers
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
-from dashboard_pages import HOSTILE, PAGES, show, turn_to, usual, words_of, write
+from dashboard_pages import HOSTILE, PAGES, REAL, show, turn_to, usual, words_of, write
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.decide.answer import Recommendation
@@ -43,7 +43,7 @@ def test_the_expert_drawer_changes_the_question(monkeypatch: pytest.MonkeyPatch)
         asked.append(scenario)
         return usual()
 
-    monkeypatch.setattr("cached.recommendation", remember)
+    monkeypatch.setattr("cached.answers.recommendation", remember)
     app = show("decide")
     app.toggle(key="lengths").set_value(True).run()
     app.number_input(key="prompt_tokens").set_value(7_000).run()
@@ -61,7 +61,7 @@ def test_a_mistake_is_one_sentence_and_ends_the_page(view: str, monkeypatch: pyt
     def refuse(_: Scenario) -> Recommendation:
         raise InputError(mistake)
 
-    monkeypatch.setattr("cached.recommendation", refuse)
+    monkeypatch.setattr("cached.answers.recommendation", refuse)
     app = show(view)
     assert not app.exception
     assert [str(w.value).replace("\\", "") for w in app.warning] == [
@@ -82,7 +82,7 @@ def test_forbidding_every_path_is_a_sentence(view: str) -> None:
 
 @pytest.mark.parametrize("view", ("decide", "build_vs_buy"))
 def test_where_nothing_fits_the_page_says_what_would(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.recommendation", lambda _: answers.nothing_fits())
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: answers.nothing_fits())
     app = show(view)
     assert not app.exception
 
@@ -91,7 +91,7 @@ def test_where_nothing_fits_the_page_says_what_would(view: str, monkeypatch: pyt
 @pytest.mark.parametrize("view", PAGES)
 def test_hostile_names_stay_names(view: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bad = replace(answers.hostile(HOSTILE), comparison=answers.hostile_comparison(HOSTILE))
-    monkeypatch.setattr("cached.recommendation", lambda _: bad)
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: bad)
     write(tmp_path / "run" / "profiles.jsonl", answers.hostile_profiles(HOSTILE))
     app = show(view)
     assert not app.exception
@@ -125,12 +125,8 @@ def test_a_missing_language_falls_back_and_every_key_used_exists(monkeypatch: py
 
 
 @pytest.mark.parametrize("view", ("decide", "build_vs_buy"))
-def test_the_real_catalogue_answers_the_default_question(view: str) -> None:
-    import importlib
-
-    import cached
-
-    importlib.reload(cached)  # undoes the hand-made answer
+def test_the_real_catalogue_answers_the_default_question(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cached.answers.recommendation", REAL["cached.answers.recommendation"])
     app = show(view)
     assert not app.exception
     assert not any("no model named" in str(w.value) for w in app.warning)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-import cached
-import cached_money
 import drawing
-import inputs
+from cached import answers, money
 from drawing import safe
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.idle import used_share, with_idle
@@ -31,6 +29,7 @@ from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
 from llmsizer.money.spread import Uncertainty
 from llmsizer.units import format_usd
+from question import inputs
 from texts import say
 
 
@@ -43,7 +42,7 @@ def show_comparison(comparison: Comparison, scenario: Scenario, tokens_per_month
     if not comparison.paths:
         st.info(say("build_vs_buy.no_paths"))
         return
-    spreads = cached_money.spreads(scenario)
+    spreads = money.spreads(scenario)
     content = stairs_chart(comparison, tokens_per_month)
     spec = volume_figure(comparison, spreads, tokens_per_month, chosen_axes())
     drawing.chart(spec, content.alt, "stairs", content.table)
@@ -104,7 +103,7 @@ def bill_with_idle(option: Option, recommendation: Recommendation, scenario: Sce
     plan = next((p for p in recommendation.plans if p.path == option.path and p.label == option.label), None)
     if plan is None:
         return option.cost
-    return with_idle(plan.cost, used_share(plan, cached_money.workload(scenario)))
+    return with_idle(plan.cost, used_share(plan, money.workload(scenario)))
 
 
 def show_cash(comparison: Comparison) -> None:
@@ -120,12 +119,12 @@ def show_cash(comparison: Comparison) -> None:
 
 def show_places(scenario: Scenario) -> None:
     drawing.section(say("build_vs_buy.places"))
-    found = cached_money.places(scenario)
+    found = money.places(scenario)
     drawing.chart(places_figure(found), places_alt(found), "places", places_table(found), is_open=True)
 
 
 scenario = inputs.question()
-recommendation = cached.recommendation(scenario)
+recommendation = answers.recommendation(scenario)
 comparison = recommendation.comparison
 if comparison is None:
     st.info(say("build_vs_buy.no_paths"))

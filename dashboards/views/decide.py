@@ -8,26 +8,21 @@ from itertools import islice
 
 import streamlit as st
 
-import cached
 import drawing
-import exports
-import inputs
+from cached import answers
 from drawing import mark, safe
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
 from llmsizer.decide.study import workload_of
 from llmsizer.decide.uncertainty import share_text
-from llmsizer.deliver import answer_tables, figures
-from llmsizer.deliver.basis import MEANINGS
-from llmsizer.deliver.charts import memory_chart
+from llmsizer.deliver import answer_tables
 from llmsizer.deliver.confidence import Option, best_by_path, confidence
-from llmsizer.deliver.glossary import GLOSSARY
-from llmsizer.deliver.residuals import bands_table
-from llmsizer.deliver.wording import amount, figure_amount, figure_range, sentence, tokens
+from llmsizer.deliver.wording import amount, figure_amount, figure_range, plain_number, sentence, tokens
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
-from llmsizer.physics.store import default_calibration
 from llmsizer.units import format_usd
+from parts import answer_detail, exports
+from question import inputs
 from texts import known, say
 
 SIDE_BY_SIDE, FLIPS_SHOWN = 3, 3
@@ -192,7 +187,7 @@ def _flip_words(recommendation: Recommendation, flip: Flip) -> str:
         is_called = isinstance(taken(recommendation), ApiPlan)
         return say("decide.flip_called" if is_called else "decide.flip_api", usd=format_usd(value))
     if flip.what == "load":
-        return say("decide.flip_load", times=f"{value:.3g}")
+        return say("decide.flip_load", times=plain_number(value))
     if flip.what == "price of the best plan":
         return say("decide.flip_price", share=f"{value:.0%}")
     return sentence(flip.text)
@@ -270,72 +265,11 @@ def show_near_misses(recommendation: Recommendation) -> None:
         st.caption(say("decide.no_near"))
 
 
-def show_plans(recommendation: Recommendation) -> None:
-    plans = recommendation.plans[:SIDE_BY_SIDE]
-    if not plans:
-        st.info(say("decide.no_plan"))
-        return
-    drawing.table(answer_tables.plans_table(plans))
-    more = sum(plan.is_robust for plan in recommendation.plans[SIDE_BY_SIDE:])
-    if more:
-        st.caption(say("decide.more_plans", count=more))
-    st.markdown(f"**{say('decide.memory')}**")
-    content = memory_chart(plans)
-    drawing.chart(figures.memory_figure(plans), content.alt, "memory", content.table, is_open=True)
-
-
-def show_rejections(recommendation: Recommendation) -> None:
-    for group in answer_tables.rejection_groups(recommendation):
-        st.markdown(f"**{safe(known(group.words))}: {group.count:,}**")
-        drawing.table(group.table)
-
-
-def show_accuracy() -> None:
-    accuracy = bands_table(default_calibration().bands.bands)
-    st.markdown(safe(known(accuracy.title)))
-    drawing.table(accuracy)
-
-
-def show_notes(recommendation: Recommendation) -> None:
-    st.markdown(safe(sentence(recommendation.memory_note)))
-    said = (recommendation.sentence, *recommendation.flags)
-    st.markdown("\n".join(f"- {safe(sentence(words))}" for words in said))
-
-
-def show_definitions() -> None:
-    lines = [(mark(basis), known(meaning, "glossary")) for basis, meaning in MEANINGS.items()]
-    lines += [(known(word), known(meaning, "glossary")) for word, meaning in GLOSSARY]
-    st.markdown("\n".join(f"- **{safe(word)}**: {safe(meaning)}" for word, meaning in lines))
-
-
-def show_detail(recommendation: Recommendation) -> None:
-    """Everything behind the answer, closed until it is asked for."""
-    drawing.section(say("decide.detail"))
-    unsure, apis = answer_tables.unsure_table(recommendation), answer_tables.apis_table(recommendation)
-    drawing.folded(say("decide.notes"), "notes", lambda: show_notes(recommendation))
-    drawing.folded(say("decide.machines"), "plans", lambda: show_plans(recommendation))
-    if unsure.rows:
-        drawing.folded(say("decide.unsure"), "unsure", lambda: drawing.table(unsure))
-    count = len(recommendation.rejections)
-    drawing.folded(say("decide.rejections", count=count), "rejections", lambda: show_rejections(recommendation))
-    if apis.rows:
-        drawing.folded(say("decide.apis"), "apis", lambda: drawing.table(apis))
-    drawing.folded(
-        say("decide.assumptions"),
-        "assumptions",
-        lambda: drawing.table(answer_tables.assumptions_table(recommendation)),
-    )
-    drawing.folded(say("decide.accuracy"), "accuracy", show_accuracy)
-    left_out = "\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out)
-    drawing.folded(say("decide.leaves_out"), "leaves_out", lambda: st.markdown(left_out))
-    drawing.folded(say("decide.definitions"), "definitions", show_definitions)
-
-
 scenario = inputs.question()
-recommendation = cached.recommendation(scenario)
+recommendation = answers.recommendation(scenario)
 show_answer(scenario, recommendation)
 show_flips(recommendation)
 show_side_by_side(recommendation)
 show_near_misses(recommendation)
-show_detail(recommendation)
+answer_detail.show(recommendation)
 exports.offer(scenario, recommendation)

@@ -6,10 +6,8 @@ import datetime
 
 import streamlit as st
 
-import cached
 import drawing
-import editing
-import inputs
+from cached import answers, measurements, places
 from drawing import safe
 from llmsizer.deliver.answer_tables import assumptions_table
 from llmsizer.deliver.basis import MEANINGS
@@ -21,6 +19,8 @@ from llmsizer.deliver.wording import sentence
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.physics.store import default_calibration
+from parts import editing
+from question import inputs
 from texts import known, say
 
 TABS = ("answer", "catalogue", "accuracy", "own_values", "glossary")
@@ -29,7 +29,7 @@ TABS = ("answer", "catalogue", "accuracy", "own_values", "glossary")
 def show_answer() -> None:
     """Every figure of the answer to the question in the side bar."""
     scenario = inputs.question()
-    recommendation = cached.recommendation(scenario)
+    recommendation = answers.recommendation(scenario)
     st.caption(safe(say("evidence.answer_help", model=recommendation.model, date=recommendation.priced_on)))
     found = answer_evidence_table(recommendation)
     if not found.rows:
@@ -63,12 +63,12 @@ def show_accuracy() -> None:
     st.markdown(safe(say("evidence.accuracy_help")))
     drawing.table(bands_table(default_calibration().bands.bands))
     drawing.section(say("evidence.own_records"))
-    kept = cached.records(cached.output_folder())
+    kept = measurements.records(places.output_folder())
     if not kept.profiles:
         st.caption(say("evidence.no_own_records"))
         return
     try:
-        summary = cached.calibration(kept.profiles)
+        summary = measurements.calibration(kept.profiles)
     except LlmSizerError as error:
         st.caption(safe(str(error)))
         return

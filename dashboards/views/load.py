@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-import cached
-import cached_load
 import drawing
-import inputs
+from cached import answers, loads
 from drawing import safe
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
@@ -27,6 +25,7 @@ from llmsizer.deliver.wording import plain_number
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.scenario import Scenario
+from question import inputs
 from texts import say
 
 PLANS_OFFERED = 5
@@ -101,7 +100,7 @@ def asked_simulation(key: str, load: PlanLoad) -> SimulatedLoad | None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         seed = int(st.number_input(say("load.seed"), 0, 2**31 - 1, 0, key="load_seed", width=150) or 0)
         pressed = st.button(say("load.simulate"), key="load_simulate", help=say("load.simulate_help"))
-    found = cached_load.simulation(key, seed)
+    found = loads.simulation(key, seed)
     if pressed:
         found = found or run_simulation(key, load, seed)
         st.session_state[SIMULATED_KEY] = key, seed
@@ -117,7 +116,7 @@ def run_simulation(key: str, load: PlanLoad, seed: int) -> SimulatedLoad:
     with st.status(say("load.simulating", seed=seed), expanded=True) as status:
         bar = st.progress(0.0)
         st.button(say("load.stop"), key="load_stop")
-        found = cached_load.simulate(key, load, seed, lambda what, fraction: _told(bar, what, fraction))
+        found = loads.simulate(key, load, seed, lambda what, fraction: _told(bar, what, fraction))
         status.update(
             label=say("load.simulated", seed=seed, runs=found.replications, verdict=found.peak.verdict),
             state="complete",
@@ -203,11 +202,11 @@ def show_losses(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
 
 
 scenario = inputs.question()
-recommendation = cached.recommendation(scenario)
+recommendation = answers.recommendation(scenario)
 plan = chosen_plan(recommendation, scenario)
-load = cached_load.plan_load(scenario, plan)
+load = loads.plan_load(scenario, plan)
 show_verdict(load)
-simulated = asked_simulation(cached_load.key_of(scenario, plan), load)
+simulated = asked_simulation(loads.key_of(scenario, plan), load)
 show_latency(load, simulated)
 show_distributions(load, simulated)
 show_week(load, simulated)

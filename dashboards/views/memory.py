@@ -7,7 +7,6 @@ from dataclasses import replace
 import streamlit as st
 
 import drawing
-import inputs
 from drawing import safe
 from llmsizer import Deployment, Parallelism, get_precision
 from llmsizer.deliver import memory_figures as drawn
@@ -16,6 +15,7 @@ from llmsizer.facts.figure import weakest_basis
 from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS
 from llmsizer.physics.fit_cell import FitCell, fit_cell
 from llmsizer.physics.memory_answer import MemoryAnswer, answer_memory
+from question import inputs
 from texts import say
 
 DEFAULT_GPU, DEFAULT_KV, DEFAULT_CONTEXT_TOKENS = "h100-sxm-80", "bf16", 8192

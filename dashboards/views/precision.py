@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-import cached
-import cached_precision
 import drawing
-import inputs
-import measured_variants
-from cached_precision import Formats
+from cached import formats, measurements, places
+from cached.formats import Formats
 from drawing import safe
 from llmsizer.decide.precision_choice import choice_sentence
 from llmsizer.deliver import precision_figures as drawn
 from llmsizer.deliver import precision_tables as tables
 from llmsizer.deliver.precision_figures import Row
 from llmsizer.facts.catalog import default_catalog
+from measuring import variants
+from question import inputs
 from texts import say
 
 DEFAULT_GPU = "h100-sxm-80"
@@ -128,12 +127,12 @@ def predicted() -> None:
     """The upper half with its own inputs: another GPU does not draw the measurements anew."""
     with drawing.mistakes_as_sentences():
         gpu, usd_per_gpu_hour = asked()
-        own_quality = cached.records(cached.output_folder()).quality
-        show_predicted(cached_precision.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality))
+        own_quality = measurements.records(places.output_folder()).quality
+        show_predicted(formats.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality))
 
 
 st.caption(safe(say("precision.heading")))
 predicted()
 st.divider()
 model = default_catalog().model(inputs.question().model)
-measured_variants.show({model.name, model.hf_repo, inputs.question().model})
+variants.show({model.name, model.hf_repo, inputs.question().model})

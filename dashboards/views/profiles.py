@@ -10,10 +10,8 @@ from typing import get_args
 
 import streamlit as st
 
-import cached
 import drawing
-import keeping
-import measuring
+from cached import measurements, places
 from drawing import safe
 from llmsizer.deliver.measured import compared_figure, compared_table, record_table, records_table, shape_words
 from llmsizer.deliver.qualities import quality_groups, quality_table
@@ -24,6 +22,7 @@ from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.comparing import Metric, compare
 from llmsizer.store import default_location
 from llmsizer.store.exchange import Found, export_items, read_items
+from measuring import keeping, starting
 from texts import say
 
 SHOWN_PROBLEMS = 5
@@ -33,9 +32,9 @@ METRIC_WORDS: dict[Metric, str] = {
 }  # fmt: skip
 
 
-def chosen_records(folder: Path) -> cached.Records:
+def chosen_records(folder: Path) -> measurements.Records:
     """Of the folder, of the store, or of the example where nothing was measured yet."""
-    kept = cached.records(folder)
+    kept = measurements.records(folder)
     if not kept.profiles and not kept.quality and not keeping.has_store():
         return _example_or_nothing(folder, kept)
     if not keeping.has_store():
@@ -55,23 +54,23 @@ def chosen_records(folder: Path) -> cached.Records:
     return keeping.stored() if source == "store" else kept
 
 
-def _example_or_nothing(folder: Path, kept: cached.Records) -> cached.Records:
+def _example_or_nothing(folder: Path, kept: measurements.Records) -> measurements.Records:
     if not st.session_state.get("example"):
         st.info(safe(say("profiles.empty", folder=folder)) + f"  \n{say('profiles.empty_how')}")
-        if cached.records(cached.EXAMPLE).profiles:
+        if measurements.records(measurements.EXAMPLE).profiles:
             st.button(
                 say("profiles.example"), on_click=lambda: st.session_state.update(example=True), type="primary",
                 key="load_example",
             )  # fmt: skip
         return kept
-    example = cached.records(cached.EXAMPLE)
+    example = measurements.records(measurements.EXAMPLE)
     first = example.profiles[0]
     st.info(safe(say("profiles.example_note", device=first.device.name, date=first.measured_at[:10])))
     st.button(say("profiles.own_records"), on_click=lambda: st.session_state.update(example=False), key="leave_example")
     return example
 
 
-def browse(kept: cached.Records) -> list[ProfileRecord]:
+def browse(kept: measurements.Records) -> list[ProfileRecord]:
     """Filters, the table, one record in full. Returns what passed the filters."""
     passed = _filtered(kept.profiles)
     st.caption(safe(say("profiles.showing", shown=f"{len(passed):,}", count=f"{len(kept.profiles):,}")))
@@ -174,7 +173,7 @@ def bring(folder: Path, passed: Sequence[ProfileRecord]) -> None:
                     say(f"profiles.export_{kind}"), _exported(passed, kind), file_name=f"records.{kind}",
                     key=f"export_{kind}", on_click="ignore",
                 )  # fmt: skip
-    kept = cached.records(folder)
+    kept = measurements.records(folder)
     if kept.profiles or kept.quality:
         with st.container(horizontal=True):
             st.button(
@@ -252,10 +251,10 @@ def _exported(records: Sequence[ProfileRecord], kind: str) -> bytes:
         return file.read_bytes()
 
 
-output = cached.output_folder()
+output = places.output_folder()
 drawing.headline(say("profiles.heading"))
-measuring.banner(output)
-measuring.problem()
+starting.banner(output)
+starting.problem()
 looked_at = chosen_records(output)
 if looked_at.problems:
     st.warning(safe(say("profiles.problems", count=len(looked_at.problems))))
@@ -270,4 +269,4 @@ with comparing:
 with importing:
     bring(output, shown)
 with at_work:
-    measuring.show(output)
+    starting.show(output)

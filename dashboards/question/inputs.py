@@ -9,11 +9,11 @@ from typing import Any, cast
 import streamlit as st
 from pydantic import ValidationError
 
-import fields
 from drawing import safe
-from fields import BY_KEY, Value, Values
 from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.facts.scenario import MAX_FILE_BYTES, Scenario, parse_scenario
+from question import fields, scenarios
+from question.fields import BY_KEY, Value, Values
 from texts import FALLBACK, KEY, LANGUAGES, language, say
 
 SCENARIO, BASE, SEED, NOTES = "scenario", "uploaded scenario", "uploaded values", "notes"
@@ -72,9 +72,9 @@ def usual_scenario() -> Scenario:
     return _scenario(values, None, None)
 
 
-def _scenario(values: Mapping[str, Value], base: fields.Doc | None, seed: Mapping[str, Value] | None) -> Scenario:
+def _scenario(values: Mapping[str, Value], base: scenarios.Doc | None, seed: Mapping[str, Value] | None) -> Scenario:
     try:
-        return Scenario.model_validate(fields.scenario(values, base, seed))
+        return Scenario.model_validate(scenarios.scenario(values, base, seed))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -200,7 +200,7 @@ def _take_and_give() -> None:
         st.file_uploader(say("inputs.upload"), type=["toml", "json"], key=_upload_key(), on_change=_upload)
         if BASE in st.session_state:
             st.caption(safe(say("inputs.uploaded", name=str(st.session_state[BASE].get("name", "scenario")))))
-            if names := fields.beyond(Scenario.model_validate(st.session_state[BASE])):
+            if names := scenarios.beyond(Scenario.model_validate(st.session_state[BASE])):
                 st.caption(safe(say("inputs.beyond", names=", ".join(names))))
         st.button(say("inputs.reset"), on_click=_reset, icon=":material/restart_alt:", width="stretch")
 
@@ -217,7 +217,7 @@ def _upload() -> None:
         return
     try:
         asked = read_scenario(file.getvalue(), file.name)
-        values = fields.values_of(asked)
+        values = scenarios.values_of(asked)
     except LlmSizerError as error:
         state[NOTES] = [say("inputs.not_taken", error=str(error))]
         return

@@ -15,8 +15,8 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
-import cached
 import drawing
+from cached import answers, measurements, places
 from drawing import safe
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.plan_file import Chosen
@@ -104,36 +104,38 @@ def _link() -> str:
 
 
 def _report(scenario: Scenario, recommendation: Recommendation) -> str:
-    kept = cached.records(cached.output_folder())
+    kept = measurements.records(places.output_folder())
     return render_report(
         recommendation=recommendation,
         profiles=kept.profiles,
         quality=kept.quality,
-        calibration=cached.calibration(kept.profiles),
+        calibration=measurements.calibration(kept.profiles),
         scenario=scenario,
     )
 
 
 def _pack(scenario: Scenario) -> dict[str, bytes]:
     """Every file of the decision pack by its name. Raises LlmSizerError."""
-    kept = cached.records(cached.output_folder())
+    kept = measurements.records(places.output_folder())
     names = (*(r.record_id for r in kept.profiles), *(r.model_dump_json() for r in kept.quality))
     return cast(dict[str, bytes], _written(scenario.model_dump_json(), datetime.date.today(), names, kept))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _written(scenario: str, today: datetime.date, names: tuple[str, ...], _kept: cached.Records) -> dict[str, bytes]:
+def _written(
+    scenario: str, today: datetime.date, names: tuple[str, ...], _kept: measurements.Records
+) -> dict[str, bytes]:
     asked = Scenario.model_validate_json(scenario)
     with tempfile.TemporaryDirectory() as folder:
         pack = write_pack(
             Path(folder) / "pack",
-            cached.answer(asked),
+            answers.answer(asked),
             asked,
             default_catalog(),
             today=today,
             profiles=_kept.profiles,
             quality=_kept.quality,
-            calibration=cached.calibration(_kept.profiles),
+            calibration=measurements.calibration(_kept.profiles),
         )
         return {name: (pack.folder / name).read_bytes() for name in pack.files}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from cached import Records, records
+from cached.measurements import Records, records
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.store import append_record
 from llmsizer.store import default_location, open_store

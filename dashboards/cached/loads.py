@@ -8,13 +8,13 @@ from collections import OrderedDict
 
 import streamlit as st
 
+from cached.places import catalogue_state
 from llmsizer.decide import plan_load as asked
 from llmsizer.decide.answer import Plan
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.progress import Progress
-from places import catalogue_state
 
 MOST_KEPT = 32
 _SIMULATED: OrderedDict[tuple[str, int], SimulatedLoad] = OrderedDict()

@@ -10,12 +10,11 @@ from llmsizer.errors import LlmSizerError
 def up() -> None:
     """Answer the usual question once. A mistake here is the page's to tell."""
     try:
-        import cached
-        import inputs
-        import overriding
+        from cached import answers, following
+        from question import inputs
 
-        overriding.follow()
-        cached.answer(inputs.usual_scenario())
+        following.follow()
+        answers.answer(inputs.usual_scenario())
     except LlmSizerError as error:
         logging.getLogger(__name__).info("not warmed up: %s", error)
     import pandas  # noqa: F401  # tables and charts are sent by way of them

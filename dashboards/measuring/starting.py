@@ -8,16 +8,14 @@ from pathlib import Path
 import streamlit as st
 
 import drawing
-import folders
-import jobs
 import login
 from drawing import safe
 from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.quantize.recipes import RECIPES
+from measuring import folders, jobs, watcher
 from texts import say
 
 RECORDS = Path("measured") / "profiles.jsonl"  # below the output folder, where every page finds it
-QUALITY = Path("measured") / "quality.jsonl"
 MODELS, VARIANTS = "models", "variants"
 SMALL_METHODS = ("openvino-fp16", "openvino-int8", "openvino-int4")
 POINTS = {
@@ -117,12 +115,12 @@ def small_model_steps(output: Path) -> list[jobs.Step]:
     """A small model trained here, three formats of it, and what each does on this machine."""
     output = output.resolve()
     out = str(output / VARIANTS / "small")
-    quantize = ("quantize", jobs.CHECKPOINT, "--methods", ",".join(SMALL_METHODS), "--out", out, "--json")
+    quantize = ("quantize", watcher.CHECKPOINT, "--methods", ",".join(SMALL_METHODS), "--out", out, "--json")
     model = ("model", "--out", str(output / MODELS), "--json")
     return [
         jobs.Step(title=say("profiles.step_model"), arguments=model),
         jobs.Step(title=say("profiles.step_quantize"), arguments=quantize),
-        _profile_step(output, [jobs.VARIANTS], POINTS["usual"], 5),
+        _profile_step(output, [watcher.VARIANTS], POINTS["usual"], 5),
     ]
 
 

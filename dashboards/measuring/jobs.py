@@ -1,10 +1,10 @@
 """Long work on this machine, started from a page: outlives a reload and the server, one at a time, seen by everyone.
 
 A job is a folder below ``OUTPUT/jobs``: ``job.json`` (what was asked), ``status.json`` (how it goes),
-``progress.json``, ``log.txt``, and what each command printed. A watcher in a process group of its own runs the job's
-commands of ``llmsizer`` one after the other. Watcher and command hold one lock file of the machine's, so that a job
-is alive exactly as long as the lock is held and its name stands in it: the kernel lets go of it however they end,
-even by ``kill -9``. No command passes through a shell.
+``progress.json``, ``log.txt``, and what each command printed. A watcher (``watcher.py``) in a process group of its own
+runs the job's commands of ``llmsizer`` one after the other. Watcher and command hold one lock file of the machine's,
+so that a job is alive exactly as long as the lock is held and its name stands in it: the kernel lets go of it however
+they end, even by ``kill -9``. No command passes through a shell.
 """
 
 from __future__ import annotations
@@ -18,27 +18,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from llmsizer.errors import InputError
-from llmsizer.progress import FILE_VARIABLE
 from llmsizer.store.location import data_folder
+from measuring import watcher
+from measuring.watcher import CANCEL, JOB, LOG, PROGRESS, STATUS, State, as_object, now, read_json, write_json
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-State = Literal["running", "stopping", "done", "failed", "cancelled", "lost"]
 PROGRAM = (sys.executable, "-P", "-m", "llmsizer")  # -P: a folder named llmsizer in the working folder is not imported
-JOB, STATUS, PROGRESS, LOG, PID, CANCEL = "job.json", "status.json", "progress.json", "log.txt", "pid", "cancel"
-GRACE_SECONDS = 30  # that a command has to end in order once it was asked to
+PID = "pid"
 SHOWN_JOBS = 20
 LOG_TAIL_BYTES = 8_000
-CHECKPOINT, VARIANTS = "@checkpoint", "@variants"  # in a step: what an earlier step of the same job printed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +84,13 @@ def start(output: Path, title: str, steps: Sequence[Step], *, program: Sequence[
     with _machine() as lock:
         folder = _new_folder(output)
         asked = {"title": title, "program": list(program or PROGRAM), "steps": [asdict(step) for step in steps]}
-        _write(folder / JOB, asked | {"started_at": _now()})
-        _write(folder / STATUS, {"state": "running", "step": 0})
+        write_json(folder / JOB, asked | {"started_at": now()})
+        write_json(folder / STATUS, {"state": "running", "step": 0})
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps({"folder": str(folder), "title": title}).encode(), 0)
         with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", str(Path(__file__).resolve()), str(folder), str(lock)],
+                [sys.executable, "-P", str(Path(watcher.__file__).resolve()), str(folder), str(lock)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=(lock,),
             )  # fmt: skip
@@ -111,7 +108,7 @@ def busy_with() -> tuple[Path, str] | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: those who look do not see one another
         except BlockingIOError:
-            held = _object(os.pread(handle, 1 << 16, 0))
+            held = as_object(os.pread(handle, 1 << 16, 0))
             return Path(str(held.get("folder", ""))), str(held.get("title", "?"))
         finally:
             os.close(handle)
@@ -130,7 +127,7 @@ def jobs(output: Path) -> list[Job]:
 def read(folder: Path) -> Job:
     """A job as it is now: what its files say, and whether it still lives."""
     held = busy_with()  # before the status: a job that ends in between has written its status by then
-    asked, status = _file(folder / JOB), _file(folder / STATUS)
+    asked, status = read_json(folder / JOB), read_json(folder / STATUS)
     steps = tuple(
         Step(title=str(step.get("title", "")), arguments=tuple(map(str, step.get("arguments", ()))))
         for step in asked.get("steps", ())
@@ -140,7 +137,7 @@ def read(folder: Path) -> Job:
     if state == "running":
         alive = held is not None and held[0] == folder.resolve()
         state = ("stopping" if wanted_end else "running") if alive else ("cancelled" if wanted_end else "lost")
-    progress = _file(folder / PROGRESS)
+    progress = read_json(folder / PROGRESS)
     part = min(1.0, max(0.0, float(progress.get("fraction", 0.0))))
     return Job(
         folder=folder,
@@ -219,118 +216,3 @@ def _new_folder(output: Path) -> Path:
     except OSError as error:
         raise InputError(f"{output}: no job can be kept here ({error.strerror}); set LLMSIZER_OUTPUT") from None
     return folder
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Whole at any moment for those who read it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(document), encoding="utf-8")
-    partial.replace(path)
-
-
-def _file(path: Path) -> dict[str, Any]:
-    try:
-        return _object(path.read_bytes())
-    except OSError:
-        return {}
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    """A JSON object; of anything else an empty one: files of a killed job may be torn."""
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-# The watcher, a process of its own ------------------------------------------------------------------------------------
-
-
-class _Watcher:
-    """Runs a job's commands and writes down how each went."""
-
-    def __init__(self, folder: Path, lock: int) -> None:
-        self.folder, self.lock = folder, lock
-        self.process: subprocess.Popen[bytes] | None = None
-        self.is_asked_to_end = False
-
-    def end(self, number: int, frame: object) -> None:
-        """SIGINT and SIGTERM: the command has had the first itself, as it is in the same group."""
-        self.is_asked_to_end = True
-        if self.process is not None and number == signal.SIGTERM:
-            self.process.send_signal(signal.SIGINT)
-        signal.alarm(GRACE_SECONDS)
-
-    def force(self, number: int, frame: object) -> None:
-        if self.process is not None:
-            self.process.kill()
-
-    def run(self) -> None:
-        signal.signal(signal.SIGINT, self.end)
-        signal.signal(signal.SIGTERM, self.end)
-        signal.signal(signal.SIGALRM, self.force)
-        asked = _file(self.folder / JOB)
-        made: dict[str, list[str]] = {}
-        for index, step in enumerate(asked["steps"]):
-            _write(self.folder / STATUS, {"state": "running", "step": index})
-            (self.folder / PROGRESS).unlink(missing_ok=True)
-            if self.is_asked_to_end or (self.folder / CANCEL).exists():
-                return self._ended("cancelled", index)
-            printed = self.folder / f"step-{index + 1}.json"
-            missing = [a for a in step["arguments"] if a in (CHECKPOINT, VARIANTS) and a not in made]
-            if missing:
-                return self._ended("failed", index, f"no earlier command made {missing[0]}")
-            arguments = [word for argument in step["arguments"] for word in made.get(argument, [argument])]
-            code = self._command([*asked["program"], *arguments], printed)
-            if self.is_asked_to_end:
-                return self._ended("cancelled", index)
-            if code != 0:
-                return self._ended("failed", index, self._why(code))
-            made |= _made(printed)
-        return self._ended("done", len(asked["steps"]) - 1)
-
-    def _command(self, command: list[str], printed: Path) -> int:
-        environment = os.environ | {FILE_VARIABLE: str(self.folder / PROGRESS), "PYTHONUNBUFFERED": "1"}
-        with printed.open("wb") as out:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, env=environment, pass_fds=(self.lock,)
-            )
-            if self.is_asked_to_end:  # between the question above and the start
-                self.process.send_signal(signal.SIGINT)
-            return self.process.wait()
-
-    def _why(self, code: int) -> str:
-        if code < 0:
-            more = "; the system ends what takes too much memory so" if code == -signal.SIGKILL else ""
-            return f"ended by signal {-code} ({signal.Signals(-code).name}){more}"
-        lines = (self.folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"ended with code {code}")[:500]
-
-    def _ended(self, state: State, index: int, message: str = "") -> None:
-        signal.alarm(0)
-        _write(
-            self.folder / STATUS,
-            {"state": state, "step": index, "message": message, "ended_at": _now()},
-        )
-
-
-def _made(printed: Path) -> dict[str, list[str]]:
-    """The folders that a command named in its JSON document: a checkpoint, or variants."""
-    try:
-        document = json.loads(printed.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if isinstance(document, dict) and isinstance(document.get("checkpoint"), str):
-        return {CHECKPOINT: [str(Path(document["checkpoint"]).resolve())]}
-    if isinstance(document, list) and document and all(isinstance(v, dict) and "path" in v for v in document):
-        return {VARIANTS: [str(Path(v["path"]).resolve()) for v in document]}
-    return {}
-
-
-if __name__ == "__main__":
-    _Watcher(Path(sys.argv[1]), int(sys.argv[2])).run()

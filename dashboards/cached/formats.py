@@ -11,10 +11,9 @@ import streamlit as st
 from llmsizer.decide.precision_choice import PrecisionOption, PrecisionQuestion, choose_precision, precisions_of
 from llmsizer.decide.side_by_side import SideBySide, published_quality, side_by_side
 from llmsizer.decide.study import workload_of
-from llmsizer.deliver.residuals import Check, shipped_checks
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
-from llmsizer.facts.records import ProfileRecord, QualityRecord
+from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.prices import price_book
 
@@ -64,13 +63,3 @@ def _formats(
         side=side_by_side(question, options, question.gpus[0]),
         published=published_quality(question, catalog),
     )
-
-
-def checks(profiles: tuple[ProfileRecord, ...]) -> tuple[Check, ...]:
-    """These records against the shipped predictor, which has not seen them. Raises LlmSizerError."""
-    return _checks(tuple(f"{p.record_id} {p.measured_at}" for p in profiles), profiles)
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _checks(names: tuple[str, ...], _profiles: tuple[ProfileRecord, ...]) -> tuple[Check, ...]:
-    return shipped_checks(_profiles)

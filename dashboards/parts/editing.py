@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 import drawing
-import places
+from cached import places
 from drawing import safe
 from llmsizer.deliver.evidence import changes_table
 from llmsizer.errors import LlmSizerError
@@ -187,7 +187,7 @@ def _own(path: Path) -> None:
     for kind, name in names:
         fields = own[kind][name]
         known = [key for key in EDITABLE[kind] if fields.get(key) is not None]
-        shown = ", ".join(f"{say(f'evidence.{key}')}: {_shown(key, fields[key]):g}" for key in known)
+        shown = ", ".join(f"{say(f'evidence.{key}')}: {_shown(key, fields[key]):,.10g}" for key in known)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{safe(name)}** · {safe(shown)}", width="stretch")
             st.button(

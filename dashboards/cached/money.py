@@ -6,7 +6,7 @@ import datetime
 
 import streamlit as st
 
-import cached
+from cached import answers
 from llmsizer.decide.apis import api_choices
 from llmsizer.decide.places import AtPlace, at_places
 from llmsizer.decide.study import workload_of
@@ -28,7 +28,7 @@ def spreads(scenario: Scenario) -> tuple[VolumeSpread, ...]:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _spreads(key: str, today: datetime.date, _scenario: Scenario) -> tuple[VolumeSpread, ...]:
-    comparison, found = cached.answer(_scenario).comparison, cached.studied(_scenario)
+    comparison, found = answers.answer(_scenario).comparison, answers.studied(_scenario)
     choices = api_choices(found) if _scenario.constraints.api else []
     return () if comparison is None else volume_spreads(found, comparison, choices)
 
@@ -40,5 +40,5 @@ def places(scenario: Scenario) -> tuple[AtPlace, ...]:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _places(key: str, today: datetime.date, _scenario: Scenario) -> tuple[AtPlace, ...]:
-    found = cached.studied(_scenario)
+    found = answers.studied(_scenario)
     return at_places(found, api_choices(found) if _scenario.constraints.api else [])

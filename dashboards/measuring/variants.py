@@ -8,9 +8,8 @@ from statistics import median
 
 import streamlit as st
 
-import cached
-import cached_precision
 import drawing
+from cached import measurements, places
 from drawing import safe
 from llmsizer.deliver import figures
 from llmsizer.deliver.charts import Measure
@@ -48,18 +47,18 @@ def show(asked_names: Collection[str]) -> None:
         st.warning(say("precision.problems", count=len(kept.problems)))
 
 
-def chosen_records() -> cached.Records | None:
+def chosen_records() -> measurements.Records | None:
     """The user's own records, or the example's once asked for; None where there are none."""
-    folder = cached.output_folder()
-    own = cached.records(folder)
+    folder = places.output_folder()
+    own = measurements.records(folder)
     if own.profiles:
         return own
     if not st.session_state.get("example"):
         st.info(safe(say("precision.empty", folder=str(folder))) + f"  \n{say('precision.empty_how')}")
-        if cached.records(cached.EXAMPLE).profiles:
+        if measurements.records(measurements.EXAMPLE).profiles:
             st.button(say("precision.example"), on_click=lambda: st.session_state.update(example=True), type="primary")
         return None
-    example = cached.records(cached.EXAMPLE)
+    example = measurements.records(measurements.EXAMPLE)
     device = example.profiles[0].device.name
     st.info(safe(say("precision.example_note", device=device, date=example.profiles[0].measured_at[:10])))
     st.button(say("precision.own_records"), on_click=lambda: st.session_state.update(example=False))
@@ -106,7 +105,7 @@ def measure_alt(measure: Measure) -> str:
     return f"{measure.name}, {drawing.mark('measured')}: {values}"
 
 
-def show_quality(kept: cached.Records, model: str) -> None:
+def show_quality(kept: measurements.Records, model: str) -> None:
     """What the formats lose; of another model where the one that was timed was not evaluated."""
     found = quality_groups(kept.quality)
     same = [g for g in found if g.model == model]
@@ -123,7 +122,7 @@ def show_predictions(group: Group) -> None:
     """The predictor against these records; a group it cannot predict says so and the page goes on."""
     drawing.section(say("precision.predicted"))
     try:
-        unseen = cached_precision.checks(group.records)
+        unseen = measurements.checks(group.records)
     except LlmSizerError as error:
         st.caption(safe(str(error)))
         return
@@ -139,7 +138,7 @@ def show_predictions(group: Group) -> None:
 
 def show_learned(group: Group) -> None:
     """Each operating point predicted by what the others taught."""
-    summary = cached.calibration(group.records)
+    summary = measurements.calibration(group.records)
     if summary is None or not summary.checks:
         st.caption(say("precision.no_prediction"))
         return

@@ -7,9 +7,9 @@ import threading
 
 import streamlit as st
 
+from cached.places import OVERRIDES_VARIABLE, catalogue_state, overrides_file
 from llmsizer.facts import aliases
 from llmsizer.facts.catalog import default_catalog
-from places import OVERRIDES_VARIABLE, catalogue_state, overrides_file
 
 _changing = threading.Lock()
 _followed = {"state": "", "named": ""}

@@ -1,0 +1,1 @@
+"""Answers and records, kept while what they rest on stays the same."""

@@ -1,0 +1,1 @@
+"""Measuring on this machine and looking at what was measured."""

@@ -1,0 +1,1 @@
+"""Parts that a page shows beside its own figures."""

@@ -1,0 +1,1 @@
+"""What the user asks: fields, their widgets, links, and scenarios."""
