@@ -13,6 +13,19 @@ MONTHS_PER_YEAR = 12
 SECONDS_PER_HOUR = 3_600.0
 SECONDS_PER_MONTH = HOURS_PER_MONTH * SECONDS_PER_HOUR
 UNKNOWN = "unknown"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain_number(value: float) -> str:
+    """Three digits where they matter, thousands separated, no exponent a reader must decode."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 999.5:  # what rounds to three digits before the point and one more
+        return f"{value:,.0f}"
+    if abs(value) >= 1e-3:
+        return f"{value:.3g}"
+    mantissa, power = f"{value:.2e}".split("e")
+    return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}"
 
 
 def format_gb(value_bytes: float | None, *, digits: int = 1) -> str:
@@ -30,8 +43,8 @@ def format_seconds(value_seconds: float | None) -> str:
     if value_seconds is None:
         return UNKNOWN
     if value_seconds < 1:
-        return f"{value_seconds * 1e3:.3g} ms"
-    return f"{value_seconds:.3g} s" if value_seconds < 120 else f"{value_seconds / 60:,.0f} min"
+        return f"{plain_number(value_seconds * 1e3)} ms"
+    return f"{plain_number(value_seconds)} s" if value_seconds < 120 else f"{value_seconds / 60:,.0f} min"
 
 
 def format_usd(value_usd: float | None) -> str:
@@ -49,5 +62,5 @@ def format_count(value: float | None) -> str:
         return UNKNOWN
     for factor, suffix in ((TERA, "T"), (GIGA, "B"), (MEGA, "M"), (KILO, "k")):
         if abs(value) >= factor:
-            return f"{value / factor:.3g} {suffix}"
-    return f"{value:.4g}"
+            return f"{plain_number(value / factor)} {suffix}"
+    return f"{value:.4g}" if value >= 1 or value == 0 else plain_number(value)

@@ -221,4 +221,4 @@ def _too_slow(label: str, idle: LoadPoint, slo: Slo) -> Rejection:
 def _rounded_up(seconds: float) -> str:
     """Two digits, never below the value: an SLO that is really met."""
     step = 10.0 ** (math.floor(math.log10(seconds)) - 1)
-    return f"{math.ceil(seconds / step) * step:.3g}"
+    return f"{float(f'{math.ceil(seconds / step) * step:.3g}'):g}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmsizer.decide.uncertain import Said, UncertainPath
 from llmsizer.money.draws import Driver, Vector
 from llmsizer.money.spread import FlipState, Turn
-from llmsizer.units import format_count, format_usd
+from llmsizer.units import format_count, format_usd, plain_number
 
 _SIDE_POINTS, _ZOOM_POINTS, _ZOOMS = 61, 33, 7
 _SPAN = 1_000.0  # a flip is searched from a thousandth to a thousand times the middle
@@ -223,4 +223,4 @@ def _in(value: float, said: Said) -> str:
         rest = said.unit.removeprefix("USD").replace("/1M tokens", " a million tokens").replace("/GPU/h", " a GPU-hour")
         rest = rest.replace("/instance/h", " an instance-hour")
         return f"{format_usd(value)}{rest.replace('/', ' a ')}"
-    return f"{value:.4g} {said.unit}".rstrip()
+    return f"{plain_number(value) if abs(value) >= 1000 else f'{value:.4g}'} {said.unit}".rstrip()

@@ -32,7 +32,7 @@ from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.renting import gpu_hour_price
 from llmsizer.traffic.energy import joules_per_output_token, power_of
-from llmsizer.units import MEGA, SECONDS_PER_HOUR
+from llmsizer.units import MEGA, SECONDS_PER_HOUR, plain_number
 
 JOULES = "J/output token"
 
@@ -382,10 +382,10 @@ def choice_sentence(options: Sequence[PrecisionOption], floor: float) -> str:
     best = priced[0]
     usd = best.usd_per_million_tokens
     text = (
-        f"Serve in {best.label}: ${usd.value:.3g} per 1M tokens at capacity ({usd.basis}); it runs as {best.kernel} "
-        f"and keeps {quality_words(best.quality)} of the quality"
+        f"Serve in {best.label}: ${plain_number(usd.value or 0.0)} per 1M tokens at capacity ({usd.basis}); "
+        f"it runs as {best.kernel} and keeps {quality_words(best.quality)} of the quality"
     )
     reference = next((o for o in priced if o.precision in ("bf16", "fp16")), None)
     if reference is None or reference.label == best.label:
         return f"{text}."
-    return f"{text}; {reference.label} costs ${reference.usd_per_million_tokens.value:.3g}."
+    return f"{text}; {reference.label} costs ${plain_number(reference.usd_per_million_tokens.value or 0.0)}."

@@ -17,7 +17,7 @@ from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.spread import Uncertainty
 from llmsizer.physics.memory import estimate_memory
-from llmsizer.units import GIGA, format_count, format_gb, format_usd
+from llmsizer.units import GIGA, format_count, format_gb, format_usd, plain_number
 
 _TERMS = {"spot": "interruptible", "reserved for a year": "for a year"}
 _MODES: dict[str, str] = {
@@ -128,7 +128,7 @@ def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
     own = plans[0].cost.usd_per_month.value if plans else None
     if own and usd.value:
         ratio = own / usd.value
-        text += f", 1/{ratio:,.3g} of it" if ratio >= 1 else f", {1 / ratio:,.3g} times as much"
+        text += f", 1/{plain_number(ratio)} of it" if ratio >= 1 else f", {plain_number(1 / ratio)} times as much"
     if found.question.scenario.constraints.bounds_place:
         text += "; where it processes data is not in the price list"
     return text + "."
@@ -200,7 +200,8 @@ def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:
     yield Flip(
         what="load",
         threshold=Figure(estimate=spread, unit="× the peak hour", source=rate.source),
-        text=f"Up to {held:.3g} times this load needs no further replica; limited by {best.capacity.limited_by}.",
+        text=f"Up to {plain_number(held)} times this load needs no further replica; "
+        f"limited by {best.capacity.limited_by}.",
     )
 
 

@@ -32,7 +32,7 @@ class Chart:
 
 def short_usd(value: float) -> str:
     """Dollars on an axis: ``$10k``."""
-    for factor, suffix in ((MEGA, "M"), (KILO, "k")):
+    for factor, suffix in ((TERA, "T"), (GIGA, "B"), (MEGA, "M"), (KILO, "k")):
         if value >= factor:
             return f"${value / factor:g}{suffix}"
     return f"${value:g}"

@@ -15,7 +15,7 @@ from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.own_values import ValueChange
 from llmsizer.facts.provenance import STALE_AFTER_DAYS, Basis, Provenance
-from llmsizer.units import format_count
+from llmsizer.units import format_count, plain_number
 
 OLD = f"older than {STALE_AFTER_DAYS} days"
 
@@ -169,7 +169,8 @@ def _purchases(catalog: Catalog, _: datetime.date) -> Facts:
 def _energy(catalog: Catalog, _: datetime.date) -> Facts:
     for fact in catalog.energy():
         origin = fact.provenance
-        text = " to ".join(f"{end:g}" for end in sorted({end for end in (fact.low, fact.high) if end is not None}))
+        ends = sorted({end for end in (fact.low, fact.high) if end is not None})
+        text = " to ".join(map(plain_number, ends))
         value = Cell(text=f"{text} {fact.unit}", basis=origin.basis) if text else Cell(text="unknown", basis="unknown")
         what = words(fact.metric.replace("_", " "))
         yield (words(fact.area, strong=True), what, value, words(fact.segment), words(fact.period)), origin

@@ -8,7 +8,7 @@ from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.figures import PART_COLOURS, Spec
 from llmsizer.deliver.tables import Cell, Table, number, words
 from llmsizer.deliver.variants import peak_memory_bytes
-from llmsizer.deliver.wording import amount
+from llmsizer.deliver.wording import amount, plain_number
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.comparing import Faster, shape_of
 from llmsizer.profile.shown import Shown, fields_of, text_of
@@ -128,7 +128,7 @@ def compared_figure(compared: Sequence[Faster], over: str, under: str) -> Spec:
             "arrayminus": [v - low for low, v in zip(lows, values, strict=True)],
             "color": _LINE,
         },
-        "text": [f"{value:.3g}× {MARKS['measured']}" for value in values],
+        "text": [f"{plain_number(value)}× {MARKS['measured']}" for value in values],
         "textposition": "top center",
         "hovertext": [f"{label}: {one.text()}" for label, one in zip(labels, compared, strict=True)],
         "hoverinfo": "text",

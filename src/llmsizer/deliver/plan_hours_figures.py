@@ -30,7 +30,7 @@ def week_figure(hours: Sequence[SteadyHour] | Sequence[Hour]) -> Spec:
         "text": [[_cell(each) for each in row] for row in cells],
         "customdata": [[[each.requests_per_second, each.missed or "held"] for each in row] for row in cells],
         "texttemplate": "%{text}",
-        "hovertemplate": "%{x} %{y}:00<br>%{customdata[0]:.3g} requests/s<br>%{text} % of what the fleet holds<br>"
+        "hovertemplate": "%{x} %{y}:00<br>%{customdata[0]:,.3~r} requests/s<br>%{text} % of what the fleet holds<br>"
         "SLO: %{customdata[1]}<extra></extra>",
         "colorscale": _HEAT,
         "zmin": 0,

@@ -90,7 +90,7 @@ def _line(name: str, points: Sequence[FleetPoint], seconds: Sequence[float | Non
         "name": name,
         "x": [p.requests_per_second for p in points],
         "y": list(seconds),
-        "hovertemplate": "%{x:.3g}/s: %{y:.3g} s<extra>" + name + "</extra>",
+        "hovertemplate": "%{x:,.3~r}/s: %{y:,.3~r} s<extra>" + name + "</extra>",
         "line": {"color": colour, "dash": dash, "width": 2.5},
     }
 
@@ -123,7 +123,7 @@ def _dots(name: str, points: Sequence[RatePoint], metric: Tail, share: int) -> S
         "name": name,
         "x": [p.requests_per_second for p in points],
         "y": [_simulated(p, metric, share) for p in points],
-        "hovertemplate": "%{x:.3g}/s: %{y:.3g} s<extra>" + name + "</extra>",
+        "hovertemplate": "%{x:,.3~r}/s: %{y:,.3~r} s<extra>" + name + "</extra>",
         "marker": {"color": _SIMULATED, "symbol": symbol, "size": 9, "line": {"width": 2, "color": _SIMULATED}},
     }
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from llmsizer.deliver.basis import mark
 from llmsizer.facts.figure import Figure
 from llmsizer.units import GIGA, KILO, MEGA, TERA, UNKNOWN, format_seconds, format_usd
+from llmsizer.units import plain_number as plain_number
 
 _SECONDS = {"s", "seconds"}
 _BYTES = {"B", "bytes"}
 _FRACTIONS = {"fraction", "of the 16-bit reference's scores"}
 _USD = "USD"
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def amount(value: float | None, unit: str) -> str:
@@ -29,7 +29,7 @@ def amount(value: float | None, unit: str) -> str:
     if unit in _BYTES:
         return size(value)
     if unit in _FRACTIONS:
-        return f"{value * 100:.3g} %"
+        return f"{plain_number(value * 100)} %"
     if unit.startswith("tokens") and not unit.endswith("/s") and abs(value) >= MEGA:
         return f"{tokens(value)} {unit.replace('/', ' / ')}"
     return f"{plain_number(value)} {'' if unit == 'ratio' else unit}".strip()
@@ -41,20 +41,8 @@ def size(value_bytes: float | None) -> str:
         return UNKNOWN
     for factor, name in ((TERA, "TB"), (GIGA, "GB"), (MEGA, "MB"), (KILO, "kB")):
         if abs(value_bytes) >= factor:
-            return f"{value_bytes / factor:.3g} {name}"
+            return f"{plain_number(value_bytes / factor)} {name}"
     return f"{value_bytes:,.0f} B"
-
-
-def plain_number(value: float) -> str:
-    """Three digits where they matter, thousands separated, no exponent a reader must decode."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if abs(value) >= 1e-3:
-        return f"{value:.3g}"
-    mantissa, power = f"{value:.2e}".split("e")
-    return f"{mantissa} × 10{str(int(power)).translate(_RAISED)}"
 
 
 def tokens(value: float | None) -> str:
@@ -63,8 +51,8 @@ def tokens(value: float | None) -> str:
         return UNKNOWN
     for factor, name in ((TERA, "trillion"), (GIGA, "billion"), (MEGA, "million"), (KILO, "thousand")):
         if abs(value) >= factor:
-            return f"{value / factor:.3g} {name}"
-    return f"{value:.3g}"
+            return f"{plain_number(value / factor)} {name}"
+    return plain_number(value)
 
 
 def figure_amount(figure: Figure) -> str:
