@@ -7,6 +7,7 @@ that both come to the same total.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -24,7 +25,7 @@ from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import monthly_parts
-from llmsizer.money.owning import Activity, own_drivers
+from llmsizer.money.owning import DRIVERS_OF_GPU, Activity, own_drivers
 from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
@@ -32,6 +33,7 @@ from llmsizer.traffic.elastic import Following, Packing
 from llmsizer.units import HOURS_PER_MONTH, KILO, MONTHS_PER_YEAR, SECONDS_PER_MONTH
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 _FULL_BATCH = 256.0  # at which the power curve ends
 
 
@@ -62,18 +64,21 @@ def replica_counts(held: Vector, rate_each: Vector | float) -> Vector:
     return cast(Vector, np.maximum(1.0, np.ceil(held / rate_each - 1e-9)))
 
 
-def activity(sized: Sized, average: Vector, serving: Vector) -> Activity:
+def column(values: Iterable[float]) -> Matrix:
+    """One value a candidate, to be broadcast over loads."""
+    return np.array(list(values), dtype=np.float64)[:, None]
+
+
+def activity(sizes: Sequence[Sized], average: Vector, serving: Vector) -> Activity:
     """How busy the serving replicas are: the chance that a request is in flight, at the stay of an idle replica.
 
-    A loaded replica keeps its requests longer, which is on the busy side already where it matters.
+    Candidate × load. A loaded replica keeps its requests longer, which is on the busy side already where it matters.
     """
-    curves = sized.replica.mid
-    stay = (sized.replica.output_tokens - 1) * float(curves.decode_seconds[0]) + curves.prefill_seconds
-    in_flight = average / serving * stay
+    in_flight = average / serving * column(sized.replica.idle_stay_seconds for sized in sizes)
     busy = -np.expm1(-in_flight)
     batch = np.maximum(1.0, in_flight / np.maximum(busy, 1e-300))
     depth = np.minimum(1.0, np.log(batch) / np.log(_FULL_BATCH))
-    return Activity(busy_gpus=serving * sized.gpus * busy, busy_depth=depth)
+    return Activity(busy_gpus=serving * column(sized.gpus for sized in sizes) * busy, busy_depth=depth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,24 +174,38 @@ class Bills:
 
     def usd(self, sized: Sized, path: Path, demand: Demand) -> Vector | None:
         """Dollars a month at each load; None where the scenario or a missing price rules the path out."""
-        usd = self._own_usd(sized, demand) if path == "own" else self._rent_usd(sized, demand)
-        return None if usd is None or bool(np.isnan(usd).any()) else usd
+        usd: Vector = self.usd_of([sized], path, demand)[0]
+        return None if np.isnan(usd).any() else usd
 
-    def _own_usd(self, sized: Sized, demand: Demand) -> Vector | None:
-        gpu = sized.deployment.gpu
-        if not self.scenario.constraints.own or self.months_too_late > 0 or self.housed(sized) is None:
-            return None
-        serving = replica_counts(demand.held, sized.held.rate)
-        replicas = serving + self.scenario.spare_replicas
-        servers, each = self.servers_of(sized, replicas)
-        busy, gpus = activity(sized, demand.average, serving), servers * each
+    def usd_of(self, sizes: Sequence[Sized], path: Path, demand: Demand) -> Matrix:
+        """The same of many at once, candidate × load: NaN all along the row of one that is ruled out."""
+        usd = np.full((len(sizes), len(demand.held)), np.nan)
+        if path == "own":
+            rows = [row for row, sized in enumerate(sizes) if self._may_be_bought(sized)]
+            if rows:
+                usd[rows] = self._own_usd([sizes[row] for row in rows], demand)
+        else:
+            for row, sized in enumerate(sizes):
+                usd[row] = self._rent_usd(sized, demand)
+        usd[np.isnan(usd).any(axis=1)] = np.nan
+        return usd
+
+    def _may_be_bought(self, sized: Sized) -> bool:
+        return self.scenario.constraints.own and self.months_too_late <= 0 and self.housed(sized) is not None
+
+    def _own_usd(self, sizes: Sequence[Sized], demand: Demand) -> Matrix:
+        serving = replica_counts(demand.held, column(sized.held.rate for sized in sizes))
+        servers, each = self.servers_of(sizes, serving + self.scenario.spare_replicas)
+        busy, gpus = activity(sizes, demand.average, serving), servers * each
+        records = [self._own_record(sized.deployment.gpu) for sized in sizes]
         drivers = replace(
-            self._own_record(gpu),
+            records[0],
             servers=servers,
             gpus=gpus,
             busy_gpus=np.minimum(busy.busy_gpus, gpus),
             busy_depth=busy.busy_depth,
-            server_usd=self.server_usd(sized, each),
+            server_usd=np.array([self.server_usd(sized, row) for sized, row in zip(sizes, each, strict=True)]),
+            **{name: column(getattr(record, name) for record in records) for name in DRIVERS_OF_GPU},
         )
         return total_usd(drivers, marginal=self.marginal)
 
@@ -231,14 +250,13 @@ class Bills:
     def _host_watts(self, gpu: GpuSpec) -> float:
         return 0.0 if is_whole_machine(gpu) else mid(self.book.assumed["host_watts"])
 
-    def servers_of(self, sized: Sized, replicas: Vector) -> tuple[Vector, Vector]:
-        """Whole servers for so many replicas, and the GPUs in each: ``money.owning.servers_for`` over an array."""
-        gpu = self.housed(sized)
-        assert gpu is not None, "a replica that no server holds has no price to own"
-        servers = np.ceil(replicas / (gpu.max_per_node // sized.gpus))
-        if is_whole_board(gpu):
-            return servers, np.full_like(servers, gpu.max_per_node)
-        return servers, sized.gpus * np.ceil(replicas / servers)
+    def servers_of(self, sizes: Sequence[Sized], replicas: Vector) -> tuple[Matrix, Matrix]:
+        """Whole servers for so many replicas, and the GPUs in each: ``money.owning.servers_for`` over candidates."""
+        gpus = [gpu for sized in sizes if (gpu := self.housed(sized)) is not None]
+        assert len(gpus) == len(sizes), "a replica that no server holds has no price to own"
+        width, most = column(sized.gpus for sized in sizes), column(gpu.max_per_node for gpu in gpus)
+        servers = np.ceil(replicas / (most // width))
+        return servers, np.where(column(map(is_whole_board, gpus)) > 0, most, width * np.ceil(replicas / servers))
 
     def server_usd(self, sized: Sized, gpus_each: Vector) -> Vector:
         """Dollars for one server with so many GPUs."""
@@ -256,10 +274,10 @@ class Bills:
             self._server_usd[key] = mid(server_price(self.book, sized.deployment.gpu, gpus_each))
         return self._server_usd[key]
 
-    def _rent_usd(self, sized: Sized, demand: Demand) -> Vector | None:
+    def _rent_usd(self, sized: Sized, demand: Demand) -> Vector:
         chosen = self._chosen(sized, demand)
         if chosen is None:
-            return None
+            return np.full(1, np.nan)
         served = np.array([rental.following.served_share for rental in chosen.rentals])[chosen.index]
         tokens = demand.average * self.workload.generated_tokens * SECONDS_PER_MONTH * served
         if not self._rent_record:

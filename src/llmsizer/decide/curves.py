@@ -53,8 +53,9 @@ class Machines:
             key = (sized.deployment.gpu.id, sized.gpus)
             if key not in fastest or sized.held.rate > fastest[key].held.rate:
                 fastest[key] = sized
-        one = Demand.of(self.found.question.workload)
-        return tuple(s for s in fastest.values() if self.found.pricer.bills.usd(s, self.path, one) is not None)
+        every, asked = list(fastest.values()), Demand.of(self.found.question.workload)
+        usd = self.found.pricer.bills.usd_of(every, self.path, asked)[:, 0]
+        return tuple(sized for sized, known in zip(every, ~np.isnan(usd), strict=True) if known)
 
     def demand(self, tokens: Vector) -> Demand:
         """The load of a month of each volume."""
@@ -70,12 +71,10 @@ class Machines:
         return self._usd_of(self.candidates, tokens)
 
     def _usd_of(self, candidates: Sequence[Sized], tokens: Vector) -> Vector:
-        demand, bills = self.demand(tokens), self.found.pricer.bills
-        rows = []
-        for sized in candidates:
-            usd = bills.usd(sized, self.path, demand)
-            rows.append(np.full(len(tokens), np.inf) if usd is None else np.broadcast_to(usd, tokens.shape))
-        return np.array(rows) if rows else np.full((1, len(tokens)), np.nan)
+        if not candidates:
+            return np.full((1, len(tokens)), np.nan)
+        usd = self.found.pricer.bills.usd_of(candidates, self.path, self.demand(tokens))
+        return np.where(np.isnan(usd), np.inf, usd)
 
     def usd(self, tokens: Vector) -> Vector:
         """The cheapest candidate's bill at each volume."""
@@ -100,9 +99,11 @@ class Machines:
 
     def cheapest_asked(self) -> Sized | None:
         """The candidate to take for the scenario as it is, growth and all."""
-        pricer, workload = self.found.pricer, self.found.question.workload
-        priced = [(usd, s) for s in self.candidates if (usd := pricer.usd(s, self.path, workload)) is not None]
-        return min(priced, key=lambda pair: pair[0])[1] if priced else None
+        if not self.candidates:
+            return None
+        asked = Demand.of(self.found.question.workload)
+        usd = self.found.pricer.bills.usd_of(self.candidates, self.path, asked)[:, 0]
+        return self.candidates[int(np.argmin(usd))]
 
     def utilisation(self, tokens: float) -> float | None:
         """Mean load at a volume over what the serving replicas hold within the SLO; spares are not counted."""

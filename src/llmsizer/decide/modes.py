@@ -102,8 +102,7 @@ class Modes:
 
     def hold_seconds(self, sized: Sized) -> float:
         """How long a conversation keeps a service up: its turns, the thinking between them, and the idle time."""
-        curves, workload = sized.replica.mid, self.workload
-        stay = (sized.replica.output_tokens - 1) * float(curves.decode_seconds[0]) + curves.prefill_seconds
+        stay, workload = sized.replica.idle_stay_seconds, self.workload
         return stay + 60 * self.scenario.fleet.idle_minutes + (workload.turns - 1) * workload.think_seconds
 
     def why_not_asleep(self, sized: Sized) -> str:

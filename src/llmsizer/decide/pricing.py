@@ -78,7 +78,7 @@ class Pricer:
 
     def _activity(self, sized: Sized, replicas: int, workload: Workload) -> Activity:
         serving = np.array([float(replicas - self.spare)])
-        found = activity(sized, np.array([workload.requests_per_second]), serving)
+        found = activity([sized], np.array([workload.requests_per_second]), serving)
         return Activity(busy_gpus=float(np.ravel(found.busy_gpus)[0]), busy_depth=float(np.ravel(found.busy_depth)[0]))
 
     def _owned(self, sized: Sized, replicas: int, workload: Workload) -> Cost:

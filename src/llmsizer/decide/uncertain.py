@@ -204,8 +204,8 @@ def own_path(found: Study, sized: Sized, units: int, label: str) -> UncertainPat
     book, bills, scenario = found.book, found.pricer.bills, found.question.scenario
     gpu, load, pace = sized.deployment.gpu, load_of(found.question.workload, book.assumed), _pace(found, sized)
     replicas = np.array([float(found.pricer.count(sized, found.question.workload))])
-    _, each = bills.servers_of(sized, replicas)
-    price = server_price(book, gpu, int(each[0]))
+    _, each = bills.servers_of([sized], replicas)
+    price = server_price(book, gpu, int(each[0, 0]))
     record, figures = own_drivers(
         gpu, price, scenario.horizon_months, Activity(busy_gpus=1.0), book, servers=float(units), gpus=1.0
     )
@@ -218,13 +218,13 @@ def own_path(found: Study, sized: Sized, units: int, label: str) -> UncertainPat
     def bill(values: Values) -> Vector:
         demand = load.at(values)
         serving = replica_counts(demand.held, pace.rate(values[pace.driver.name]))
-        servers, each = bills.servers_of(sized, serving + scenario.spare_replicas)
-        busy = activity(sized, demand.average * values[pace.driver.name], serving)
+        (servers,), (each,) = bills.servers_of([sized], serving + scenario.spare_replicas)
+        busy = activity([sized], demand.average * values[pace.driver.name], serving)
         gpus = servers * each
         changed: dict[str, Any] = {driver.name: values[driver.name] for driver in drivers}
         changed[SERVER] = bills.server_usd(sized, each) * values[SERVER] / mid(price)
-        now = replace(record, servers=servers, gpus=gpus, busy_gpus=np.minimum(busy.busy_gpus, gpus),
-                      busy_depth=busy.busy_depth, **changed)  # fmt: skip
+        now = replace(record, servers=servers, gpus=gpus, busy_gpus=np.minimum(np.ravel(busy.busy_gpus), gpus),
+                      busy_depth=np.ravel(busy.busy_depth), **changed)  # fmt: skip
         return total_usd(now, marginal=bills.marginal)
 
     return UncertainPath(

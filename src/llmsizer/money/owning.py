@@ -24,6 +24,8 @@ _ASSUMED = (
     "colocation_usd_per_kw_month", "storage_usd_per_unit_month", "software_usd_per_gpu_year", "people_fte_own",
     "people_fte_per_further_server", "fte_usd_per_year", "lease_rate_per_year",
 )  # fmt: skip
+DRIVERS_OF_GPU = ("gpu_watts", "host_watts", "one_sequence_power_share", "full_batch_power_share")
+"""Beside the price of a server: what differs from GPU to GPU in one scenario's bills."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

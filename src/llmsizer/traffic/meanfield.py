@@ -102,6 +102,11 @@ class Replica:
     fast: Curves
     slow: Curves
 
+    @property
+    def idle_stay_seconds(self) -> float:
+        """How long a request stays that meets no other."""
+        return (self.output_tokens - 1) * float(self.mid.decode_seconds[0]) + self.mid.prefill_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Points:
