@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llmsizer.facts.figure import Figure
 from llmsizer.launch import container
 from llmsizer.launch.fleet import PLANNED_WITH, Fleet
-from llmsizer.launch.scaling import scaling_of
+from llmsizer.launch.scaling import Scaling, scaling_of
 from llmsizer.launch.settings import settings_of
 from llmsizer.launch.targets.shell import START
-from llmsizer.units import GIB
+from llmsizer.units import GIB, format_seconds, plain_number
 
 _STARTED = {
     "shell": f"sh {START}",
@@ -33,29 +35,32 @@ def readme(fleet: Fleet, target: str, differences: tuple[str, ...]) -> str:
         "## Why each flag",
         "\n".join(["| flag | value | why |", "|---|---|---|", *_flag_rows(fleet)]),
         "## When replicas come and go" if target in {"k8s", "kserve"} else "",
-        _scaling(fleet) if target in {"k8s", "kserve"} else "",
+        _scaling(fleet, target) if target in {"k8s", "kserve"} else "",
         "## What was not checked",
         _unchecked(fleet, target),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _figure(figure: Figure, scale: float, unit: str) -> str:
+def _figure(figure: Figure, show: Callable[[float], str]) -> str:
     if figure.value is None:
         return f"unknown: {figure.estimate.reason}"
     ends = [figure.low, figure.high]
-    shown = "–".join("?" if end is None else f"{end * scale:,.3g}" for end in ends)
-    band = f" [{shown}]" if any(end is not None for end in ends) else ""
-    return f"{figure.value * scale:,.3g} {unit}{band}, {figure.basis}"
+    band = " – ".join("?" if end is None else show(end) for end in ends)
+    return f"{show(figure.value)}{f' [{band}]' if ends != [None, None] else ''}, {figure.basis}"
+
+
+def _rate(requests_per_second: float) -> str:
+    return f"{plain_number(requests_per_second)} requests/s"
 
 
 def _promise_table(fleet: Fleet) -> str:
     promise, slo = fleet.promise, fleet.scenario.slo
     rows = [
-        ("one replica holds within the SLO", _figure(promise.requests_per_second, 1, "requests/s")),
-        ("in the peak hour one replica gets", f"{promise.peak_requests_per_second:.3g} requests/s"),
-        (f"TTFT p95 then (limit {slo.ttft_p95_seconds * 1000:g} ms)", _figure(promise.ttft_p95, 1000, "ms")),
-        (f"TPOT p95 then (limit {slo.tpot_p95_seconds * 1000:g} ms)", _figure(promise.tpot_p95, 1000, "ms")),
+        ("one replica holds within the SLO", _figure(promise.requests_per_second, _rate)),
+        ("in the peak hour one replica gets", _rate(promise.peak_requests_per_second)),
+        (f"TTFT p95 then (limit {format_seconds(slo.ttft_p95_seconds)})", _figure(promise.ttft_p95, format_seconds)),
+        (f"TPOT p95 then (limit {format_seconds(slo.tpot_p95_seconds)})", _figure(promise.tpot_p95, format_seconds)),
         ("replicas", f"{fleet.replicas} for the peak hour and {fleet.spare_replicas} spare"),
     ]
     note = "TTFT = first output token − arrival. TPOT = (end − first token)/(n − 1), per request. Brackets: 90 %."
@@ -96,6 +101,7 @@ def _start(fleet: Fleet, target: str) -> str:
     if target == "k8s" and not scaling_of(fleet).metrics:
         started = "kubectl apply -f deployment.yaml"
     lines.append(f"```\n{started}\nsh health.sh && sh smoke-test.sh && sh load-test.sh\n```")
+    lines.append(_load_test(fleet))
     lines.append(
         f"Resources beside the GPUs are assumed: {container.cores(fleet)} cores, "
         f"{container.memory_gib(fleet)} GiB of host memory, {container.start_seconds(fleet)} s until the first answer."
@@ -103,11 +109,25 @@ def _start(fleet: Fleet, target: str) -> str:
     return "\n\n".join(lines)
 
 
+def _load_test(fleet: Fleet) -> str:
+    """What the script does, and what judges it."""
+    judged = "holds what it sees against the plan's promise (`llmsizer verify plan.json`)"
+    if fleet.engine.name != PLANNED_WITH:
+        judged = (
+            f"shows what to hold against the table (the plan promises for vLLM, not {fleet.engine.facts.title})"
+        )
+    return (
+        f"`load-test.sh` sends one replica the peak hour's load and {judged}, then searches for the most that keeps "
+        "the SLO: up to 15 minutes each. What is given after it goes to both: `--max-minutes 5`, `--tokenizer FOLDER` "
+        "for exact lengths. Its exit code is 1 where the promised load breaks the SLO."
+    )
+
+
 def _flag_rows(fleet: Fleet) -> list[str]:
     return [f"| `{s.flag}` | {'' if s.value is None else f'`{s.value}`'} | {s.why} |" for s in settings_of(fleet)]
 
 
-def _scaling(fleet: Fleet) -> str:
+def _scaling(fleet: Fleet, target: str) -> str:
     scaling = scaling_of(fleet)
     if not scaling.metrics:
         return (
@@ -115,7 +135,26 @@ def _scaling(fleet: Fleet) -> str:
         )
     rules = "; ".join(f"`{m.metric}` above {m.threshold_text} a replica ({m.why})" for m in scaling.metrics)
     span = f"From {scaling.fewest} replicas (the mean load) to {scaling.most} (the plan)"
-    return f"{span}: {rules}. These thresholds are modelled, not measured."
+    said = [f"{span}: {rules}. These thresholds are modelled, not measured."]
+    if target == "k8s":
+        said.append(_without_keda(scaling))
+    return "\n\n".join(said)
+
+
+def _without_keda(scaling: Scaling) -> str:
+    """Rules in the words of prometheus-adapter, which a plain HPA reads through."""
+    rules = "\n".join(
+        f'- seriesQuery: \'{m.metric}{{namespace!="",pod!=""}}\'\n'
+        "  resources: {overrides: {namespace: {resource: namespace}, pod: {resource: pod}}}\n"
+        f"  name: {{as: {m.adapted}}}\n"
+        "  metricsQuery: sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)"
+        for m in scaling.metrics
+    )
+    return (
+        "`autoscaling.yaml` is for clusters with KEDA. Without it apply `hpa.yaml` instead, never both: the same "
+        "thresholds, read through an adapter of custom metrics that has these rules (prometheus-adapter, "
+        f"`rules.custom`; not tried on a cluster):\n\n```yaml\n{rules}\n```"
+    )
 
 
 def _unchecked(fleet: Fleet, target: str) -> str:

@@ -11,6 +11,10 @@ from llmsizer.traffic.sizing import replicas_for
 _MOST_KV_SHARE = 0.9  # of the cache: beyond it requests are put back
 
 
+def adapted(metric: str) -> str:
+    return metric.replace(":", "_")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingMetric:
     """One metric of the engine, and what of it one replica may have."""
@@ -22,6 +26,11 @@ class ScalingMetric:
     @property
     def threshold_text(self) -> str:
         return f"{self.threshold:g}"
+
+    @property
+    def adapted(self) -> str:
+        """As an adapter shows it to Kubernetes, whose API paths take no colon."""
+        return adapted(self.metric)
 
     def query(self, name: str) -> str:
         """Over all pods of the workload; the scaler divides by their number."""

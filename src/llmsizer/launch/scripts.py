@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 
 from llmsizer.facts.workload import Workload
-from llmsizer.launch.fleet import Fleet
+from llmsizer.launch.fleet import PLANNED_WITH, Fleet
 
 HEALTH, SMOKE, LOAD = "health.sh", "smoke-test.sh", "load-test.sh"
 
 
 def script_files(fleet: Fleet, *, is_planned: bool = True) -> dict[str, str]:
-    """``is_planned``: there is a plan whose promise can be verified."""
-    verify = 'llmsizer verify plan.json --records "$RECORDS"\n' if is_planned else ""
-    return {HEALTH: health_script(fleet), SMOKE: smoke_script(fleet), LOAD: load_script(fleet) + verify}
+    """``is_planned``: ``plan.json`` holds a plan."""
+    return {
+        HEALTH: health_script(fleet),
+        SMOKE: smoke_script(fleet),
+        LOAD: load_script(fleet, is_verified=is_planned and fleet.engine.name == PLANNED_WITH),
+    }
 
 
 def health_script(fleet: Fleet) -> str:
@@ -55,32 +58,47 @@ esac
 """
 
 
-def load_script(fleet: Fleet) -> str:
-    """The plan's own load on one replica, then the most that keeps the SLO, then the plan against what was seen."""
+def load_script(fleet: Fleet, *, is_verified: bool) -> str:
+    """The plan's own load on one replica, held against its promise, then the most that keeps the SLO.
+
+    ``is_verified``: the promise is that of ``plan.json``. A plan is made for vLLM; what is promised of another engine
+    stands in the README alone, and the SLO is what judges it.
+    """
     key = fleet.engine.facts.key_variable
-    common = [
-        "--model", _served(fleet),
+    with_key = [f"${{{key}:+--api-key-env {key}}}"] if key else []
+    slo = ["--slo", slo_text(fleet)]
+    served = ["--model", _served(fleet)]
+    load = [
+        *served,
         *_shape(fleet.workload),
         "--precision", fleet.deployment.weights.name,
-        "--gpu", fleet.deployment.gpu.id,
+        *([] if fleet.deployment.gpu.is_cpu else ["--gpu", fleet.deployment.gpu.id]),
         "--gpus", str(fleet.gpus),
+        "--engine", fleet.engine.name,
     ]  # fmt: skip
-    with_key = [f"${{{key}:+--api-key-env {key}}}"] if key else []
-    shared = " \\\n  ".join([*_pairs(common), *with_key])
-    rate = f"{fleet.promise.peak_requests_per_second / fleet.workload.turns:.4g}"
+    rate = f"{fleet.promise.peak_requests_per_second / _turns(fleet.workload):.4g}"
+    promised = (
+        _command('llmsizer verify plan.json --url "$URL"', [*served, "--engine", fleet.engine.name], with_key)
+        if is_verified
+        else _command('llmsizer profile "$URL"', ["--rate", rate, *load], with_key)
+    )
+    judged = "against the promise" if is_verified else "to be read beside the README's promise"
     return f"""#!/bin/sh
-# Loads ONE replica as the plan's peak hour does, then searches for the most it holds within the SLO.
+# Loads ONE replica as the plan's peak hour does, {judged}; then searches for the most it holds within the SLO.
 # llmsizer asks before it loads a server that is not on this machine: pass --allow-remote for one that is yours.
-set -eu
+set -u
 URL="${{URL:-http://127.0.0.1:{fleet.engine.facts.port}}}"
 RECORDS="${{RECORDS:-load.jsonl}}"
-llmsizer profile "$URL" --rate {rate} \\
-  {shared} \\
-  --records "$RECORDS" "$@"
-llmsizer profile "$URL" --slo {shlex.quote(slo_text(fleet))} --search rate \\
-  {shared} \\
-  --records "$RECORDS" "$@"
+kept=0
+{promised} || kept=$?
+{_command('llmsizer profile "$URL"', [*slo, "--search", "rate", *load], with_key)} || exit $?
+exit "$kept"
 """
+
+
+def _command(begin: str, words: list[str], with_key: list[str]) -> str:
+    """One command over several lines; what the caller adds comes last."""
+    return " \\\n  ".join([begin, *_pairs(words), *with_key, '--records "$RECORDS" "$@"'])
 
 
 def slo_text(fleet: Fleet) -> str:
@@ -98,15 +116,20 @@ def _served(fleet: Fleet) -> str:
 
 def _shape(workload: Workload) -> list[str]:
     output = _lengths(workload.generated_tokens, workload.generated_tokens_p95)
-    if workload.turns > 1:
+    if _turns(workload) > 1:
         new = max(1, round(workload.new_prompt_tokens))
-        shape = ["--prompt-tokens", str(new), "--output-tokens", output, "--turns", f"{workload.turns:g}"]
+        shape = ["--prompt-tokens", str(new), "--output-tokens", output, "--turns", str(_turns(workload))]
     else:
         own = workload.prompt_tokens - workload.shared_prefix_tokens
         p95 = workload.prompt_tokens_p95 and workload.prompt_tokens_p95 - workload.shared_prefix_tokens
         shape = ["--prompt-tokens", _lengths(max(1, own), p95), "--output-tokens", output]
     prefix = workload.shared_prefix_tokens
     return shape + (["--shared-prefix", str(prefix)] if prefix else [])
+
+
+def _turns(workload: Workload) -> int:
+    """The load generator's conversations all have as many."""
+    return max(1, round(workload.turns))
 
 
 def _lengths(mean: int, p95: int | None) -> str:

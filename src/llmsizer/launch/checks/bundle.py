@@ -20,6 +20,7 @@ from llmsizer.launch.checks.scripts import script_findings, started_words
 from llmsizer.launch.checks.secrets import environment_findings, image_findings, text_findings
 from llmsizer.launch.engine_data import Engine, load_engine
 from llmsizer.launch.identity import MANIFEST, PLAN, scenario_hash
+from llmsizer.launch.scaling import adapted
 
 _MOST_BYTES = 4_000_000
 _NEEDED = ("engine", "engine_version", "target", "needs", "files", "scenario_sha256")
@@ -146,7 +147,10 @@ def _of_container(
 
 
 def _of_metrics(text: str, engine: Engine, file: str) -> Iterator[Finding]:
-    """Metrics that scaling rules ask for are shown by this version."""
+    """Metrics that scaling rules ask for are shown by this version; an adapter writes them without colons."""
+    shown = {adapted(name) for name in engine.table.metrics}
+    for name in sorted(set(re.findall(r'"metric": {"name": "([\w:.-]+)"', text)) - shown):
+        yield Finding(name="unknown metric", file=file, what=f"{file}: {engine.label} shows no metric {name}")
     for name in sorted(set(re.findall(r"sum\(([\w:]+)", text))):
         if name not in engine.table.metrics:
             yield Finding(name="unknown metric", file=file, what=f"{file}: {engine.label} shows no metric {name}")

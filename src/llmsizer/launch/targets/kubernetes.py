@@ -1,4 +1,4 @@
-"""A Deployment with its Service, a disruption budget, and autoscaling on queue depth and cache use by KEDA."""
+"""A Deployment with its Service, a disruption budget, and autoscaling on queue and cache use by KEDA or HPA."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from llmsizer.launch.fleet import Fleet
 from llmsizer.launch.scaling import Scaling, scaling_of
 from llmsizer.launch.yaml_text import yaml_documents, yaml_text
 
-DEPLOYMENT, AUTOSCALING = "deployment.yaml", "autoscaling.yaml"
+DEPLOYMENT, AUTOSCALING, HPA = "deployment.yaml", "autoscaling.yaml", "hpa.yaml"
 PROMETHEUS = "http://prometheus-server.monitoring.svc:80"
 
 
 def kubernetes_files(fleet: Fleet) -> dict[str, str]:
-    """``deployment.yaml`` with everything that serves, ``autoscaling.yaml`` where the engine shows its queue."""
+    """``deployment.yaml`` with everything that serves.
+
+    Where the engine shows its queue also ``autoscaling.yaml`` for clusters with KEDA, and ``hpa.yaml`` for others.
+    """
     name, scaling = container.name_of(fleet), scaling_of(fleet)
     documents = [_deployment(fleet, name, scaling), _service(fleet, name), _disruption(name)]
     files = {DEPLOYMENT: yaml_documents(documents)}
     if scaling.metrics:
         files[AUTOSCALING] = yaml_text(scaled_object(name, scaling))
+        files[HPA] = yaml_text(_autoscaler(name, scaling))
     return files
 
 
@@ -76,6 +80,30 @@ def scaled_object(name: str, scaling: Scaling, target: str | None = None) -> dic
                         "serverAddress": PROMETHEUS,
                         "query": metric.query(name),
                         "threshold": metric.threshold_text,
+                    },
+                }
+                for metric in scaling.metrics
+            ],
+        },
+    }
+
+
+def _autoscaler(name: str, scaling: Scaling) -> dict[str, Any]:
+    """The same thresholds without KEDA: an adapter shows each pod's metrics to Kubernetes (README.md has its rule)."""
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": scaling.fewest,
+            "maxReplicas": scaling.most,
+            "metrics": [
+                {
+                    "type": "Pods",
+                    "pods": {
+                        "metric": {"name": metric.adapted},
+                        "target": {"type": "AverageValue", "averageValue": metric.threshold_text},
                     },
                 }
                 for metric in scaling.metrics
