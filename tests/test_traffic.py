@@ -15,6 +15,7 @@ from llmsizer.traffic.meanfield import (
     Probe,
     Replica,
     Room,
+    Rows,
     StepSample,
     evaluate,
     largest_batch,
@@ -222,7 +223,7 @@ def test_latency_never_falls_with_load_and_numbers_stay_finite(
     if server is None:
         return
     companions = np.linspace(0, server.max_batch * 0.99, 50)
-    points = evaluate(server, server.mid, companions)
+    points = evaluate(Rows.of([(server, server.mid)]), companions[None])
     assert np.all(np.diff(rates(server, server.mid, companions)) >= 0)
     stable = points.utilisation < 1
     for name in ("ttft_p95", "tpot_p95", "tpot_mean"):

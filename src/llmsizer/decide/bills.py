@@ -7,10 +7,10 @@ that both come to the same total.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,9 @@ from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, s
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
 from llmsizer.traffic.elastic import Following, Packing
+from llmsizer.traffic.meanfield import Matrix, Vector, column
 from llmsizer.units import HOURS_PER_MONTH, KILO, MONTHS_PER_YEAR, SECONDS_PER_MONTH
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 _FULL_BATCH = 256.0  # at which the power curve ends
 
 
@@ -62,11 +61,6 @@ def total_usd(drivers: OwnDrivers | RentDrivers | ApiDrivers, *, marginal: bool)
 def replica_counts(held: Vector, rate_each: Vector | float) -> Vector:
     """Whole replicas, each within its own capacity: ``traffic.sizing.replicas_for`` over an array."""
     return cast(Vector, np.maximum(1.0, np.ceil(held / rate_each - 1e-9)))
-
-
-def column(values: Iterable[float]) -> Matrix:
-    """One value a candidate, to be broadcast over loads."""
-    return np.array(list(values), dtype=np.float64)[:, None]
 
 
 def activity(sizes: Sequence[Sized], average: Vector, serving: Vector) -> Activity:
@@ -198,6 +192,7 @@ class Bills:
         servers, each = self.servers_of(sizes, serving + self.scenario.spare_replicas)
         busy, gpus = activity(sizes, demand.average, serving), servers * each
         records = [self._own_record(sized.deployment.gpu) for sized in sizes]
+        of_gpu: dict[str, Any] = {name: column(getattr(one, name) for one in records) for name in DRIVERS_OF_GPU}
         drivers = replace(
             records[0],
             servers=servers,
@@ -205,7 +200,7 @@ class Bills:
             busy_gpus=np.minimum(busy.busy_gpus, gpus),
             busy_depth=busy.busy_depth,
             server_usd=np.array([self.server_usd(sized, row) for sized, row in zip(sizes, each, strict=True)]),
-            **{name: column(getattr(record, name) for record in records) for name in DRIVERS_OF_GPU},
+            **of_gpu,
         )
         return total_usd(drivers, marginal=self.marginal)
 

@@ -18,8 +18,8 @@ from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.capacity import Capacity, LoadPoint
-from llmsizer.traffic.meanfield import Probe, Replica, StepSample, make_replica, probe
-from llmsizer.traffic.sizing import Held, describe, hold, load_at
+from llmsizer.traffic.meanfield import Probe, Replica, make_replica, probe
+from llmsizer.traffic.sizing import Held, describe, hold_each, load_at
 from llmsizer.units import format_gb, format_seconds
 
 
@@ -86,26 +86,30 @@ def _held(question: Question, fitting: Sequence[_Candidate]) -> tuple[list[Sized
     samples = question.physics.samples([(c.deployment, c.probe) for c in fitting])
     sized: list[Sized] = []
     misses: dict[str, Rejection] = {}
+
+    def missed(name: str, why: Rejection) -> None:
+        if name not in misses or (why.shortfall or 0) < (misses[name].shortfall or 0):
+            misses[name] = why
+
+    known: list[tuple[_Candidate, Replica]] = []
     for candidate, sample in zip(fitting, samples, strict=True):
-        one = _hold_one(question, candidate, sample)
-        if isinstance(one, Sized):
-            sized.append(one)
-        elif candidate.name not in misses or (one.shortfall or 0) < (misses[candidate.name].shortfall or 0):
-            misses[candidate.name] = one
+        if isinstance(sample, NoEvidenceError):
+            missed(candidate.name, _no_evidence(candidate, sample))
+        else:
+            known.append((candidate, make_replica(question.workload, candidate.memory.room, candidate.probe, sample)))
+    slo = question.scenario.slo
+    for (candidate, replica), held in zip(known, hold_each([r for _, r in known], slo), strict=True):
+        if held.rate > 0:
+            sized.append(_sized(candidate, replica, held))
+        else:
+            label = f"{candidate.name} ×{candidate.deployment.parallelism.gpus}"
+            missed(candidate.name, _too_slow(label, load_at(replica, 0.0), slo))
     working = {(s.deployment.gpu.id, s.deployment.weights.name) for s in sized}
     names = {c.name: (c.deployment.gpu.id, c.deployment.weights.name) for c in fitting}
-    return sized, [miss for name, miss in misses.items() if names[name] not in working]
+    return sized, [misses[name] for name, which in names.items() if name in misses and which not in working]
 
 
-def _hold_one(question: Question, candidate: _Candidate, sample: StepSample | NoEvidenceError) -> Sized | Rejection:
-    if isinstance(sample, NoEvidenceError):
-        fix = "profile it, or add records of it"
-        return Rejection(candidate=candidate.name, kind="no evidence", reason=str(sample), nearest_fix=fix)
-    slo = question.scenario.slo
-    replica = make_replica(question.workload, candidate.memory.room, candidate.probe, sample)
-    held = hold(replica, slo)
-    if held.rate <= 0:
-        return _too_slow(f"{candidate.name} ×{candidate.deployment.parallelism.gpus}", load_at(replica, 0.0), slo)
+def _sized(candidate: _Candidate, replica: Replica, held: Held) -> Sized:
     return Sized(
         deployment=candidate.deployment,
         replica=replica,
@@ -113,6 +117,11 @@ def _hold_one(question: Question, candidate: _Candidate, sample: StepSample | No
         fit=candidate.memory.fit,
         quality=candidate.quality,
     )
+
+
+def _no_evidence(candidate: _Candidate, why: NoEvidenceError) -> Rejection:
+    fix = "profile it, or add records of it"
+    return Rejection(candidate=candidate.name, kind="no evidence", reason=str(why), nearest_fix=fix)
 
 
 def _refused_for_quality(question: Question, precision: Precision, quality: Figure) -> Rejection | None:

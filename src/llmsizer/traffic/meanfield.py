@@ -19,7 +19,8 @@ by construction.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from llmsizer.facts.workload import Workload
 from llmsizer.traffic.capacity import Limit
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 Z95 = 1.645  # 95th percentile of the standard normal distribution
 
 METHOD = "mean-field closed form of continuous batching under Poisson arrivals"
@@ -109,17 +111,74 @@ class Replica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Points:
-    """Latencies over a vector of operating points, ordered by load; infinite where a queue has no end."""
+class Rows:
+    """Many replicas, each at one end of its step times: a row each, to be asked about many loads at once."""
 
-    companions: Vector  # requests that arrive while one stays
-    rate: Vector
-    utilisation: Vector  # of the saturation rate
-    wait_p95: Vector  # for a place in the batch, part of TTFT
-    ttft_mean: Vector
-    ttft_p95: Vector
-    tpot_mean: Vector
-    tpot_p95: Vector
+    output_tokens: Matrix
+    prompt_cv_squared: Matrix
+    output_cv_squared: Matrix
+    gap_cv_squared: Matrix
+    max_batch: Matrix
+    saturation_rate: Matrix
+    prefill_seconds: Matrix
+    first_token_seconds: Matrix
+    first_token_p95_seconds: Matrix
+    batches: Matrix  # infinite beyond the largest, where the step time stays what it is
+    decode_seconds: Matrix
+
+    @classmethod
+    def of(cls, ends: Sequence[tuple[Replica, Curves]]) -> Rows:
+        """Columns of one value a replica; the ladders of batches filled up to one length."""
+        steps = 1 + max((len(curves.batches) for _, curves in ends), default=0)
+        batches, decode_seconds = np.full((len(ends), steps), np.inf), np.empty((len(ends), steps))
+        for row, (_, curves) in enumerate(ends):
+            batches[row, : len(curves.batches)] = curves.batches
+            decode_seconds[row, : len(curves.batches)] = curves.decode_seconds
+            decode_seconds[row, len(curves.batches) :] = curves.decode_seconds[-1]
+        return cls(
+            output_tokens=column(replica.output_tokens for replica, _ in ends),
+            prompt_cv_squared=column(replica.prompt_cv_squared for replica, _ in ends),
+            output_cv_squared=column(replica.output_cv_squared for replica, _ in ends),
+            gap_cv_squared=column(replica.gap_cv_squared for replica, _ in ends),
+            max_batch=column(replica.max_batch for replica, _ in ends),
+            saturation_rate=column(saturation_rate(*end) for end in ends),
+            prefill_seconds=column(curves.prefill_seconds for _, curves in ends),
+            first_token_seconds=column(curves.first_token_seconds for _, curves in ends),
+            first_token_p95_seconds=column(curves.first_token_p95_seconds for _, curves in ends),
+            batches=batches,
+            decode_seconds=decode_seconds,
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Rows:
+        """Some of them."""
+        return Rows(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def decode(self, batch: Matrix) -> Matrix:
+        """Seconds of a step at each batch, in a line between those sampled."""
+        left = (batch[:, :, None] >= self.batches[:, None, :]).sum(axis=2) - 1
+        with np.errstate(invalid="ignore"):  # beyond the largest batch, where nobody looks
+            slopes = np.diff(self.decode_seconds) / np.diff(self.batches)
+        ahead = batch - np.take_along_axis(self.batches, left, axis=1)
+        return np.take_along_axis(slopes, left, axis=1) * ahead + np.take_along_axis(self.decode_seconds, left, axis=1)
+
+
+def column(values: Iterable[float]) -> Matrix:
+    """One value a row, to be broadcast over what stands in the columns."""
+    return np.array(list(values), dtype=np.float64)[:, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Latencies of each row over operating points, ordered by load; infinite where a queue has no end."""
+
+    companions: Matrix  # requests that arrive while one stays
+    rate: Matrix
+    utilisation: Matrix  # of the saturation rate
+    wait_p95: Matrix  # for a place in the batch, part of TTFT
+    ttft_mean: Matrix
+    ttft_p95: Matrix
+    tpot_mean: Matrix
+    tpot_p95: Matrix
 
 
 def squared_variation(mean: float, p95: float | None) -> float:
@@ -195,7 +254,7 @@ def make_replica(workload: Workload, room: Room, asked: Probe, seen: StepSample)
     )
 
 
-def _inside(replica: Replica, companions: Vector) -> Vector:
+def _inside(replica: Replica | Rows, companions: Vector) -> Vector:
     """Companions that find a place beside the request itself."""
     return np.minimum(companions, replica.max_batch - 1)
 
@@ -227,31 +286,31 @@ def prefill_share(replica: Replica, curves: Curves, companions: float) -> float:
     return float(((1 + inside) * curves.prefill_seconds / stay)[0])
 
 
-def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
-    """Latencies at each number of companions, which must be in rising order."""
-    inside = _inside(replica, companions)
-    step = curves.decode(1 + inside)
-    decoding = (replica.output_tokens - 1) * step
-    stay = decoding + (1 + inside) * curves.prefill_seconds
-    rate = np.maximum.accumulate(companions / stay)  # as ``rates`` has it
+def evaluate(rows: Rows, companions: Matrix) -> Points:
+    """Latencies of each row at its numbers of companions, which must be in rising order."""
+    inside, prefill_seconds = _inside(rows, companions), rows.prefill_seconds
+    step = rows.decode(1 + inside)
+    decoding = (rows.output_tokens - 1) * step
+    stay = decoding + (1 + inside) * prefill_seconds
+    rate = np.maximum.accumulate(companions / stay, axis=1)  # as ``rates`` has it
     # An answer of one token comes out of the prefill: nothing decodes, so nothing is in the way.
-    decodes = float(replica.output_tokens > 1)
-    rows = (step - curves.decode_seconds[0]) * decodes  # what decoding rows add to a step that also prefills
-    first, first_p95 = curves.first_token_seconds + rows, curves.first_token_p95_seconds + rows
-    prefill = curves.prefill_seconds + rows
+    decodes = rows.output_tokens > 1
+    beside = (step - rows.decode_seconds[:, :1]) * decodes  # what decoding rows add to a step that also prefills
+    first, first_p95 = rows.first_token_seconds + beside, rows.first_token_p95_seconds + beside
+    prefill = prefill_seconds + beside
 
-    utilisation = rate / saturation_rate(replica, curves)
-    spread = decoding**2 * replica.output_cv_squared + curves.prefill_seconds**2 * replica.prompt_cv_squared
-    place, place_p95 = _wait_for_a_place(replica, utilisation, stay, spread / stay**2)
-    busy = np.minimum(rate * curves.prefill_seconds, 1.0)
-    turn, turn_p95 = _wait_behind_prefills(replica, busy, prefill)
+    utilisation = rate / rows.saturation_rate
+    spread = decoding**2 * rows.output_cv_squared + prefill_seconds**2 * rows.prompt_cv_squared
+    place, place_p95 = _wait_for_a_place(rows, utilisation, stay, spread / stay**2)
+    busy = np.minimum(rate * prefill_seconds, 1.0)
+    turn, turn_p95 = _wait_behind_prefills(rows, busy, prefill)
     turn = np.minimum(turn, inside * prefill)  # no more prompts can be ahead than are inside
-    turn_p95 = np.minimum(turn_p95, (replica.max_batch - 1) * prefill)
+    turn_p95 = np.minimum(turn_p95, (rows.max_batch - 1) * prefill)
     under_way = (1 - np.exp(-inside)) * step * decodes  # the chance that someone is inside, times a step
 
-    gaps = max(replica.output_tokens - 1, 1)
+    gaps = np.maximum(rows.output_tokens - 1, 1)
     # Bursts: the peakedness of GI/M/∞, (1 + gap_cv²)/2, multiplies the variance of a Poisson number of companions.
-    unlucky = _inside(replica, inside + Z95 * np.sqrt(inside * (1 + replica.gap_cv_squared) / 2))
+    unlucky = _inside(rows, inside + Z95 * np.sqrt(inside * (1 + rows.gap_cv_squared) / 2))
     return Points(
         companions=companions,
         rate=rate,
@@ -259,28 +318,28 @@ def evaluate(replica: Replica, curves: Curves, companions: Vector) -> Points:
         wait_p95=place_p95,
         ttft_mean=first + under_way / 2 + place + turn,
         ttft_p95=first_p95 + under_way + place_p95 + turn_p95,
-        tpot_mean=step + inside * curves.prefill_seconds / gaps,
-        tpot_p95=curves.decode(1 + unlucky) + unlucky * curves.prefill_seconds / gaps,
+        tpot_mean=step + inside * prefill_seconds / gaps,
+        tpot_p95=rows.decode(1 + unlucky) + unlucky * prefill_seconds / gaps,
     )
 
 
-def _wait_for_a_place(replica: Replica, utilisation: Vector, stay: Vector, cv_squared: Vector) -> tuple[Vector, Vector]:
+def _wait_for_a_place(rows: Rows, utilisation: Matrix, stay: Matrix, cv_squared: Matrix) -> tuple[Matrix, Matrix]:
     """Mean and 95th percentile of the wait for one of so many places (Sakasegawa 1977; bursts: Allen and Cunneen)."""
-    places, full = replica.max_batch, np.minimum(utilisation, 1.0)
-    waits = full ** (math.sqrt(2 * (places + 1)) - 1)  # probability of waiting at all
+    places, full = rows.max_batch, np.minimum(utilisation, 1.0)
+    waits = full ** (np.sqrt(2 * (places + 1)) - 1)  # probability of waiting at all
     with np.errstate(divide="ignore"):
-        given_wait = (replica.gap_cv_squared + cv_squared) / 2 * stay / (places * (1 - full))
+        given_wait = (rows.gap_cv_squared + cv_squared) / 2 * stay / (places * (1 - full))
     return _mean_and_tail(waits, given_wait)
 
 
-def _wait_behind_prefills(replica: Replica, busy: Vector, service: Vector) -> tuple[Vector, Vector]:
+def _wait_behind_prefills(rows: Rows, busy: Matrix, service: Matrix) -> tuple[Matrix, Matrix]:
     """Mean and 95th percentile of the wait behind other prompts (Pollaczek–Khinchine, M/G/1; bursts as Kingman)."""
     with np.errstate(divide="ignore"):
-        given_wait = (replica.gap_cv_squared + replica.prompt_cv_squared) / 2 * service / (1 - busy)
+        given_wait = (rows.gap_cv_squared + rows.prompt_cv_squared) / 2 * service / (1 - busy)
     return _mean_and_tail(busy, given_wait)
 
 
-def _mean_and_tail(probability: Vector, given_wait: Vector) -> tuple[Vector, Vector]:
+def _mean_and_tail(probability: Matrix, given_wait: Matrix) -> tuple[Matrix, Matrix]:
     """Of a wait that happens with a probability and is then exponential: its mean, and its 95th percentile."""
     # Below one in twenty the 95th percentile does not wait; there the logarithm is 0.
     log = np.log(np.maximum(probability, 0.05) / 0.05)

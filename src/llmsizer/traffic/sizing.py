@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
@@ -17,9 +19,12 @@ from llmsizer.traffic.meanfield import (
     LEAVES_OUT,
     METHOD,
     Curves,
+    Matrix,
     Points,
     Replica,
+    Rows,
     Vector,
+    column,
     evaluate,
     prefill_share,
     saturation_rate,
@@ -27,6 +32,7 @@ from llmsizer.traffic.meanfield import (
 
 _GRID = 64  # points per pass; two passes place a rate within one part in a thousand
 _LEAST_COMPANIONS = 1e-4  # as good as alone
+_SEEN = ("companions", "ttft_mean", "ttft_p95", "tpot_mean", "tpot_p95")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +44,42 @@ class Edge:
     limit: Limit
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """The largest rate within the SLO, and what it would be at both ends of the step times' interval."""
 
     edge: Edge
     rate_low: float
+    rate_high: float
     replica: Replica
-    slo: Slo
 
     @property
     def rate(self) -> float:
         return self.edge.rate
 
-    @cached_property
-    def rate_high(self) -> float:
-        """Searched when it is asked for: most candidates are judged by the other two."""
-        return max(_edge(self.replica, self.replica.fast, self.slo).rate, self.rate)
-
 
 def hold(replica: Replica, slo: Slo) -> Held:
     """The cheap part of ``capacity``: the rates alone."""
-    edge = _edge(replica, replica.mid, slo)
-    slow = _edge(replica, replica.slow, slo).rate if edge.rate > 0 else 0.0
-    return Held(edge=edge, rate_low=min(slow, edge.rate), replica=replica, slo=slo)
+    return hold_each([replica], slo)[0]
+
+
+def hold_each(replicas: Sequence[Replica], slo: Slo) -> list[Held]:
+    """The same of many at once."""
+    middle = _edges([(replica, replica.mid) for replica in replicas], slo)
+    held = [replica for replica, edge in zip(replicas, middle, strict=True) if edge.rate > 0]
+    slow = iter(_edges([(replica, replica.slow) for replica in held], slo))
+    fast = iter(_edges([(replica, replica.fast) for replica in held], slo))
+    found = []
+    for replica, edge in zip(replicas, middle, strict=True):
+        low, high = (next(slow).rate, next(fast).rate) if edge.rate > 0 else (0.0, 0.0)
+        low, high = min(low, edge.rate), max(high, edge.rate)
+        found.append(Held(edge=edge, rate_low=low, rate_high=high, replica=replica))
+    return found
 
 
 def rate_within(replica: Replica, curves: Curves, slo: Slo) -> float:
     """The largest rate in requests a second with these step times; 0 where even an idle replica misses the SLO."""
-    return _edge(replica, curves, slo).rate
+    return _edges([(replica, curves)], slo)[0].rate
 
 
 def capacity(replica: Replica, slo: Slo) -> Capacity:
@@ -103,30 +116,51 @@ def _first_grid(max_batch: int) -> Vector:
     return np.concatenate(([0.0], np.geomspace(_LEAST_COMPANIONS, max_batch, _GRID)))
 
 
-def _edge(replica: Replica, curves: Curves, slo: Slo) -> Edge:
+def _edges(ends: Sequence[tuple[Replica, Curves]], slo: Slo) -> list[Edge]:
     """Bisection by whole grids: the bracket in which the SLO breaks, then that bracket again."""
-    grid = _first_grid(replica.max_batch)
-    best = Edge(companions=0.0, rate=0.0, limit="nothing")
-    for _ in range(2):
-        points = evaluate(replica, curves, grid)
-        within = (points.ttft_p95 <= slo.ttft_p95_seconds) & (points.utilisation < 1)
-        if replica.output_tokens > 1:
-            within &= points.tpot_p95 <= slo.tpot_p95_seconds
-        # Latency rises with load, so the first miss ends the search.
-        misses = np.flatnonzero(~within)
-        first_miss = int(misses[0]) if misses.size else len(grid)
-        if first_miss == 0:
-            return Edge(companions=0.0, rate=0.0, limit=_limit(replica, points, 0, slo))
-        last = first_miss - 1
-        limit = _limit(replica, points, min(first_miss, len(grid) - 1), slo)
-        best = Edge(companions=float(grid[last]), rate=float(points.rate[last]), limit=limit)
-        if first_miss == len(grid):
-            break
-        grid = np.linspace(grid[last], grid[first_miss], _GRID)
-    return best
+    if not ends:
+        return []
+    rows = Rows.of(ends)
+    grid = np.array([_first_grid(replica.max_batch) for replica, _ in ends])
+    points, first_miss = _first_misses(rows, grid, slo)
+    edges = _edges_at(ends, points, first_miss, slo)
+    # A bracket that is open at either end has nothing to be searched again.
+    again = np.flatnonzero((first_miss > 0) & (first_miss < grid.shape[1]))
+    if again.size:
+        miss = first_miss[again]
+        finer = np.linspace(grid[again, miss - 1], grid[again, miss], _GRID, axis=1)
+        points, first_miss = _first_misses(rows.take(again), finer, slo)
+        finer_edges = _edges_at([ends[row] for row in again.tolist()], points, first_miss, slo)
+        for row, edge in zip(again.tolist(), finer_edges, strict=True):
+            edges[row] = edge
+    return edges
 
 
-def _limit(replica: Replica, points: Points, at: int, slo: Slo) -> Limit:
+def _first_misses(rows: Rows, grid: Matrix, slo: Slo) -> tuple[Points, NDArray[np.intp]]:
+    """Where on each row's grid the SLO first breaks: latency rises with load. The grid's length where it never does."""
+    points = evaluate(rows, grid)
+    within = (points.ttft_p95 <= slo.ttft_p95_seconds) & (points.utilisation < 1)
+    within &= (points.tpot_p95 <= slo.tpot_p95_seconds) | (rows.output_tokens <= 1)
+    return points, np.where(within.all(axis=1), grid.shape[1], np.argmin(within, axis=1))
+
+
+def _edges_at(
+    ends: Sequence[tuple[Replica, Curves]], points: Points, first_miss: NDArray[np.intp], slo: Slo
+) -> list[Edge]:
+    """The last point before each row's first miss."""
+    edges, most = [], points.rate.shape[1] - 1
+    for row, ((replica, _), miss) in enumerate(zip(ends, first_miss.tolist(), strict=True)):
+        limit = _limit(replica, points, (row, min(miss, most)), slo)
+        last = row, miss - 1
+        edges.append(
+            Edge(companions=float(points.companions[last]), rate=float(points.rate[last]), limit=limit)
+            if miss
+            else Edge(companions=0.0, rate=0.0, limit=limit)
+        )
+    return edges
+
+
+def _limit(replica: Replica, points: Points, at: tuple[int, int], slo: Slo) -> Limit:
     """What breaks first at this point."""
     if replica.output_tokens > 1 and points.tpot_p95[at] > slo.tpot_p95_seconds:
         return "tpot"
@@ -159,19 +193,22 @@ def _between(x: float, xs: list[float], ys: list[float]) -> float:
     return ys[right - 1] + share * (ys[right] - ys[right - 1])
 
 
-def _points_at(replica: Replica, curves: Curves, rate: float) -> Points | None:
-    """Latencies at a rate; None where the replica is overloaded."""
-    if rate >= saturation_rate(replica, curves):
-        return None
-    points = evaluate(replica, curves, np.array([_companions_at(replica, curves, rate)]))
-    return points if math.isfinite(points.ttft_p95[0]) else None
+def _seen_at(replica: Replica, every: Sequence[Curves], rate: float) -> list[dict[str, float] | None]:
+    """Companions and latencies at a rate with each of these step times; None where the replica is overloaded."""
+    seen: list[dict[str, float] | None] = [None] * len(every)
+    stable = [place for place, curves in enumerate(every) if rate < saturation_rate(replica, curves)]
+    if stable:
+        companions = column(_companions_at(replica, every[place], rate) for place in stable)
+        points = evaluate(Rows.of([(replica, every[place]) for place in stable]), companions)
+        for row, place in enumerate(stable):
+            values = {name: float(getattr(points, name)[row, 0]) for name in _SEEN}
+            seen[place] = values if math.isfinite(values["ttft_p95"]) else None
+    return seen
 
 
 def load_at(replica: Replica, requests_per_second: float) -> LoadPoint:
     """What one replica's users see at a rate. OVERLOADED has no latency: it grows for as long as one watches."""
-    mid = _points_at(replica, replica.mid, requests_per_second)
-    fast = _points_at(replica, replica.fast, requests_per_second)
-    slow = _points_at(replica, replica.slow, requests_per_second)
+    mid, fast, slow = _seen_at(replica, (replica.mid, replica.fast, replica.slow), requests_per_second)
     utilisation = requests_per_second / saturation_rate(replica, replica.mid)
 
     def figure(name: str) -> Figure:
@@ -179,14 +216,14 @@ def load_at(replica: Replica, requests_per_second: float) -> LoadPoint:
             return _missing("an answer of one token has no time between tokens")
         if mid is None:
             return _missing("OVERLOADED: requests arrive faster than they are served")
-        value = float(getattr(mid, name)[0])
-        low = None if fast is None else min(value, float(getattr(fast, name)[0]))
-        high = None if slow is None else max(value, float(getattr(slow, name)[0]))
+        value = mid[name]
+        low = None if fast is None else min(value, fast[name])
+        high = None if slow is None else max(value, slow[name])
         reason = "" if slow is not None else "no upper end: overloaded if steps are as slow as their interval allows"
         estimate = Estimate(value=value, low=low, high=high, basis=replica.basis, reason=reason)
         return Figure(estimate=estimate, unit="s", source=METHOD)
 
-    batch = None if mid is None else float(min(mid.companions[0], replica.max_batch))
+    batch = None if mid is None else float(min(mid["companions"], replica.max_batch))
     return LoadPoint(
         verdict="OVERLOADED" if mid is None else "STABLE",
         requests_per_second=requests_per_second,
