@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import answers
@@ -126,6 +127,39 @@ def test_several_replicas_behind_one_address_take_several_times_the_rate() -> No
     assert differences(promise(), seen(rate=6.0))
 
 
+def test_a_conversation_brings_its_turns_with_it() -> None:
+    load = Load(pattern="multi-turn", rate_per_second=0.5, turns=4, prompt_tokens_mean=100.0, output_tokens_mean=20.0)
+    assert not differences(promise(), seen().model_copy(update={"load": load}))
+
+
+def test_what_so_few_answers_do_not_bound_is_not_called_better() -> None:
+    few = Distribution(n=30, percentiles={"p95": Quantile(value=0.01, low=0.009)})
+    record = seen().model_copy(update={"distributions": {"effective_ttft": few}})
+    assert hold_against(promise(), record).figures[0].outcome == "kept"  # [9 ms, unknown[ touches [100, 400]
+    whole = few.model_copy(update={"percentiles": {"p95": Quantile(value=0.01, low=0.009, high=0.02)}})
+    record = seen().model_copy(update={"distributions": {"effective_ttft": whole}})
+    assert hold_against(promise(), record).figures[0].outcome == "better"
+
+
+@pytest.mark.parametrize("preset", default_catalog().workload_names)
+@pytest.mark.parametrize("context_tokens", [None, 20_000])
+def test_the_load_has_the_plans_lengths_whatever_its_turns_prefix_and_reasoning(
+    preset: str, context_tokens: int | None
+) -> None:
+    workload = default_catalog().workload(preset)
+    context = context_tokens or workload.context_tokens
+    if context < workload.tokens_per_request:
+        return
+    shape = replace(promise(), workload=workload, context_tokens=context).shape
+    prompts, outputs = (np.array(lengths) for lengths in shape.lengths(seed=0))
+    assert prompts.mean() == pytest.approx(workload.prompt_tokens, rel=0.05)
+    assert outputs.mean() == pytest.approx(workload.generated_tokens, rel=0.05)
+    assert prompts.max() + outputs.max() <= context
+    cached = np.minimum(shape.shared_prefix_tokens, prompts - 1).sum() / prompts.sum()
+    # Prompts shorter than the beginning that is shared have less of it.
+    assert 0.6 * workload.cached_prompt_fraction <= cached <= 1.05 * workload.cached_prompt_fraction
+
+
 def test_of_several_records_the_newest_of_the_promised_load_counts() -> None:
     records = [seen(at="2026-01-01"), seen(at="2026-03-01"), seen(rate=9.0, at="2026-05-01")]
     assert comparable_record(promise(), records).measured_at == "2026-03-01"
@@ -184,13 +218,17 @@ def test_a_running_server_is_measured_under_the_promised_load_and_teaches_the_pl
         '[constraints]\ngpus=["l40s"]\nprecisions=["bf16"]\napi=false\n'
     )
     assert main(["plan", "s.toml", "--json"]) == 0
-    Path("PLAN.json").write_text(capsys.readouterr().out)
+    plan = json.loads(capsys.readouterr().out)
+    plan["plans"][0]["at_peak"]["ttft_p95_seconds"] |= {"value": 0.123, "low": 0.001, "high": 0.5}  # own evidence then
+    Path("PLAN.json").write_text(json.dumps(plan))
     command = ["verify", "PLAN.json", "--ledger", "ledger.jsonl", "--json"]
     assert main([*command, "--url", url, "--requests", "40", "--engine", "vllm", "--plot", "ledger.svg"]) == 0
     document = json.loads(capsys.readouterr().out)
     figures = {figure["name"]: figure for figure in document["verification"]["figures"]}
     assert figures["TPOT mean"]["seen"] == pytest.approx(0.002, rel=0.5)
     assert document["verification"]["is_kept"] is True
+    assert figures["TTFT p95"]["promised"] == 0.123  # what the file says, whatever today's evidence would
+    assert figures["TTFT p95"]["error"] == pytest.approx(figures["TTFT p95"]["seen"] / 0.123 - 1)
     assert "the plan now promises" in document["learned"]
     assert Path("ledger.svg").read_text().startswith("<svg")
     # The same from the records that the run left behind, and the past without any plan.
@@ -213,6 +251,12 @@ def test_a_mistake_is_one_line(arguments: list[str], says: str, capsys: pytest.C
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_records_that_are_measured_into_are_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    for store in ("store", "postgresql://somewhere/own"):
+        assert main(["verify", "PLAN.json", "--url", "http://127.0.0.1:9", "--records", store]) == 1
+        assert "is a store; measure into a file" in capsys.readouterr().err
 
 
 def test_an_api_promises_nothing_to_verify() -> None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,19 +22,25 @@ from llmsizer.decide.recommend import recommend
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.complaint import explain, one_line
+from llmsizer.facts.figure import Figure
 from llmsizer.facts.hub import load_model
+from llmsizer.facts.provenance import Basis, Estimate
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
+from llmsizer.traffic.capacity import LoadPoint, Verdict
 
 MAX_FILE_BYTES = 64_000_000
 _SAME = 1e-6  # relative: what two machines may differ by in the last digits
 _HINT = "llmsizer plan SCENARIO.toml --json > PLAN.json"
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    value: float | None
+    value: Finite | None
 
 
 class _Cost(BaseModel):
@@ -43,11 +49,46 @@ class _Cost(BaseModel):
     usd_per_month: _Value
 
 
+class _Figure(_Value):
+    low: Finite | None = None
+    high: Finite | None = None
+    unit: str = ""
+    basis: Basis = "unknown"
+    reason: str = ""
+
+    @property
+    def figure(self) -> Figure:
+        if self.value is None:
+            estimate = Estimate(value=None, basis="unknown", reason=self.reason or "unknown in the file")
+        else:
+            estimate = Estimate(value=self.value, basis=self.basis, low=self.low, high=self.high, reason=self.reason)
+        return Figure(estimate=estimate, unit=self.unit)
+
+
 class _Peak(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    ttft_p95_seconds: _Value
-    tpot_p95_seconds: _Value
+    verdict: Verdict
+    requests_per_second: float = Field(gt=0, allow_inf_nan=False)
+    batch: Finite | None = None
+    utilisation: Finite
+    ttft_mean_seconds: _Figure
+    ttft_p95_seconds: _Figure
+    tpot_mean_seconds: _Figure
+    tpot_p95_seconds: _Figure
+
+    @property
+    def load(self) -> LoadPoint:
+        return LoadPoint(
+            verdict=self.verdict,
+            requests_per_second=self.requests_per_second,
+            batch=self.batch,
+            utilisation=self.utilisation,
+            ttft_mean=self.ttft_mean_seconds.figure,
+            ttft_p95=self.ttft_p95_seconds.figure,
+            tpot_mean=self.tpot_mean_seconds.figure,
+            tpot_p95=self.tpot_p95_seconds.figure,
+        )
 
 
 class WrittenPlan(BaseModel):
@@ -89,12 +130,16 @@ class PlanFile(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """One plan out of an answer. ``differences``: where a file of an earlier day says otherwise, one line each."""
+    """One plan out of an answer. ``differences``: where a file of an earlier day says otherwise, one line each.
+
+    ``written``: its peak hour as the file has it; None where the plan is out of no file.
+    """
 
     scenario: Scenario
     recommendation: Recommendation
     plan: Plan
     differences: tuple[str, ...] = ()
+    written: LoadPoint | None = None
 
 
 def load_plan_file(path: Path | str) -> PlanFile:
@@ -166,7 +211,13 @@ def ask_again(
         raise InputError(
             f"{meant.label}: today's catalogue gives no such plan for {scenario.name}; make the file anew: {_HINT}"
         )
-    return Chosen(scenario=scenario, recommendation=answer, plan=plan, differences=_differences(meant, plan))
+    return Chosen(
+        scenario=scenario,
+        recommendation=answer,
+        plan=plan,
+        differences=_differences(meant, plan),
+        written=meant.at_peak.load,
+    )
 
 
 def _index(labels: Sequence[str], apis: Sequence[str], wanted: str | None) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from llmsizer.deliver import svg
 from llmsizer.errors import InputError
@@ -45,6 +46,9 @@ class ErrorOverTime:
     def kept_share(self) -> float:
         """Of those within the promise's 90 % interval."""
         return sum(outcome == "kept" for outcome in self.outcomes) / len(self.outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "typical": self.typical, "kept_share": self.kept_share}
 
 
 def default_ledger() -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from llmsizer.decide.answer import Plan
 from llmsizer.decide.study import workload_of
@@ -13,9 +16,12 @@ from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
-from llmsizer.profile.load.patterns import Shape
+from llmsizer.profile.load.patterns import LENGTHS_DRAWN, Shape
 from llmsizer.profile.load.slo import Limit
-from llmsizer.traffic.stream import stream_of
+from llmsizer.traffic.capacity import LoadPoint
+from llmsizer.traffic.lengths import WIDEST, Empirical, Length, length
+
+MOST_TOKENS = 100_000_000  # in a tail, before it is cut to the context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +45,10 @@ class Promise:
     gpu: str
     is_cpu: bool
     precision: str
+    engine: str
     accelerators: int
     workload: Workload
+    context_tokens: int  # that the plan reserves for one request
     requests_per_second: float
     figures: tuple[Promised, ...]
     limits: tuple[Limit, ...]
@@ -49,30 +57,71 @@ class Promise:
     def scenario_sha256(self) -> str:
         return hashlib.sha256(self.scenario.model_dump_json().encode()).hexdigest()
 
-    def shape(self, context_tokens: int | None = None) -> Shape:
-        """Requests as the plan's workload has them: lengths with their tails, shared prefix, turns.
+    @property
+    def shape(self) -> Shape:
+        """Requests as the plan counts them: lengths with their tails, within the context that it reserves.
 
-        Where the workload only says that a share of the prompt is cached, that share is sent as a common beginning.
+        What the plan counts on finding in the cache, of a prefix or of earlier turns, is sent as a common beginning of
+        whole prompts: so the promised rate is there from the first second and not only when conversations have grown.
         """
         workload = self.workload
-        stream = stream_of(workload, context_tokens=context_tokens)
-        shared = workload.shared_prefix_tokens or round(workload.cached_prompt_fraction * workload.prompt_tokens)
-        if workload.turns > 1:
-            shared = workload.shared_prefix_tokens
+        prompt, output = _tails(workload, self.context_tokens)
         return Shape(
-            prompt=stream.prompt,
-            output=stream.output,
-            shared_prefix_tokens=shared,
-            turns=max(1, round(workload.turns)),
-            think_seconds=workload.think_seconds if workload.turns > 1 else 0.0,
+            prompt=prompt,
+            output=output,
+            shared_prefix_tokens=min(
+                round(workload.cached_prompt_fraction * workload.prompt_tokens), prompt.longest_tokens - 1
+            ),
         )
 
 
-def promise_of(scenario: Scenario, plan: Plan, catalog: Catalog) -> Promise:
-    """Raises InputError where the plan promises nothing that could be measured."""
+def _tails(workload: Workload, context_tokens: int) -> tuple[Length, Length]:
+    """Lengths of prompts and of all that is generated; what the context leaves over the means goes to both tails."""
+    prompt, output = workload.prompt_tokens, workload.generated_tokens
+    beyond_prompt = (workload.prompt_tokens_p95 or prompt) - prompt
+    beyond_output = (workload.generated_tokens_p95 or output) - output
+    left = max(0, context_tokens - prompt - output)
+    share = beyond_prompt / (beyond_prompt + beyond_output) if beyond_prompt + beyond_output else 0.5
+    longest_prompt = prompt + int(left * share)
+    longest_output = prompt + output + left - longest_prompt
+    reasoned = workload.reasoning_tokens  # before each answer whose length was seen
+    return (
+        _within(_length(prompt, beyond_prompt, workload.prompt_lengths), prompt, longest_prompt),
+        _within(
+            _length(output, beyond_output, tuple(seen + reasoned for seen in workload.output_lengths)),
+            output,
+            longest_output,
+        ),
+    )
+
+
+def _length(mean_tokens: int, beyond_tokens: int, seen_tokens: Sequence[int]) -> Length:
+    if seen_tokens:
+        return Empirical(tokens=np.array(seen_tokens, dtype=np.int32))
+    tail = min(mean_tokens + beyond_tokens, int(WIDEST * mean_tokens))
+    return length(mean_tokens, tail if tail > mean_tokens else None, MOST_TOKENS)
+
+
+def _within(lengths: Length, mean_tokens: int, longest_tokens: int) -> Length:
+    """The same cut to the longest, the others longer in return: the mean is what load depends on most."""
+    if lengths.longest_tokens <= longest_tokens:
+        return lengths
+    drawn = lengths.draw(LENGTHS_DRAWN, np.random.default_rng(0)).astype(np.float64)
+    low, high = 0.0, float(longest_tokens)  # as many times as long
+    for _ in range(60):
+        factor = (low + high) / 2
+        low, high = (factor, high) if np.minimum(drawn * factor, longest_tokens).mean() < mean_tokens else (low, factor)
+    return Empirical(tokens=np.clip(np.rint(drawn * high), 1, longest_tokens).astype(np.int32))
+
+
+def promise_of(scenario: Scenario, plan: Plan, catalog: Catalog, *, written: LoadPoint | None = None) -> Promise:
+    """Raises InputError where the plan promises nothing that could be measured.
+
+    ``written``: the peak hour as a file of the plan has it, where today's catalogue or evidence says otherwise.
+    """
     if plan.path == "api":
         raise InputError(f"{plan.label}: an API's speed is not promised by the plan; there is nothing to verify")
-    load, deployment = plan.at_peak, plan.deployment
+    load, deployment = written or plan.at_peak, plan.deployment
     return Promise(
         scenario=scenario,
         plan=plan.label,
@@ -81,8 +130,10 @@ def promise_of(scenario: Scenario, plan: Plan, catalog: Catalog) -> Promise:
         gpu=deployment.gpu.id,
         is_cpu=deployment.gpu.is_cpu,
         precision=deployment.weights.name,
+        engine=deployment.engine,
         accelerators=deployment.parallelism.gpus,
         workload=workload_of(scenario, catalog),
+        context_tokens=deployment.max_context_tokens,
         requests_per_second=load.requests_per_second,
         figures=(
             Promised(name="TTFT p95", figure=load.ttft_p95, metric="effective_ttft", percentile="p95"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.aliases import names
@@ -36,10 +37,12 @@ class CheckedFigure(BaseModel):
     promised_basis: Basis
     seen: float | None
     seen_low: float | None = None
-    seen_high: float | None = None
+    seen_high: float | None = None  # None beside a low one: so few values do not bound it from above
+    seen_basis: Basis = "measured"
     outcome: Outcome
     why_unknown: str = ""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def error(self) -> float | None:
         return self.seen / self.promised - 1 if self.promised and self.seen is not None else None
@@ -131,13 +134,16 @@ def comparable_record(promise: Promise, records: Sequence[ProfileRecord], *, rep
 
 
 def differences(promise: Promise, record: ProfileRecord, *, replicas: int = 1) -> tuple[str, ...]:
-    """How a record's load is another than the promised one; empty where it may be held against it."""
+    """How a record's load is another than the promised one; empty where it may be held against it.
+
+    Where a record's conversations come by a rate, each brings its turns.
+    """
     load = record.load
     if load is None or load.rate_per_second is None:
         return ("its requests did not come by a rate",)
     wanted = promise.workload
     pairs = (
-        ("requests/s", promise.requests_per_second * replicas, load.rate_per_second),
+        ("requests/s", promise.requests_per_second * replicas, load.rate_per_second * (load.turns or 1)),
         ("prompt tokens", float(wanted.prompt_tokens), load.prompt_tokens_mean or float(record.prompt_tokens)),
         ("output tokens", float(wanted.generated_tokens), load.output_tokens_mean or float(record.output_tokens)),
     )
@@ -167,12 +173,13 @@ def _figure(promised: Promised, record: ProfileRecord) -> CheckedFigure:
     seen, low, high = _seen(promised, record)
     outcome: Outcome = "kept"
     why = ""
+    least, most = _bounds(seen, low, high)
     if figure.value is None or seen is None:
         outcome = "unknown"
         why = figure.estimate.reason if figure.value is None else "too few answers for it"
-    elif (seen if low is None else low) > (figure.value if figure.high is None else figure.high):
+    elif least > (figure.value if figure.high is None else figure.high):
         outcome = "worse"
-    elif (seen if high is None else high) < (figure.value if figure.low is None else figure.low):
+    elif most < (figure.value if figure.low is None else figure.low):
         outcome = "better"
     return CheckedFigure(
         name=promised.name,
@@ -186,6 +193,14 @@ def _figure(promised: Promised, record: ProfileRecord) -> CheckedFigure:
         outcome=outcome,
         why_unknown=why,
     )
+
+
+def _bounds(seen: float | None, low: float | None, high: float | None) -> tuple[float, float]:
+    """What is certain of it; another tool's figure without an interval is taken as it stands."""
+    if low is None and high is None:
+        value = math.nan if seen is None else seen
+        return value, value
+    return (0.0 if low is None else low), (math.inf if high is None else high)
 
 
 def _seen(promised: Promised, record: ProfileRecord) -> tuple[float | None, float | None, float | None]:
