@@ -1,4 +1,4 @@
-"""Recipes, calibration text, stored formats read in numpy, mixed precision, and what survives a kill."""
+"""Recipes, calibration text, stored formats read in numpy, and what survives a kill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +27,9 @@ from llmsizer.quantize.calibration import (
     read_texts,
     texts_sha256,
 )
-from llmsizer.quantize.compressed_tensors import unit_of
 from llmsizer.quantize.environments import Environment, ensure, python_of
 from llmsizer.quantize.gguf_file import uses_more_bits
 from llmsizer.quantize.gptqmodel import ENVIRONMENT, run_worker
-from llmsizer.quantize.mixed import Choice, knapsack, stored_bytes
 from llmsizer.quantize.readers import fp4, fp8, stored_weights, unpacked
 from llmsizer.quantize.recipes import read_recipe
 from llmsizer.quantize.round_trip import divergence
@@ -186,71 +183,6 @@ def test_divergence_by_hand() -> None:
     assert divergence(even, skewed) == pytest.approx(0.5 * np.log(4 / 3))
     assert divergence(even, even + 5) == pytest.approx(0, abs=1e-12)
     assert divergence(even, np.full_like(even, np.nan)) == float("inf")
-
-
-# Mixed precision
-
-
-def test_the_knapsack_by_hand() -> None:
-    options = {
-        (0, "qkv"): [Choice(scheme="4", bytes=40, loss=5.0), Choice(scheme="8", bytes=80, loss=1.0)],
-        (1, "qkv"): [Choice(scheme="4", bytes=40, loss=3.0), Choice(scheme="8", bytes=80, loss=1.0)],
-        (2, "qkv"): [Choice(scheme="4", bytes=10, loss=9.0), Choice(scheme="8", bytes=20, loss=0.0)],
-    }
-    assert knapsack(options, 89) is None
-    # 90: all four bit. 100: ten bytes more buy the third. 140: and forty more the first, which gains 4 where the
-    # second gains 2; 180: everything.
-    assert knapsack(options, 90) == {(0, "qkv"): "4", (1, "qkv"): "4", (2, "qkv"): "4"}
-    assert knapsack(options, 100) == {(0, "qkv"): "4", (1, "qkv"): "4", (2, "qkv"): "8"}
-    assert knapsack(options, 140) == {(0, "qkv"): "8", (1, "qkv"): "4", (2, "qkv"): "8"}
-    assert knapsack(options, 180) == {(0, "qkv"): "8", (1, "qkv"): "8", (2, "qkv"): "8"}
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(1, 9), st.integers(0, 9)), max_size=5),
-    st.integers(1, 60),
-)
-def test_the_knapsack_is_as_good_as_trying_everything(units: list[tuple[int, int, int, int]], budget: int) -> None:
-    options = {
-        (i, "o"): [Choice(scheme="a", bytes=a, loss=x), Choice(scheme="b", bytes=b, loss=y)]
-        for i, (a, x, b, y) in enumerate(units)
-    }
-    fitting = [sum(c.loss for c in pick) for pick in product(*options.values()) if sum(c.bytes for c in pick) <= budget]
-    chosen = knapsack(options, budget)
-    if not fitting:
-        assert chosen is None
-        return
-    assert chosen is not None
-    picked = [next(c for c in choices if c.scheme == chosen[unit]) for unit, choices in options.items()]
-    assert sum(c.bytes for c in picked) <= budget
-    assert sum(c.loss for c in picked) == min(fitting)
-
-
-def test_bytes_of_a_scheme_by_hand() -> None:
-    # 64 rows of 256: half a byte each, two groups a row of one FP16 scale, two 8-byte numbers of shape
-    assert stored_bytes((64, 256), "W4A16", 128) == 64 * 128 + 64 * 2 * 2 + 16
-
-
-def test_projections_that_engines_fuse_are_one_unit() -> None:
-    names = [f"model.layers.7.self_attn.{x}_proj" for x in "qkv"]
-    assert {unit_of(name) for name in names} == {(7, "qkv")}
-    with pytest.raises(QuantizationError, match="no projection"):
-        unit_of("model.layers.7.mixer.in_proj")
-
-
-@LLM_COMPRESSOR
-def test_mixed_precision_keeps_its_budget_and_reads_back(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "tiny")
-    job = Job(calibration=[TEXT] * 3, size_budget_bytes=420_000)
-    variant = quantize(checkpoint, "mixed", tmp_path / "mixed", job=job)
-    assert {part.format for part in variant.parts} >= {"int4", "int8"}
-    assert variant.weights_bytes <= 420_000
-    assert variant.round_trip is not None and variant.round_trip.holds
-    with pytest.raises(QuantizationError, match="too small"):
-        quantize(checkpoint, "mixed", tmp_path / "small", job=Job(calibration=[TEXT] * 3, size_budget_bytes=9))
-    with pytest.raises(QuantizationError, match="--size-budget"):
-        quantize(checkpoint, "mixed", tmp_path / "none", job=Job(calibration=[TEXT] * 3))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mixed", "tiny"]
 
 
 # Methods on a tiny model

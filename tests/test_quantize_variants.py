@@ -61,11 +61,13 @@ def test_the_quantized_layers_are_as_small_as_promised(variants: dict[str, Varia
 
 
 @needs("openvino_genai", "nncf", "gguf")
-def test_effective_bits_equal_the_bytes_on_disk(variants: dict[str, Variant]) -> None:
+def test_graph_and_constants_add_up_to_the_bytes_on_disk(variants: dict[str, Variant]) -> None:
     for variant in variants.values():
-        on_disk = (variant.path / "openvino_model.bin").stat().st_size
-        # beside weights the file holds a few constants of the graph, which count here because the model is tiny
-        assert on_disk - 1_000 < variant.weights_bytes <= on_disk
+        on_disk = sum(f.stat().st_size for f in variant.path.iterdir() if f.suffix in (".bin", ".xml"))
+        parts = {part.name: part.bytes for part in variant.file_parts}
+        assert variant.file_bytes == on_disk
+        assert sum(part.bytes for part in variant.file_parts if part.is_weights) == variant.weights_bytes
+        assert {"graph", "tokenizer"} <= parts.keys() and parts.get("padding", 0) < 1_000
 
 
 @needs("openvino_genai", "nncf", "gguf", "torch", "transformers")

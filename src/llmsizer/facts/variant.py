@@ -26,6 +26,16 @@ class WeightPart(BaseModel):
         return 8.0 * self.bytes / self.params if self.params else None
 
 
+class FilePart(BaseModel):
+    """A kind of content of the weight files, over all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str  # "layers", "scales", "header", "tokenizer" …
+    bytes: int = Field(ge=0)
+    is_weights: bool  # else it is there for the reader: names, shapes, vocabulary, padding
+
+
 class RoundTrip(BaseModel):
     """What a second, independent reader made of the stored weights, beside what an engine made of them."""
 
@@ -62,7 +72,7 @@ class Variant(BaseModel):
     calibration_sha256: str = ""  # of the texts that the method looked at; empty: it looked at none
     calibration_tokens: int = 0
     round_trip: RoundTrip | None = None
-    file_bytes: int | None = None  # of the weight files on disk; None: not taken down
+    file_parts: tuple[FilePart, ...] = ()  # what every byte of the weight files on disk is; empty: not taken down
     quantized_format: str | None = None  # which of ``parts`` the recipe aimed at; None: nothing was quantized
     parts: tuple[WeightPart, ...] = ()
     config: dict[str, object] = {}  # the Hugging Face config.json of the source
@@ -72,6 +82,11 @@ class Variant(BaseModel):
     @property
     def weights_bytes(self) -> int:
         return sum(part.bytes for part in self.parts)
+
+    @property
+    def file_bytes(self) -> int | None:
+        """Of the weight files on disk; None where they were not taken down."""
+        return sum(part.bytes for part in self.file_parts) if self.file_parts else None
 
     @property
     def params(self) -> int:

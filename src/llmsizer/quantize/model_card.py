@@ -24,6 +24,7 @@ def write_model_card(folder: Path, variant: Variant, recipe: Recipe) -> None:
         f"{'–' if part.bits_per_weight is None else f'{part.bits_per_weight:.3f}'} |"
         for part in variant.parts
     )
+    files = ", ".join(f"{part.name} {part.bytes:,}" for part in variant.file_parts)
     bits = "unknown" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.3f}"
     trip = variant.round_trip
     read_back = "not done"
@@ -42,6 +43,7 @@ def write_model_card(folder: Path, variant: Variant, recipe: Recipe) -> None:
 |---|---|---|---|
 {parts}
 
+- bytes of the weight files: {files or "not taken down"}
 - made with: {versions}
 - source: {variant.model}, SHA-256 {variant.source_sha256}
 - calibration: {calibration}

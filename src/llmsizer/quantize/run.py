@@ -20,6 +20,7 @@ from llmsizer.installed import versions_of
 from llmsizer.progress import Progress, part_of, silent
 from llmsizer.quantize.calibration import check_leakage, fingerprint, texts_sha256, write_fingerprint
 from llmsizer.quantize.checkpoint import STORED, Checkpoint, check_values, open_checkpoint
+from llmsizer.quantize.contents import file_parts
 from llmsizer.quantize.manifest import MANIFEST, read_variant, write_manifest
 from llmsizer.quantize.mixed import choose
 from llmsizer.quantize.model_card import write_model_card
@@ -90,7 +91,7 @@ def quantize(
         folder.mkdir()
         variant = _made(source, recipe, job, work, progress)
         _copy_companions(source, folder)
-        facts = {"source_sha256": digest, "calibration_sha256": texts_digest, "file_bytes": _weight_file_bytes(folder)}
+        facts = {"source_sha256": digest, "calibration_sha256": texts_digest, "file_parts": file_parts(folder)}
         variant = variant.model_copy(update={"path": folder, **facts})
         variant = _verified(source, variant, job, progress)
         if texts_digest:
@@ -133,10 +134,6 @@ def _verified(source: Checkpoint, variant: Variant, job: Job, progress: Progress
             f"({trip.measure} {trip.value:.2g}, bound {trip.bound:.2g}); nothing was kept"
         )
     return variant.model_copy(update={"round_trip": trip})
-
-
-def _weight_file_bytes(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.iterdir() if f.suffix in (".safetensors", ".gguf", ".bin"))
 
 
 def quantize_all(
