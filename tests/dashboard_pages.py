@@ -38,6 +38,19 @@ def usual(_: Scenario | None = None) -> Recommendation:
     return replace(answers.recommendation(), comparison=answers.comparison())
 
 
+def small(tokens_per_month: float = 1e9, **constraints: object) -> Scenario:
+    """A question that the catalogue answers in a moment: two cards, one precision."""
+    few = {"gpus": ["l40s", "h100-sxm-80"], "precisions": ["fp8"], "max_gpus_per_replica": 2}
+    return Scenario.model_validate(
+        {
+            "name": "test",
+            "model": "llama-3.1-8b",
+            "workload": {"preset": "chat", "tokens_per_month": tokens_per_month},
+            "constraints": few | constraints,
+        }
+    )
+
+
 MADE_BY_HAND: dict[str, Any] = {  # what would ask the catalogue
     "cached.answers.recommendation": usual,
     "cached.money.spreads": lambda _: (),
@@ -62,6 +75,8 @@ def dashboards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.syspath_prepend(str(DASHBOARDS))
     monkeypatch.setenv("LLMSIZER_OUTPUT", str(tmp_path))
     monkeypatch.delenv("LLMSIZER_LANGUAGE", raising=False)
+    # Each run would read the description of every installed package, in search of components: most of a run's time.
+    monkeypatch.setattr("streamlit.components.v2.manifest_scanner.scan_component_manifests", list)
     for name, stub in MADE_BY_HAND.items():
         REAL[name] = pkgutil.resolve_name(name)
         monkeypatch.setattr(name, stub)
@@ -86,19 +101,13 @@ def write(path: Path, records: list[Any]) -> None:
 
 
 def show(page: str, **query: str) -> AppTest:
-    """A page by its name, opened through the router with these query parameters."""
+    """A page opened by its own address with these query parameters, through the router."""
     app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
-    app.run()
     if page != PAGES[0]:
-        turn_to(app, page)
-    return app
-
-
-def straight_to(page: str) -> AppTest:
-    """A page opened by its own address, the landing page not run before it."""
-    return AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60).switch_page(f"views/{page}.py").run()
+        app.switch_page(f"views/{page}.py")
+    return app.run()
 
 
 def turn_to(app: AppTest, page: str) -> AppTest:

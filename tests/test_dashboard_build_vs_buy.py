@@ -17,26 +17,13 @@ pytest.importorskip("plotly")
 from streamlit.testing.v1 import AppTest
 
 from dashboard_pages import dashboards as dashboards
-from dashboard_pages import figures_of, really_answer, show, words_of
+from dashboard_pages import figures_of, really_answer, show, small, words_of
 from llmsizer.cli import main
 from llmsizer.decide.volume_spread import DRAWS
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import unknown
 from llmsizer.facts.scenario import Scenario
 from llmsizer.units import format_usd
-
-FEW = {"gpus": ["l40s", "h100-sxm-80"], "precisions": ["fp8"], "max_gpus_per_replica": 2}
-
-
-def asked(tokens_per_month: float = 1e9, **constraints: object) -> Scenario:
-    return Scenario.model_validate(
-        {
-            "name": "test",
-            "model": "llama-3.1-8b",
-            "workload": {"preset": "chat", "tokens_per_month": tokens_per_month},
-            "constraints": FEW | constraints,
-        }
-    )
 
 
 def trace_of(figure: dict[str, Any], name: str) -> dict[str, Any]:
@@ -70,7 +57,7 @@ def test_where_no_cost_is_known_nothing_is_drawn_and_the_table_says_why(monkeypa
 def test_the_figures_are_those_of_compare_json_and_plan_json(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scenario = asked()
+    scenario = small()
     path = tmp_path / "scenario.toml"
     path.write_text(
         'name = "test"\nmodel = "llama-3.1-8b"\n[workload]\npreset = "chat"\ntokens_per_month = 1e9\n[constraints]\n'
@@ -109,7 +96,7 @@ def test_the_figures_are_those_of_compare_json_and_plan_json(
 def test_bands_odds_tornado_worth_of_knowing_idle_cash_and_places_are_all_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    really_answer(monkeypatch, asked())
+    really_answer(monkeypatch, small())
     app = show("build_vs_buy")
     assert not app.exception
     stairs, _, _, money, _, places = figures_of(app)
@@ -147,14 +134,14 @@ def test_both_axes_can_be_proportional() -> None:
 
 @pytest.mark.parametrize("tokens_per_month", (1e5, 1e12))
 def test_extreme_volumes_are_compared_too(tokens_per_month: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    really_answer(monkeypatch, asked(tokens_per_month))
+    really_answer(monkeypatch, small(tokens_per_month))
     app = show("build_vs_buy")
     assert not app.exception and not app.warning
     assert len(figures_of(app)) == 6
 
 
 def test_an_api_alone_is_a_line_without_stairs_idle_or_purchase(monkeypatch: pytest.MonkeyPatch) -> None:
-    really_answer(monkeypatch, asked(own=False, rent=False))
+    really_answer(monkeypatch, small(own=False, rent=False))
     app = show("build_vs_buy")
     assert not app.exception
     stairs, *_, places = figures_of(app)
@@ -166,8 +153,8 @@ def test_an_api_alone_is_a_line_without_stairs_idle_or_purchase(monkeypatch: pyt
 
 
 def test_where_nothing_is_feasible_the_page_says_so_and_draws_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    hopeless = asked(api=False).model_copy(
-        update={"slo": asked().slo.model_copy(update={"tpot_p95_seconds": 1e-6, "ttft_p95_seconds": 1e-6})}
+    hopeless = small(api=False).model_copy(
+        update={"slo": small().slo.model_copy(update={"tpot_p95_seconds": 1e-6, "ttft_p95_seconds": 1e-6})}
     )
     really_answer(monkeypatch, hopeless)
     app = show("build_vs_buy")

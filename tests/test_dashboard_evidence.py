@@ -15,7 +15,7 @@ pytest.importorskip("plotly")
 from streamlit.testing.v1 import AppTest
 
 import answers
-from dashboard_pages import HOSTILE, straight_to, turn_to, words_of
+from dashboard_pages import HOSTILE, show, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.decide.answer import Recommendation
@@ -37,7 +37,7 @@ def own_file(dashboards: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def opened() -> AppTest:
-    app = straight_to("evidence")
+    app = show("evidence")
     assert not app.exception
     return app
 
@@ -225,6 +225,6 @@ def test_an_answer_is_made_anew_with_an_own_price(monkeypatch: pytest.MonkeyPatc
 
 def test_a_broken_file_of_own_values_is_a_sentence_on_every_page(own_file: Path) -> None:
     own_file.write_text("[gpus\n")
-    app = straight_to("evidence")
+    app = show("evidence")
     assert not app.exception
     assert any("valid TOML would work" in str(w.value).replace("\\", "") for w in app.warning)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
-from dashboard_pages import show, turn_to, usual, words_of
+from dashboard_pages import show, small, turn_to, usual, words_of
 from llmsizer.decide.answer import Recommendation
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.scenario import Scenario, parse_scenario
@@ -188,9 +188,8 @@ def test_the_pack_and_the_workbook_are_made_of_the_same_answer(tmp_path: Path) -
     import zipfile
 
     from parts import exports
-    from question import inputs
 
-    files = exports._pack(inputs.usual_scenario())
+    files = exports._pack(small())
     with zipfile.ZipFile(io.BytesIO(exports._zipped(files))) as archive:
         names = {Path(name).name for name in archive.namelist()}
         answer = json.loads(archive.read("llmsizer-pack/answer.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,23 +14,19 @@ pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
 from dashboard_pages import dashboards as dashboards
-from dashboard_pages import figures_of, really_answer, show, turn_to, words_of
+from dashboard_pages import figures_of, really_answer, show, small, turn_to, words_of
+from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
 from llmsizer.deliver.wording import figure_amount
 from llmsizer.errors import InputError
 from llmsizer.facts.scenario import Scenario
+from llmsizer.progress import Progress
+from llmsizer.traffic.availability import HeldRate
+from llmsizer.traffic.load_curves import Distribution, LoadCurve, RatePoint
+from llmsizer.traffic.service import Simulated
 
-ALONE = {"gpus": ["l40s"], "precisions": ["fp8"], "max_gpus_per_replica": 1, "api": False}
 
-
-def asked(tokens_per_month: float, **constraints: object) -> Scenario:
-    return Scenario.model_validate(
-        {
-            "name": "test",
-            "model": "llama-3.1-8b",
-            "workload": {"preset": "chat", "tokens_per_month": tokens_per_month},
-            "constraints": ALONE | constraints,
-        }
-    )
+def asked(tokens_per_month: float) -> Scenario:
+    return small(tokens_per_month, gpus=["l40s"], max_gpus_per_replica=1, api=False)
 
 
 def names_of(figure: dict[str, Any]) -> list[str]:
@@ -83,8 +80,32 @@ def test_another_of_the_first_plans_can_be_loaded() -> None:
     assert words_of(app) != before
 
 
-def test_a_simulation_is_asked_for_says_its_seed_and_is_kept() -> None:
-    pytest.importorskip("numba")
+def by_hand(load: PlanLoad, *, seed: int, progress: Progress) -> SimulatedLoad:
+    """A simulation of 1,200 requests that nobody ran: the simulator has tests of its own."""
+    progress("the peak hour", 0.5)
+    held = HeldRate(requests_per_second=3.0, low=None, high=None, limited_by="TTFT", simulations=1)
+    point = RatePoint(
+        requests_per_second=2.0, verdict="STABLE", missed="", ttft_p50_seconds=0.1, ttft_p95_seconds=0.4,
+        tpot_p50_seconds=0.01, tpot_p95_seconds=0.02, utilisation=0.5,
+    )  # fmt: skip
+    row = SimpleNamespace(p50=Simulated(value=0.1), p95=Simulated(value=0.4))
+    peak: Any = SimpleNamespace(verdict="STABLE", missed="", requests=1_200, row=lambda metric: row)
+    return SimulatedLoad(
+        seed=seed,
+        replications=1,
+        curve=LoadCurve(label="by hand", replicas=load.fleet.replicas, held=held, points=(point,)),
+        peak=peak,
+        distributions=tuple(
+            Distribution(metric=metric, seconds=(0.01, 0.1, 1.0), share=(0.0, 0.5, 1.0))
+            for metric in ("TTFT", "TPOT", "E2E")
+        ),
+        losses=(),
+        hours=load.hours,
+    )
+
+
+def test_a_simulation_is_asked_for_says_its_seed_and_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmsizer.decide.plan_load.simulate_load", by_hand)
     app = show("load")
     app.number_input(key="load_seed").set_value(7).run()
     app.button(key="load_simulate").click().run()

@@ -15,7 +15,7 @@ pytest.importorskip("plotly")
 from streamlit.testing.v1 import AppTest
 
 import answers
-from dashboard_pages import HOSTILE, straight_to, words_of, write
+from dashboard_pages import HOSTILE, show, words_of, write
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.facts.records import ProfileRecord
@@ -76,7 +76,7 @@ def wait(folder: Path) -> None:
 
 
 def opened() -> AppTest:
-    app = straight_to("profiles")
+    app = show("profiles")
     assert not app.exception
     return app
 

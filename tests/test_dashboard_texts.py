@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import tomllib
 
@@ -35,6 +36,22 @@ def test_italian_has_every_sentence_of_english_and_no_other() -> None:
 def test_every_sentence_has_the_same_places_in_italian() -> None:
     english, italian = sentences("en"), sentences("it")
     assert {key: places(text) for key, text in italian.items()} == {key: places(text) for key, text in english.items()}
+
+
+def test_every_sentence_is_said_somewhere() -> None:
+    """By its own key, or by one whose end is filled in: such an end stands in the program as a word of its own."""
+    sources = [*DASHBOARDS.rglob("*.py"), *(DASHBOARDS.parent / "src" / "llmsizer").rglob("*.py")]
+    program = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    words = {*re.findall(r'"([a-zA-Z_]+)"', program), *re.findall(r"^    (\w+): ", program, re.M)}
+    filled = [re.escape(key) for key in re.findall(r"""["']([a-z_]+\.[a-z_]*\{[^"']*)["']""", program)]
+    families = [re.compile(re.sub(r"\\\{.*?\\\}", r"(\\w+)", key)) for key in filled]
+
+    def is_said(key: str) -> bool:
+        if f'"{key}"' in program or f"'{key}'" in program:
+            return True
+        return any(m[1] in words for family in families if (m := family.fullmatch(key)))
+
+    assert [key for key in sentences("en") if not is_said(key)] == []
 
 
 def test_no_sentence_is_empty() -> None:

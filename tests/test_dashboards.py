@@ -23,17 +23,12 @@ from llmsizer.facts.scenario import Scenario
 
 @pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("view", PAGES)
-def test_every_view_opens_through_the_router_without_an_exception(view: str) -> None:
+def test_every_page_opens_with_the_meaning_of_every_shape_and_words_for_every_chart(view: str) -> None:
     app = show(view)
     assert not app.exception
-    assert words_of(app)
-
-
-@pytest.mark.usefixtures("measured")
-@pytest.mark.parametrize("view", PAGES)
-def test_the_meaning_of_every_shape_is_on_every_page(view: str) -> None:
-    text = words_of(show(view))
+    text = words_of(app)
     assert all(f"{shape} {basis}" in text for basis, shape in MARKS.items())
+    assert all(chart.proto.alt for chart in app.get("plotly_chart"))
 
 
 def test_the_expert_drawer_changes_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,14 +101,7 @@ def test_hostile_names_stay_names(view: str, monkeypatch: pytest.MonkeyPatch, tm
         assert "<script" not in chart.proto.spec
 
 
-@pytest.mark.usefixtures("measured")
-@pytest.mark.parametrize("view", PAGES)
-def test_every_chart_has_words_for_those_who_cannot_see_it(view: str) -> None:
-    charts = show(view).get("plotly_chart")
-    assert all(chart.proto.alt for chart in charts)
-
-
-def test_a_missing_language_falls_back_and_every_key_used_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_language_falls_back_to_english(monkeypatch: pytest.MonkeyPatch) -> None:
     import texts
 
     monkeypatch.setenv("LLMSIZER_LANGUAGE", "../etc")
@@ -124,10 +112,9 @@ def test_a_missing_language_falls_back_and_every_key_used_exists(monkeypatch: py
         texts.say("no.such.key")
 
 
-@pytest.mark.parametrize("view", ("decide", "build_vs_buy"))
-def test_the_real_catalogue_answers_the_default_question(view: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_catalogue_answers_the_default_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cached.answers.recommendation", REAL["cached.answers.recommendation"])
-    app = show(view)
+    app = show("decide")
     assert not app.exception
     assert not any("no model named" in str(w.value) for w in app.warning)
     assert "mistral-small-4" in words_of(app)
