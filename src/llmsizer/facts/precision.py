@@ -114,6 +114,7 @@ PRECISIONS: dict[str, Precision] = {
         _gguf("gguf-q5_k_m", 5.70, "llama.cpp Q5_K_M"),
         _gguf("gguf-q4_k_m", 4.89, "llama.cpp Q4_K_M"),
         _gguf("gguf-q4_0", 4.67, "llama.cpp Q4_0"),
+        _gguf("gguf-q4_k_s", 4.67, "llama.cpp Q4_K_S"),
         _gguf("gguf-q3_k_m", 4.00, "llama.cpp Q3_K_M"),
     )
 }
