@@ -156,6 +156,8 @@ def print_calibration(summary: CalibrationSummary | None) -> None:
         console().print("nothing to calibrate on: no point was measured", highlight=False)
         return
     console().print(summary.text, highlight=False)
+    if not summary.checks:
+        return
     points: dict[str, dict[str, tuple[str, str]]] = {}
     for check in summary.checks:
         text = f"{format_seconds(check.predicted)} ({check.error:+.0%})"
