@@ -214,7 +214,7 @@ def test_a_running_server_is_measured_under_the_promised_load_and_teaches_the_pl
     monkeypatch.chdir(tmp_path)
     Path("s.toml").write_text(
         'name="s"\nmodel="llama-3.1-8b"\nspare_replicas=0\n'
-        "[workload]\nrequests_per_second=15\nprompt_tokens=100\noutput_tokens=8\npeak_to_average=1\n"
+        "[workload]\nrequests_per_second=30\nprompt_tokens=100\noutput_tokens=8\npeak_to_average=1\n"
         '[constraints]\ngpus=["l40s"]\nprecisions=["bf16"]\napi=false\n'
     )
     assert main(["plan", "s.toml", "--json"]) == 0

@@ -17,6 +17,7 @@ from llmsizer.verify.verification import Verification
 
 FILE = "verifications.jsonl"
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760.0, 300.0, 64.0, 150.0, 30.0, 46.0
+LEAST_GAP = 16.0  # between two labels
 FACTORS = (0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0, 10.0)
 # Okabe and Ito's palette, told apart by the colour-blind; each line is named at its end too.
 _STYLE = (
@@ -96,9 +97,11 @@ def ledger_chart(series: Sequence[ErrorOverTime]) -> str:
     across = svg.Scale(low=0, high=longest - 1, start=LEFT, end=right)
     up = svg.Scale(low=-reach, high=reach, start=low, end=TOP)
     body = [_STYLE, svg.text(LEFT, 18, "Seen over promised, verification by verification")]
-    for factor in FACTORS:
-        if abs(math.log(factor)) <= reach:
-            y = up(math.log(factor))
+    labelled: list[float] = []
+    for factor in sorted(FACTORS, key=lambda each: abs(math.log(each))):
+        y = up(math.log(factor))
+        if abs(math.log(factor)) <= reach and all(abs(y - other) >= LEAST_GAP for other in labelled):
+            labelled.append(y)
             body.append(svg.line(LEFT, y, right, y, "axis" if factor == 1.0 else "grid"))
             body.append(svg.text(LEFT - 8, y + 4, f"×{factor:g}", anchor="end"))
     ends = svg.spread([up(math.log1p(one.errors[-1])) for one in series], 16, TOP, low)
