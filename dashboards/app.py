@@ -20,6 +20,7 @@ VIEWS = Path(__file__).parent / "views"
 PAGES = ("decide", "precision", "memory", "load", "build_vs_buy", "profiles", "evidence")
 WITHOUT_A_QUESTION = ("profiles",)
 WITH_THE_ANSWER = ("load", "build_vs_buy")  # of those that show it; the landing page gives its files itself
+WITH_THE_QUESTION = ("precision", "memory")
 
 st.set_page_config(page_title=say("app.title"), page_icon="◆", layout="wide")
 login.require()
@@ -39,4 +40,6 @@ with drawing.mistakes_as_sentences():
     page.run()
     if page in [pages[name] for name in WITH_THE_ANSWER]:
         exports.offer(inputs.question(), answers.recommendation(inputs.question()))
+    elif page in [pages[name] for name in WITH_THE_QUESTION]:
+        exports.offer_question(inputs.question())
 drawing.legend_of_bases()

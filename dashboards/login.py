@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from llmsizer.cli.serving import has_login
 from texts import say
 
 
 def is_configured() -> bool:
-    return st.secrets.load_if_toml_exists() and "auth" in st.secrets
+    return has_login()
 
 
 def require() -> None:

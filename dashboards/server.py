@@ -19,7 +19,6 @@ imported, read and compiled.
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -30,13 +29,12 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llmsizer.cli.serving import check_address
+from llmsizer.errors import InputError
+
 HERE = Path(__file__).parent
 # A page opened by its own address looks for the server below that address first; this says where it is.
 BESIDE_ROOT = b"<head><script>window.__streamlit={BACKEND_BASE_URL:window.location.origin}</script>"
-REFUSAL = (
-    "llmsizer dashboard: {address} is not this machine alone and no login is configured; put [auth] into "
-    ".streamlit/secrets.toml (see dashboards/server.py) or leave the address out"
-)
 
 
 class SaysWhereTheServerIs:
@@ -75,22 +73,13 @@ class SaysWhereTheServerIs:
         await send({"type": "http.response.body", "body": body})
 
 
-def is_for_this_machine(address: str | None) -> bool:
-    """Whether nobody else can reach it; no address at all is every address."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address or "0.0.0.0").is_loopback
-    except ValueError:
-        return False
-
-
 @asynccontextmanager
 async def lifespan(_: object) -> AsyncIterator[None]:
-    address = st.get_option("server.address")
-    if not is_for_this_machine(address) and not (st.secrets.load_if_toml_exists() and "auth" in st.secrets):
+    try:
+        check_address(st.get_option("server.address"))
+    except InputError as error:
         sys.tracebacklimit = 0  # one line, where the server would print how it came to it
-        sys.exit(REFUSAL.format(address=address or "every address"))
+        sys.exit(f"llmsizer dashboard: {error}")
     threading.Thread(target=_warm, name="warm", daemon=True).start()
     yield
 

@@ -18,6 +18,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard_pages import DASHBOARDS, PAGES, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
+from llmsizer.cli import main
+from llmsizer.cli.serving import is_for_this_machine
 
 SECRETS = {
     "redirect_uri": "https://sizer.example.org/oauth2callback",
@@ -71,9 +73,18 @@ def test_without_a_provider_nobody_has_to_log_in() -> None:
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), (None, False), ("box.lan", False)],
 )
 def test_only_loopback_is_this_machine(address: str | None, is_ours: bool) -> None:
-    import server
+    assert is_for_this_machine(address) is is_ours
 
-    assert server.is_for_this_machine(address) is is_ours
+
+def test_the_command_refuses_an_address_for_others_before_a_server_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("llmsizer.cli.serving.subprocess.run", lambda command, **_: started.append(command))
+    assert main(["dashboard", "--address", "0.0.0.0"]) != 0
+    said = capsys.readouterr().err
+    assert "no login is configured" in said and len(said.strip().splitlines()) == 1
+    assert not started
 
 
 def test_an_address_for_others_is_refused_without_a_login(monkeypatch: pytest.MonkeyPatch) -> None:

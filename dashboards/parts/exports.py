@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode, urlsplit
@@ -31,17 +31,17 @@ HTML, JSON, ZIP = "text/html", "application/json", "application/zip"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 WORKBOOK = "workbook.xlsx"
 ENGINE = "vllm"
-Make = Callable[[], bytes | str]
+File = tuple[str, Callable[[], bytes | str], str, str]  # key of its sentences, how it is made, its name, its type
 
 
 def offer(scenario: Scenario, recommendation: Recommendation) -> None:
     """Buttons for every file of an answer; each is made when it is asked for."""
     drawing.section(say("exports.heading"))
-    files: list[tuple[str, Make, str, str]] = [
+    files: list[File] = [
         ("report", lambda: _report(scenario, recommendation), "llmsizer-report.html", HTML),
         ("pack", lambda: _zipped(_pack(scenario)), "llmsizer-pack.zip", ZIP),
         ("workbook", lambda: _pack(scenario)[WORKBOOK], "llmsizer-workbook.xlsx", XLSX),
-        ("scenario", lambda: scenario.model_dump_json(indent=2), "llmsizer-scenario.json", JSON),
+        _scenario_file(scenario),
         (
             "answer",
             lambda: json.dumps(recommendation.to_dict(), indent=2, ensure_ascii=False),
@@ -52,6 +52,24 @@ def offer(scenario: Scenario, recommendation: Recommendation) -> None:
     if importlib.util.find_spec("xlsxwriter") is None:
         files = [file for file in files if file[0] != "workbook"]
         st.caption(say("exports.no_workbook"))
+    _buttons(files)
+    if recommendation.best is not None:
+        drawing.folded(say("exports.bundle"), "bundle", lambda: _bundle(scenario, recommendation, recommendation.best))
+    _show_link()
+
+
+def offer_question(scenario: Scenario) -> None:
+    """The question alone, for pages that answer another part of it."""
+    drawing.section(say("exports.heading"))
+    _buttons([_scenario_file(scenario)])
+    _show_link()
+
+
+def _scenario_file(scenario: Scenario) -> File:
+    return "scenario", lambda: scenario.model_dump_json(indent=2), "llmsizer-scenario.json", JSON
+
+
+def _buttons(files: Sequence[File]) -> None:
     with st.container(horizontal=True):
         for name, make, file_name, mime in files:
             st.download_button(
@@ -63,8 +81,9 @@ def offer(scenario: Scenario, recommendation: Recommendation) -> None:
                 on_click="ignore",
                 help=say(f"exports.{name}_help"),
             )
-    if recommendation.best is not None:
-        drawing.folded(say("exports.bundle"), "bundle", lambda: _bundle(scenario, recommendation, recommendation.best))
+
+
+def _show_link() -> None:
     st.caption(say("exports.link_help"))
     st.code(_link(), language=None, wrap_lines=True)
 

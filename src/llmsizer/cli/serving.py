@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import ipaddress
 import os
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from llmsizer.cli.output import console, print_json
 from llmsizer.errors import InputError, MissingExtraError
 
 SHELLS = ("bash", "zsh", "tcsh")
+DEFAULT_ADDRESS = "127.0.0.1"
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     dashboard = commands.add_parser("dashboard", help="the dashboard in a browser, on localhost")
     dashboard.add_argument("--port", type=whole_number("port", most=65535), default=8501)
     dashboard.add_argument(
-        "--address", default="127.0.0.1", help="to answer on (default: this machine only; any other needs a login)"
+        "--address", default=DEFAULT_ADDRESS, help="to answer on (default: this machine only; any other needs a login)"
     )
     dashboard.add_argument("--records", type=Path, metavar="DIR", help="folder with a demo's or profile's records")
     dashboard.add_argument("--headless", action="store_true", help="do not open a browser window")
@@ -42,9 +44,36 @@ def dashboard_file() -> Path:
     raise InputError(f"the dashboard is not part of this installation ({package}); install llmsizer from its wheel")
 
 
+def is_for_this_machine(address: str | None) -> bool:
+    """Whether nobody else can reach it; no address at all is every address."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address or "0.0.0.0").is_loopback
+    except ValueError:
+        return False
+
+
+def has_login() -> bool:
+    """Whether a provider of OpenID Connect is configured for the dashboard, in Streamlit's secrets."""
+    import streamlit
+
+    return streamlit.secrets.load_if_toml_exists() and "auth" in streamlit.secrets
+
+
+def check_address(address: str | None) -> None:
+    """Raises InputError where others could reach the dashboard and nobody would have to log in."""
+    if not is_for_this_machine(address) and not has_login():
+        raise InputError(
+            f"{address or 'every address'} is not this machine alone and no login is configured; put [auth] into "
+            ".streamlit/secrets.toml (see dashboards/server.py) or leave the address out"
+        )
+
+
 def _dashboard(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("streamlit") is None:
         raise MissingExtraError("the dashboard", "dashboard")
+    check_address(arguments.address)
     environment = dict(os.environ)
     if arguments.records:
         environment["LLMSIZER_OUTPUT"] = str(arguments.records)
