@@ -1,4 +1,4 @@
-"""What our quantizer makes, beside the toolkit used directly: quality, time, peak memory; and mixed against uniform.
+"""What our quantizer makes, beside the toolkit used directly: quality, time, peak memory.
 
 python benchmarks/quantizers.py CHECKPOINT            on the trained reference model
 python benchmarks/quantizers.py --peak CHECKPOINT     how much memory a large one takes, with random weights
@@ -18,18 +18,6 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "quantizers.json"
 METHODS = ("int8", "int4-gptq", "int4-awq", "int4-rtn")
-UNIFORM = """description = "GPTQ W4A16 in groups of 32: what mixed precision is held against at equal bytes"
-variant = "int4-g32"
-precision = "int4"
-toolkit = "llm-compressor"
-format = "compressed-tensors"
-bits = 4
-algorithm = "gptq"
-scheme = "W4A16"
-group_size = 32
-act_order = "static"
-kept_16bit = ["embed_tokens", "lm_head"]
-"""
 
 
 def texts_of(checkpoint: Path, documents: int) -> list[str]:
@@ -38,13 +26,13 @@ def texts_of(checkpoint: Path, documents: int) -> list[str]:
     return calibration_documents(checkpoint)[:documents]
 
 
-def ours(checkpoint: Path, method: str, out: Path, documents: int, budget: int) -> dict[str, Any]:
+def ours(checkpoint: Path, method: str, out: Path, documents: int) -> dict[str, Any]:
     import llmcompressor  # noqa: F401 - imports are no part of the work, here as with the toolkit
 
     from llmsizer.quantize import Job, quantize
 
     texts = texts_of(checkpoint, documents) if documents else []
-    job = Job(calibration=texts, verify=False, size_budget_bytes=budget or None)
+    job = Job(calibration=texts, verify=False)
     began = time.perf_counter()
     variant = quantize(checkpoint, method, out, job=job)
     return {
@@ -94,12 +82,8 @@ def alone(*arguments: object) -> dict[str, Any]:
     return found
 
 
-def child(kind: str, checkpoint: Path, method: str, out: Path, documents: int, budget: int) -> None:
-    found = (
-        ours(checkpoint, method, out, documents, budget)
-        if kind == "ours"
-        else toolkit(checkpoint, method, out, documents)
-    )
+def child(kind: str, checkpoint: Path, method: str, out: Path, documents: int) -> None:
+    found = ours(checkpoint, method, out, documents) if kind == "ours" else toolkit(checkpoint, method, out, documents)
     used = resource.getrusage(resource.RUSAGE_SELF)
     # The machine may be shared: the processor's time says more about the work than the clock's.
     found |= {"peak_bytes": used.ru_maxrss * 1024, "cpu_seconds": used.ru_utime + used.ru_stime}
@@ -131,28 +115,21 @@ def compare(checkpoint: Path, documents: int, held_out: int) -> dict[str, Any]:
         folders, runs = {}, {}
         for method in METHODS:
             folders[method] = folder / method
-            runs[method] = alone("ours", checkpoint, method, folders[method], documents, 0)
+            runs[method] = alone("ours", checkpoint, method, folders[method], documents)
         for method in ("int4-gptq", "int4-rtn"):
             name = f"toolkit {method}"
             folders[name] = folder / f"toolkit-{method}"
-            runs[name] = alone("toolkit", checkpoint, method, folders[name], documents, 0)
+            runs[name] = alone("toolkit", checkpoint, method, folders[name], documents)
             for companion in ("tokenizer.json", "llmsizer_manifest.json"):
                 (folders[name] / companion).write_bytes((folders[method] / companion).read_bytes())
-        recipe = folder / "int4-g32.toml"
-        recipe.write_text(UNIFORM, encoding="utf-8")
-        folders["int4-g32"] = folder / "int4-g32"
-        runs["int4-g32"] = alone("ours", checkpoint, recipe, folders["int4-g32"], documents, 0)
-        budget = runs["int4-g32"]["weights_bytes"]
-        folders["mixed"] = folder / "mixed"
-        runs["mixed"] = alone("ours", checkpoint, "mixed", folders["mixed"], documents, budget)
         quality = judged(checkpoint, folders, held_out)
     return {name: runs[name] | quality[name] for name in folders}
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        kind, checkpoint, method, out, documents, *budget = sys.argv[2:]
-        child(kind, Path(checkpoint), method, Path(out), int(documents), int(budget[0]) if budget else 0)
+        kind, checkpoint, method, out, documents = sys.argv[2:]
+        child(kind, Path(checkpoint), method, Path(out), int(documents))
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("checkpoint", type=Path)
@@ -163,7 +140,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     if arguments.peak:
         with tempfile.TemporaryDirectory(prefix="quantizers-", dir=arguments.checkpoint.parent) as scratch:
-            found = alone("ours", arguments.checkpoint, "int4-rtn", Path(scratch) / "out", 0, 0)
+            found = alone("ours", arguments.checkpoint, "int4-rtn", Path(scratch) / "out", 0)
         source = sum(file.stat().st_size for file in arguments.checkpoint.glob("*.safetensors"))
         results["large"] = {"checkpoint_bytes": source, "method": "int4-rtn"} | found
     else:

@@ -145,3 +145,12 @@ def test_a_scheme_weighs_on_disk_what_the_knapsack_took_it_for(
     expected += sum(tensor.byte_count for name, tensor in source.tensors.items() if name not in inside)
     assert variant.weights_bytes == expected
     assert variant.round_trip is not None and variant.round_trip.holds
+
+
+@needs("torch", "transformers")
+def test_choices_that_cannot_be_are_refused_in_a_line(tmp_path: Path) -> None:
+    uneven = open_checkpoint(write_checkpoint(tmp_path / "uneven", intermediate_size=192))
+    with pytest.raises(QuantizationError, match="rows of 192 weights, not divisible by the group size 128"):
+        next(sensitivities(uneven, RECIPES["mixed"], [TEXT] * 3, silent))
+    with pytest.raises(QuantizationError, match="quantize nothing"):
+        next(sensitivities(uneven, dataclasses.replace(RECIPES["mixed"], choices=("16",)), [TEXT] * 3, silent))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmsizer.errors import QuantizationError
@@ -23,6 +23,7 @@ from llmsizer.progress import Progress
 from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.compressed_tensors import PLAIN, base_of, group_size_of, unit_of
+from llmsizer.quantize.groups import check_groups
 from llmsizer.quantize.layered import EXTRA, quietly
 from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.round_trip import plain_model
@@ -113,14 +114,17 @@ def sensitivities(
             f"{checkpoint.path}: {total / 1e9:.1f}B weights; sensitivities are measured with the whole model in memory "
             f"and up to {MOST_PARAMS / 1e9:.0f}B here; use int4-gptq"
         )
+    schemes = [scheme for scheme in recipe.choices if scheme != PLAIN]
+    if not schemes:
+        raise QuantizationError(f"{recipe.name}: choices = {list(recipe.choices)} quantize nothing; add W4A16 or W8A16")
+    for scheme in schemes:
+        check_groups(checkpoint, replace(recipe, group_size=_group(scheme, recipe)))
     torch = optional("torch", what="measuring sensitivities", extra="quantize")
     tokens = torch.from_numpy(token_rows(checkpoint, texts, recipe)[:SEQUENCES])
     judging = torch.arange(len(tokens)) % JUDGING == 0
     model = plain_model(checkpoint, {name: t.float32() for name, t in checkpoint.tensors.items()})
     units = units_of(checkpoint)
-    coarsest = min(
-        set(recipe.choices) - {PLAIN}, key=lambda scheme: stored_bytes((8, 4096), scheme, _group(scheme, recipe))
-    )
+    coarsest = min(schemes, key=lambda scheme: stored_bytes((8, 4096), scheme, _group(scheme, recipe)))
     hessians: dict[str, Any] = {}
     with torch.inference_mode():
         expected = [_log_probabilities(torch, model, row) for row in tokens[judging]]
@@ -158,7 +162,8 @@ def _as_recipe(weight: Any, scheme: str, recipe: Recipe, hessian: Any) -> Any:
     arguments = arguments.model_copy(update={"group_size": group_size, "actorder": recipe.act_order})
     step, first = _grid(weight.reshape(weight.shape[0], -1, group_size), scheme)
     zero = -(2 ** (bits_of(scheme) - 1)) - first[..., 0]
-    found, *_ = gptq.quantize_weight(weight[None], hessian[None], step[..., 0][None], zero[None], None, arguments)
+    held = (weight.clone()[None], hessian.clone()[None])  # the toolkit works in place
+    found, *_ = gptq.quantize_weight(*held, step[..., 0][None], zero[None], None, arguments)
     return found[0]
 
 
