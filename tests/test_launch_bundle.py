@@ -68,7 +68,7 @@ def test_flags_are_the_numbers_of_the_plan() -> None:
     assert flags["--gpu-memory-utilization"] == "0.92"
     assert flags["--kv-cache-dtype"] == "auto"
     assert "--enable-prefix-caching" in flags  # chat: a shared beginning and two turns
-    assert made.fleet.promise.ttft_p95 == plan.at_peak.ttft_p95
+    assert made.fleet.promise.at_peak.ttft_p95 == plan.at_peak.ttft_p95
     assert made.fleet.promise.requests_per_second == plan.capacity.requests_per_second
 
 

@@ -145,8 +145,8 @@ def _made(bundle: Bundle) -> dict[str, object]:
         "spare_replicas": fleet.spare_replicas,
         "promise": {
             "requests_per_second": fleet.promise.requests_per_second,
-            "ttft_p95_seconds": fleet.promise.ttft_p95,
-            "tpot_p95_seconds": fleet.promise.tpot_p95,
+            "ttft_p95_seconds": fleet.promise.at_peak.ttft_p95,
+            "tpot_p95_seconds": fleet.promise.at_peak.tpot_p95,
         },
     }
 
@@ -162,9 +162,9 @@ def _print_made(bundle: Bundle, folder: Path, differences: tuple[str, ...]) -> N
     promise = fleet.promise
     out.print(
         f"Promised of one replica: {promise.requests_per_second.estimate.text(suffix=' requests/s')} within the SLO; "
-        f"at the peak's {promise.peak_requests_per_second:.3g} requests/s "
-        f"TTFT p95 {promise.ttft_p95.estimate.text(suffix=' s')}, "
-        f"TPOT p95 {promise.tpot_p95.estimate.text(suffix=' s')}.",
+        f"at the peak's {promise.at_peak.requests_per_second:.3g} requests/s "
+        f"TTFT p95 {promise.at_peak.ttft_p95.estimate.text(suffix=' s')}, "
+        f"TPOT p95 {promise.at_peak.tpot_p95.estimate.text(suffix=' s')}.",
         highlight=False,
         markup=False,
     )

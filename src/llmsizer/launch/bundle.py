@@ -128,9 +128,9 @@ def _manifest(
         "needs": needs_of(fleet),
         "promise": {
             "requests_per_second": promise.requests_per_second.to_dict(),
-            "peak_requests_per_second": promise.peak_requests_per_second,
-            "ttft_p95_seconds": promise.ttft_p95.to_dict(),
-            "tpot_p95_seconds": promise.tpot_p95.to_dict(),
+            "peak_requests_per_second": promise.at_peak.requests_per_second,
+            "ttft_p95_seconds": promise.at_peak.ttft_p95.to_dict(),
+            "tpot_p95_seconds": promise.at_peak.tpot_p95.to_dict(),
         },
         "differences": list(differences),
         "files": files,
@@ -138,14 +138,18 @@ def _manifest(
 
 
 def _plan_document(fleet: Fleet, chosen: Chosen | None, today: datetime.date) -> dict[str, Any]:
-    """The plan file with this plan alone, which ``llmsizer verify`` reads; without a plan the scenario alone."""
+    """The plan file with this plan alone, which ``llmsizer verify`` reads; without a plan the scenario alone.
+
+    A plan is made for vLLM: what its peak hour is like under this engine takes that one's place.
+    """
     whole = chosen.recommendation.to_dict() if chosen else None
     return {
         "schema_version": 1,
         "scenario": fleet.scenario.name,
         "model": fleet.deployment.model.name,
         "priced_on": whole["priced_on"] if whole else today.isoformat(),
-        "plans": [chosen.plan.to_dict()] if chosen else [],
+        "plans": [chosen.plan.to_dict() | {"at_peak": fleet.promise.at_peak.to_dict()}] if chosen else [],
+        "promised_for": fleet.engine.label,
         "apis": [],
         "asked": fleet.scenario.model_dump(mode="json"),
     }

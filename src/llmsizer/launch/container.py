@@ -40,7 +40,11 @@ def start_seconds(fleet: Fleet) -> int:
 def answer_seconds(fleet: Fleet) -> int:
     """The longest usual answer, which a replica that is told to stop still finishes."""
     tokens = fleet.workload.generated_tokens_p95 or fleet.workload.generated_tokens
-    each = fleet.promise.tpot_p95.high or fleet.promise.tpot_p95.value or fleet.scenario.slo.tpot_p95_seconds
+    each = (
+        fleet.promise.at_peak.tpot_p95.high
+        or fleet.promise.at_peak.tpot_p95.value
+        or fleet.scenario.slo.tpot_p95_seconds
+    )
     return max(30, math.ceil(tokens * each / 10) * 10)
 
 

@@ -20,6 +20,7 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.launch.engine_data import Engine, platform_of
 from llmsizer.physics.memory import MemoryBudget, estimate_memory
+from llmsizer.traffic.capacity import LoadPoint
 from llmsizer.traffic.sizing import capacity, load_at, replicas_for
 
 PLANNED_WITH = "vllm"
@@ -39,11 +40,7 @@ class Promise:
     """What one replica and the fleet are promised to do; each figure with its basis and interval."""
 
     requests_per_second: Figure  # that one replica holds within the SLO
-    peak_requests_per_second: float  # of one replica, in the hour that sizes the fleet
-    ttft_mean: Figure  # at that rate
-    ttft_p95: Figure
-    tpot_mean: Figure
-    tpot_p95: Figure
+    at_peak: LoadPoint  # of one replica, in the hour that sizes the fleet
     sequences: int  # at once, where a replica is at its limit
     kv_tokens: int  # of cache that they take, or that one request of the longest context takes
 
@@ -102,11 +99,7 @@ def fleet_of(
     promise = replace(
         fleet.promise,
         requests_per_second=plan.capacity.requests_per_second,
-        peak_requests_per_second=workload.sizing_requests_per_second / plan.replicas,
-        ttft_mean=plan.at_peak.ttft_mean,
-        ttft_p95=plan.at_peak.ttft_p95,
-        tpot_mean=plan.at_peak.tpot_mean,
-        tpot_p95=plan.at_peak.tpot_p95,
+        at_peak=plan.at_peak,
     )
     return replace(fleet, promise=promise, replicas=plan.replicas, spare_replicas=plan.spare_replicas)
 
@@ -141,7 +134,6 @@ def fleet_for(
     at_once = max(1, min(math.ceil(held.at_capacity.batch or 1), closed.max_batch))
     deployment = replace(planned, max_sequences=max(1, closed.max_batch))
     budget = estimate_memory(deployment)
-    point = load_at(closed, workload.sizing_requests_per_second / replicas)
     return Fleet(
         engine=engine,
         scenario=scenario,
@@ -150,11 +142,7 @@ def fleet_for(
         budget=budget,
         promise=Promise(
             requests_per_second=held.requests_per_second,
-            peak_requests_per_second=workload.sizing_requests_per_second / replicas,
-            ttft_mean=point.ttft_mean,
-            ttft_p95=point.ttft_p95,
-            tpot_mean=point.tpot_mean,
-            tpot_p95=point.tpot_p95,
+            at_peak=load_at(closed, workload.sizing_requests_per_second / replicas),
             sequences=at_once,
             kv_tokens=_kv_tokens(at_once, workload, deployment.max_context_tokens, budget),
         ),

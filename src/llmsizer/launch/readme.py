@@ -58,9 +58,15 @@ def _promise_table(fleet: Fleet) -> str:
     promise, slo = fleet.promise, fleet.scenario.slo
     rows = [
         ("one replica holds within the SLO", _figure(promise.requests_per_second, _rate)),
-        ("in the peak hour one replica gets", _rate(promise.peak_requests_per_second)),
-        (f"TTFT p95 then (limit {format_seconds(slo.ttft_p95_seconds)})", _figure(promise.ttft_p95, format_seconds)),
-        (f"TPOT p95 then (limit {format_seconds(slo.tpot_p95_seconds)})", _figure(promise.tpot_p95, format_seconds)),
+        ("in the peak hour one replica gets", _rate(promise.at_peak.requests_per_second)),
+        (
+            f"TTFT p95 then (limit {format_seconds(slo.ttft_p95_seconds)})",
+            _figure(promise.at_peak.ttft_p95, format_seconds),
+        ),
+        (
+            f"TPOT p95 then (limit {format_seconds(slo.tpot_p95_seconds)})",
+            _figure(promise.at_peak.tpot_p95, format_seconds),
+        ),
         ("replicas", f"{fleet.replicas} for the peak hour and {fleet.spare_replicas} spare"),
     ]
     note = "TTFT = first output token − arrival. TPOT = (end − first token)/(n − 1), per request. Brackets: 90 %."
@@ -111,11 +117,8 @@ def _start(fleet: Fleet, target: str) -> str:
 
 def _load_test(fleet: Fleet) -> str:
     """What the script does, and what judges it."""
-    judged = "holds what it sees against the plan's promise (`llmsizer verify plan.json`)"
-    if fleet.engine.name != PLANNED_WITH:
-        judged = (
-            f"shows what to hold against the table (the plan promises for vLLM, not {fleet.engine.facts.title})"
-        )
+    foreign = "" if fleet.engine.name == PLANNED_WITH else f"; its peak hour is {fleet.engine.facts.title}'s"
+    judged = f"holds what it sees against the promise (`llmsizer verify plan.json`{foreign})"
     return (
         f"`load-test.sh` sends one replica the peak hour's load and {judged}, then searches for the most that keeps "
         "the SLO: up to 15 minutes each. What is given after it goes to both: `--max-minutes 5`, `--tokenizer FOLDER` "

@@ -52,7 +52,7 @@ def scaling_of(fleet: Fleet) -> Scaling:
     each = promise.requests_per_second.value or 1.0
     metrics: list[ScalingMetric] = []
     if queue := fleet.engine.metric(fleet.engine.facts.queue_metrics):
-        spare_seconds = max(0.0, slo.ttft_p95_seconds - (promise.ttft_p95.value or 0.0))
+        spare_seconds = max(0.0, slo.ttft_p95_seconds - (promise.at_peak.ttft_p95.value or 0.0))
         waiting = max(1, math.floor(each * spare_seconds / 2))
         why = f"{waiting} waiting use up half of what TTFT has left of its limit"
         metrics.append(ScalingMetric(metric=queue, threshold=waiting, why=why))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from llmsizer.facts.workload import Workload
-from llmsizer.launch.fleet import PLANNED_WITH, Fleet
+from llmsizer.launch.fleet import Fleet
 
 HEALTH, SMOKE, LOAD = "health.sh", "smoke-test.sh", "load-test.sh"
 
@@ -15,7 +15,7 @@ def script_files(fleet: Fleet, *, is_planned: bool = True) -> dict[str, str]:
     return {
         HEALTH: health_script(fleet),
         SMOKE: smoke_script(fleet),
-        LOAD: load_script(fleet, is_verified=is_planned and fleet.engine.name == PLANNED_WITH),
+        LOAD: load_script(fleet, is_verified=is_planned),
     }
 
 
@@ -61,8 +61,7 @@ esac
 def load_script(fleet: Fleet, *, is_verified: bool) -> str:
     """The plan's own load on one replica, held against its promise, then the most that keeps the SLO.
 
-    ``is_verified``: the promise is that of ``plan.json``. A plan is made for vLLM; what is promised of another engine
-    stands in the README alone, and the SLO is what judges it.
+    ``is_verified``: ``plan.json`` holds the promise; else the SLO alone judges.
     """
     key = fleet.engine.facts.key_variable
     with_key = [f"${{{key}:+--api-key-env {key}}}"] if key else []
@@ -76,7 +75,7 @@ def load_script(fleet: Fleet, *, is_verified: bool) -> str:
         "--gpus", str(fleet.gpus),
         "--engine", fleet.engine.name,
     ]  # fmt: skip
-    rate = f"{fleet.promise.peak_requests_per_second / _turns(fleet.workload):.4g}"
+    rate = f"{fleet.promise.at_peak.requests_per_second / _turns(fleet.workload):.4g}"
     promised = (
         _command('llmsizer verify plan.json --url "$URL"', [*served, "--engine", fleet.engine.name], with_key)
         if is_verified
