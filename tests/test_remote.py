@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,6 +184,21 @@ def test_a_server_that_others_reach_does_not_start_without_a_token() -> None:
     with pytest.raises(InputError, match="characters"):
         limits_for("0.0.0.0", "short")
     assert TOKEN not in repr(limits_for("0.0.0.0", TOKEN))
+
+
+def test_an_address_or_a_certificate_that_cannot_be_used_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no key at all")
+    files = ["--tls-certificate", str(broken), "--tls-key", str(broken)]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = ["--port", str(taken.getsockname()[1])]
+        for more, says in (([], "cannot be served"), (files, "no certificate with its key"), (files[:2], "needs both")):
+            assert main(["serve", *port, *more]) == 1
+            error = capsys.readouterr().err
+            assert says in error
+            assert error.count("\n") == 1
 
 
 def test_a_local_server_answers_to_its_own_names_only(client: TestClient) -> None:

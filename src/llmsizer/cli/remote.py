@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
+import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,31 +50,55 @@ def _serve(arguments: argparse.Namespace) -> int:
     from llmsizer.remote.guard import limits_for
     from llmsizer.remote.rest import rest_app
 
-    key, certificate = arguments.tls_key, arguments.tls_certificate
-    if (key is None) != (certificate is None):
-        raise InputError("HTTPS needs both --tls-certificate and --tls-key")
-    for file in filter(None, (key, certificate)):
-        if not file.is_file():
-            raise InputError(f"{file}: no such file; give a PEM file")
+    is_secret = _check_certificate(arguments.tls_certificate, arguments.tls_key)
     token = _token(arguments.token_file)
     limits = limits_for(arguments.host, token, requests_per_minute=arguments.requests_per_minute)
     app = rest_app(_backing(arguments), limits)
-    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-    address = f"{'https' if key else 'http'}://{host}:{arguments.port}"
-    console(stderr=True).print(
-        f"REST at {address}/v1 ({address}/openapi.json), MCP at {address}/mcp, "
-        f"{'with the token' if token else 'without a token'}  (Ctrl-C ends it)",
-        highlight=False,
+    config = uvicorn.Config(
+        app, log_level="warning", ssl_certfile=arguments.tls_certificate, ssl_keyfile=arguments.tls_key
     )
-    uvicorn.run(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        log_level="warning",
-        ssl_certfile=None if certificate is None else str(certificate),
-        ssl_keyfile=None if key is None else str(key),
-    )
+    with _listening(arguments.host, arguments.port) as listening:
+        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        address = f"{'https' if is_secret else 'http'}://{host}:{arguments.port}"
+        lines = [
+            f"REST at {address}/v1 ({address}/openapi.json), MCP at {address}/mcp, "
+            f"{'with the token' if token else 'without a token'}  (Ctrl-C ends it)"
+        ]
+        if token and not limits.allowed_hosts and not is_secret:
+            lines.append("! the token can be read on the way here: give --tls-certificate, or put HTTPS before it")
+        console(stderr=True).print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+        with suppress(KeyboardInterrupt):  # the usual end of a server
+            uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+def _check_certificate(certificate: Path | None, key: Path | None) -> bool:
+    """Whether there is one. Raises InputError where it cannot be used."""
+    if certificate is None and key is None:
+        return False
+    if certificate is None or key is None:
+        raise InputError("HTTPS needs both --tls-certificate and --tls-key")
+    for file in (certificate, key):
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; give a PEM file")
+    try:
+        # An empty password: a key that wants one is refused and not asked about on the terminal.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{certificate} and {key}: no certificate with its key without a password ({why}); give both in PEM"
+        ) from None
+    return True
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Bound before anything is said of an address. Raises InputError."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (while")[0]  # Python says the address once more
+        raise InputError(f"{host}:{port} cannot be served ({why}); give another --port") from None
 
 
 def _mcp(arguments: argparse.Namespace) -> int:
