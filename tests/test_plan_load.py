@@ -18,6 +18,7 @@ from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.plan_load import PlanLoad, plan_load, simulate_load
 from llmsizer.decide.recommend import recommend
 from llmsizer.decide.study import workload_of
+from llmsizer.deliver import plan_latency_figures
 from llmsizer.deliver.load_charts import limit_of
 from llmsizer.deliver.plan_hours_figures import losses_figure, losses_table, week_figure, week_table
 from llmsizer.deliver.plan_latency_figures import latency_alt, latency_figure, latency_table
@@ -168,6 +169,11 @@ def test_the_latency_chart_ends_where_overloaded_begins_and_marks_slo_peak_and_h
     shaded = next(shape for shape in spec["layout"]["shapes"] if shape["type"] == "rect")
     assert shaded["x0"] == saturated
     assert "from " in latency_alt(load(), "TTFT") and "OVERLOADED" in latency_alt(load(), "TTFT")
+
+
+@pytest.mark.parametrize(("seconds", "side"), [([1.05, 1.1], "top"), ([0.95], "bottom"), ([0.1, 5.0], "bottom")])
+def test_the_words_of_the_limit_stand_on_the_side_where_no_curve_lies(seconds: list[float], side: str) -> None:
+    assert plan_latency_figures._side_of_limit(seconds, limit=1.0, room=1.2) == side
 
 
 def test_an_overloaded_row_has_a_dash_for_each_latency() -> None:

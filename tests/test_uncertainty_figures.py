@@ -119,6 +119,13 @@ def test_the_figures_hold_the_same_dollars_as_the_tables() -> None:
     assert [base + x for base, x in zip(high["base"], high["x"], strict=True)] == [13_000.0, 10_200.0]
 
 
+def test_a_long_name_leaves_room_for_its_figures_on_a_narrow_screen() -> None:
+    bar = replace(SURE.tornado[0], driver="a price that somebody described at more length than any chart is wide")
+    notes = tornado_figure(replace(SURE, tornado=(bar,)))["layout"]["annotations"]
+    name, ends = (note["text"] for note in notes)
+    assert name.endswith("…") and len(name) + len(ends) <= 48  # characters of about 7 pixels in 342 of 390
+
+
 def test_names_from_outside_are_harmless_in_both() -> None:
     assert "<b>x" not in bands_chart(SURE).draw(900) and "&lt;b&gt;" in bands_chart(SURE).draw(350)
     assert "<b>x" not in str(bands_figure(SURE))

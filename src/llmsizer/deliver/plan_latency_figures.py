@@ -25,6 +25,7 @@ _MIDDLE, _TAIL, _MARK = "#1b9270", "#2b83c6", "#7a7f87"  # 3:1 against white and
 _SIMULATED = "#d2691e"
 _HEAT = [[0.0, "#d6e4f2"], [0.5, "#74a9d8"], [1.0, "#0a4a85"]]
 _MARK_ROW = 18  # pixels for the words of an upright mark, above the chart
+_LABEL_WIDTH, _LABEL_HEIGHT = 0.3, 0.08  # of a narrow chart: the words at the left end of the limit's line
 _MOST_TIMES_LIMIT = 5.0  # a latency beyond so many times its limit is off the chart
 
 
@@ -47,7 +48,10 @@ def latency_figure(load: PlanLoad, metric: Tail, simulated: SimulatedLoad | None
     furthest = max([1.12 * curve.saturated_requests_per_second, *(p.requests_per_second for p in dots)])
     seconds = [y for trace in data for y in trace["y"] if y]
     low, high = min([*seconds, limit]) / 1.3, min(max([*seconds, limit]), _MOST_TIMES_LIMIT * limit) * 1.4
-    shapes, notes = _marks(load, simulated, limit, furthest)
+    points = [point for trace in data for point in zip(trace["x"], trace["y"], strict=True)]
+    beside = [y for x, y in points if y and x <= _LABEL_WIDTH * furthest]
+    side = _side_of_limit(beside, limit, (high / low) ** _LABEL_HEIGHT)
+    shapes, notes = _marks(load, simulated, limit, furthest, side)
     ticks = _second_ticks(low, high)
     layout: Spec = {
         "height": 400,
@@ -129,7 +133,7 @@ def _dots(name: str, points: Sequence[RatePoint], metric: Tail, share: int) -> S
 
 
 def _marks(
-    load: PlanLoad, simulated: SimulatedLoad | None, limit: float, furthest: float
+    load: PlanLoad, simulated: SimulatedLoad | None, limit: float, furthest: float, side: str
 ) -> tuple[list[Spec], list[Spec]]:
     saturated = load.curve.saturated_requests_per_second
     shapes: list[Spec] = [
@@ -147,7 +151,7 @@ def _marks(
     ]
     middle = (saturated + furthest) / 2
     notes = [
-        note(f"SLO {format_seconds(limit)}", x=0, xref="paper", y=log10(limit), xanchor="left", yanchor="bottom"),
+        note(f"SLO {format_seconds(limit)}", x=0, xref="paper", y=log10(limit), xanchor="left", yanchor=side),
         note("OVERLOADED", x=middle, y=0, yref="paper", yanchor="bottom", textangle=-90),
     ]
     uprights = [("your peak hour", load.peak_requests_per_second), ("holds", load.curve.held_requests_per_second)]
@@ -158,6 +162,13 @@ def _marks(
         shapes.append(stroke(x0=at, x1=at, y0=0, y1=1, yref="paper"))
         notes.append(_above(f"{name} {plain_number(at)}/s", at, _MARK_ROW * row, leftwards=at > 0.6 * furthest))
     return shapes, notes
+
+
+def _side_of_limit(seconds: Sequence[float], limit: float, room: float) -> str:
+    """``bottom``: the limit's words stand on its line, ``top``: below it, where fewer points of curves lie."""
+    above = sum(limit <= y <= limit * room for y in seconds)
+    below = sum(limit / room <= y < limit for y in seconds)
+    return "top" if below < above else "bottom"
 
 
 def _above(text: str, at: float, shift: float, *, leftwards: bool) -> Spec:

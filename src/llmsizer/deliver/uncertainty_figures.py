@@ -27,6 +27,7 @@ from llmsizer.units import format_usd
 SHOWN_BARS, SHOWN_MEASUREMENTS = 8, 6
 LEAST_SHARE = 1e-3  # of the cost: a driver that moves it less is not worth a bar, nor knowing it a line
 LEAST_VARIANCE = 0.01  # of the spread
+_ROW_CHARACTERS = 48  # above a bar on the narrowest screen, name and figures together
 _DRAWN: Basis = "assumed"  # draws are no surer than the ranges they are taken from
 _LOW, _HIGH = "#2b83c6", "#d2691e"  # a driver at its low and at its high end
 
@@ -257,7 +258,7 @@ def _plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _shortened(text: str, longest: int = 52) -> str:
+def _shortened(text: str, longest: int) -> str:
     return _plain(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
@@ -337,9 +338,11 @@ def tornado_figure(sure: Uncertainty, limit: int = SHOWN_BARS) -> Spec:
         _tornado_trace(bars, [bar.usd_at_low for bar in bars], "at its low end", _LOW, middle, ""),
         _tornado_trace(bars, [bar.usd_at_high for bar in bars], "at its high end", _HIGH, middle, "/"),
     ]
-    notes = [_above(row, _shortened(driver_words(bar.driver))) for row, bar in enumerate(bars)]
-    ends = [(format_usd(bar.usd_at_low), format_usd(bar.usd_at_high)) for bar in bars]
-    notes += [_above(row, f"{low} – {high}", right=True) for row, (low, high) in enumerate(ends)]
+    ends = [f"{format_usd(bar.usd_at_low)} – {format_usd(bar.usd_at_high)}" for bar in bars]
+    notes: list[Spec] = []
+    for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
+        name = _shortened(driver_words(bar.driver), _ROW_CHARACTERS - len(end))
+        notes += [_above(row, name), _above(row, end, right=True)]
     line = {"dash": "dot", "width": 1.5, "color": "#7a7f87"}
     shape = {"type": "line", "x0": middle, "x1": middle, "y0": 0, "y1": 1, "yref": "paper", "line": line}
     axis = {"title": {"text": "US dollars a month"}, "tickprefix": "$", "fixedrange": True, "nticks": 6}
