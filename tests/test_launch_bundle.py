@@ -135,6 +135,33 @@ def test_the_bundle_carries_its_plan_so_that_it_can_be_verified(tmp_path: Path) 
     assert "calibrated" in text and "Nothing was started on a GPU" in text
 
 
+def test_a_bundle_of_another_engine_carries_that_engines_promise(tmp_path: Path) -> None:
+    made = bundle("llama.cpp", precision="gguf-q8_0", gpu="a100-sxm-80")
+    plan, peak = chosen("llama-3.1-8b", "a100-sxm-80", "gguf-q8_0").plan, made.fleet.promise.at_peak
+    assert peak.tpot_p95 != plan.at_peak.tpot_p95
+    written = json.loads(made.files["plan.json"])
+    assert written["plans"][0]["at_peak"]["tpot_p95_seconds"]["value"] == peak.tpot_p95.value
+    assert written["promised_for"] == made.fleet.engine.label
+    load = made.files["load-test.sh"]
+    assert load.index("llmsizer verify plan.json --url") < load.index("--slo 'p95 ttft <= 5s, p95 tpot <= 200ms'")
+
+
+def test_the_readme_says_seconds_as_people_do() -> None:
+    text = bundle("vllm", "k8s").files["README.md"]
+    assert "(limit 5 s)" in text and "(limit 200 ms)" in text and "e+0" not in text
+
+
+def test_a_plain_autoscaler_has_the_thresholds_of_the_other() -> None:
+    import yaml
+
+    files = bundle("vllm", "k8s").files
+    keda, plain = yaml.safe_load(files["autoscaling.yaml"])["spec"], yaml.safe_load(files["hpa.yaml"])["spec"]
+    assert (plain["minReplicas"], plain["maxReplicas"]) == (keda["minReplicaCount"], keda["maxReplicaCount"])
+    pods = [metric["pods"] for metric in plain["metrics"]]
+    assert [one["target"]["averageValue"] for one in pods] == [one["metadata"]["threshold"] for one in keda["triggers"]]
+    assert [one["metric"]["name"] for one in pods] == ["vllm_num_requests_waiting", "vllm_kv_cache_usage_perc"]
+
+
 def test_images_are_pinned_and_secrets_are_references(tmp_path: Path) -> None:
     text = (written(tmp_path / "b", "vllm", "k8s") / "deployment.yaml").read_text()
     assert "vllm/vllm-openai:v" in text and "latest" not in text

@@ -104,6 +104,11 @@ def test_a_fault_in_the_scaling_rules_is_found_by_name(k8s: Path, pattern: str, 
     assert name in names_after(k8s, "autoscaling.yaml", pattern, replacement)
 
 
+def test_a_metric_that_no_adapter_could_show_is_found_in_a_plain_autoscaler(k8s: Path) -> None:
+    wrong = names_after(k8s, "hpa.yaml", r"vllm_num_requests_waiting", "vllm_gpu_cache_usage_perc")
+    assert wrong == {"unknown metric"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "replacement", "name"),
     [

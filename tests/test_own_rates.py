@@ -7,7 +7,7 @@ import pytest
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.physics.own_check import held_out, typical_error
 from llmsizer.physics.own_rates import owner
-from llmsizer.physics.own_records import calibrate
+from llmsizer.physics.own_records import calibrate, log_residuals
 
 # A CPU that reads 12 GB/s and multiplies 200 GFLOP/s, running 0.32 billion parameters without any overhead:
 # a decode step takes the slower of reading the weights and 2 FLOPs per parameter and sequence.
@@ -75,6 +75,18 @@ def test_the_rates_move_where_the_records_say() -> None:
     key = f"compute.own.{next(iter(names)).split('.', 2)[2]}"
     # Prefill that takes twice as long is arithmetic at half the rate.
     assert calibrate(slower)[0].coefficients[key].value < 0.75 * names[key].value
+
+
+def test_two_rows_that_take_far_longer_than_one_are_not_smoothed_away() -> None:
+    # llama.cpp on one core of an EPYC: another kernel multiplies several rows. A line over log batch misses by a third.
+    milliseconds = {1: 9.6, 2: 23.7, 4: 34.4, 8: 53.1}
+    rows = [
+        record("int8", batch, 64).model_copy(update={"tpot_seconds": took / 1000, "engine": "llama.cpp"})
+        for batch, took in milliseconds.items()
+    ]
+    calibrated, _ = calibrate(rows)
+    for row in rows:
+        assert abs(dict(log_residuals(row, calibrated))["tpot"]) < 0.08
 
 
 def test_other_devices_keep_the_shipped_prediction() -> None:
