@@ -73,6 +73,7 @@ NETWORK_ALLOWED = {
     "profile/load/wire.py",
     "profile/load/pool.py",
     "profile/engines/served.py",
+    "remote/listening.py",
 }
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -48,16 +46,17 @@ def _serve(arguments: argparse.Namespace) -> int:
     optional("fastapi", what="serving", extra="remote")
     optional("mcp", what="serving", extra="remote")
     from llmsizer.remote.guard import limits_for
+    from llmsizer.remote.listening import has_certificate, listening_at
     from llmsizer.remote.rest import rest_app
 
-    is_secret = _check_certificate(arguments.tls_certificate, arguments.tls_key)
+    is_secret = has_certificate(arguments.tls_certificate, arguments.tls_key)
     token = _token(arguments.token_file)
     limits = limits_for(arguments.host, token, requests_per_minute=arguments.requests_per_minute)
     app = rest_app(_backing(arguments), limits)
     config = uvicorn.Config(
         app, log_level="warning", ssl_certfile=arguments.tls_certificate, ssl_keyfile=arguments.tls_key
     )
-    with _listening(arguments.host, arguments.port) as listening:
+    with listening_at(arguments.host, arguments.port) as listening:
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
         address = f"{'https' if is_secret else 'http'}://{host}:{arguments.port}"
         lines = [
@@ -70,35 +69,6 @@ def _serve(arguments: argparse.Namespace) -> int:
         with suppress(KeyboardInterrupt):  # the usual end of a server
             uvicorn.Server(config).run(sockets=[listening])
     return 0
-
-
-def _check_certificate(certificate: Path | None, key: Path | None) -> bool:
-    """Whether there is one. Raises InputError where it cannot be used."""
-    if certificate is None and key is None:
-        return False
-    if certificate is None or key is None:
-        raise InputError("HTTPS needs both --tls-certificate and --tls-key")
-    for file in (certificate, key):
-        if not file.is_file():
-            raise InputError(f"{file}: no such file; give a PEM file")
-    try:
-        # An empty password: a key that wants one is refused and not asked about on the terminal.
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, OSError, ValueError) as error:
-        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{certificate} and {key}: no certificate with its key without a password ({why}); give both in PEM"
-        ) from None
-    return True
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Bound before anything is said of an address. Raises InputError."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        why = (error.strerror or str(error)).partition(" (while")[0]  # Python says the address once more
-        raise InputError(f"{host}:{port} cannot be served ({why}); give another --port") from None
 
 
 def _mcp(arguments: argparse.Namespace) -> int:
