@@ -17,7 +17,7 @@ from llmsizer.files import whole_file
 from llmsizer.progress import Progress
 from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.recipes import Recipe
-from llmsizer.quantize.sensitivity import Choice, Unit, sensitivities, units_of
+from llmsizer.quantize.sensitivity import Choice, Unit, sensitivities, sizes_of, units_of
 
 STEPS = 20_000  # the knapsack's resolution of the budget
 
@@ -33,6 +33,15 @@ def choose(
     """The scheme of every unit within a budget for all weight bytes. Raises QuantizationError."""
     if budget_bytes is None:
         raise QuantizationError(f"{recipe.name} needs a size budget; give --size-budget, e.g. 14GB")
+    units = units_of(checkpoint)
+    inside = {f"{stem}.weight" for stems in units.values() for stem in stems}
+    rest = sum(tensor.byte_count for name, tensor in checkpoint.tensors.items() if name not in inside)
+    least = rest + sum(min(sizes_of(checkpoint, recipe, stems).values()) for stems in units.values())
+    if budget_bytes < least:  # known before an hour of measuring
+        raise QuantizationError(
+            f"{checkpoint.path}: a budget of {budget_bytes:,} bytes is too small for {recipe.name}; "
+            f"{least:,} is the least (embeddings, norms and output matrix keep {rest:,})"
+        )
     file = work / "sensitivity.json"
     if file.is_file():
         rows = json.loads(file.read_text(encoding="utf-8"))
@@ -44,16 +53,8 @@ def choose(
     options: dict[Unit, list[Choice]] = {}
     for layer, unit, scheme, size, loss in rows:
         options.setdefault((layer, unit), []).append(Choice(scheme=scheme, bytes=size, loss=loss))
-    inside = {f"{stem}.weight" for stems in units_of(checkpoint).values() for stem in stems}
-    rest = sum(tensor.byte_count for name, tensor in checkpoint.tensors.items() if name not in inside)
-    chosen = knapsack(options, budget_bytes - rest)
-    if chosen is None:
-        least = rest + sum(min(c.bytes for c in choices) for choices in options.values())
-        raise QuantizationError(
-            f"{checkpoint.path}: a budget of {budget_bytes:,} bytes is too small for {recipe.name}; "
-            f"{least:,} is the least (embeddings, norms and output matrix keep {rest:,})"
-        )
-    return chosen
+    smallest = {unit: min(choices, key=lambda choice: choice.bytes).scheme for unit, choices in options.items()}
+    return knapsack(options, budget_bytes - rest) or smallest  # what fits may not fit in whole steps of the knapsack
 
 
 def knapsack(options: Mapping[Unit, Sequence[Choice]], budget_bytes: int) -> dict[Unit, str] | None:

@@ -76,6 +76,15 @@ def stored_bytes(shape: tuple[int, ...], scheme: str, group_size: int) -> int:
     return 4 * rows * words + 2 * rows * groups + zeros + 16
 
 
+def sizes_of(checkpoint: Checkpoint, recipe: Recipe, stems: Sequence[str]) -> dict[str, int]:
+    """Bytes of a unit's matrices by each of the recipe's choices."""
+    shapes = [checkpoint.tensor(f"{stem}.weight").shape for stem in stems]
+    return {
+        scheme: sum(stored_bytes(shape, scheme, _group(scheme, recipe)) for shape in shapes)
+        for scheme in recipe.choices
+    }
+
+
 def rounded(matrix: Any, scheme: str, group_size: int) -> Any:
     """A matrix rounded to nearest, one scale a group."""
     grouped = matrix.reshape(matrix.shape[0], -1, group_size)
@@ -144,10 +153,10 @@ def sensitivities(
                 scheme: sum(output_error(weights[s], scheme, _group(scheme, recipe), hessians[s]) for s in stems)
                 for scheme in recipe.choices
             }
+            sizes = sizes_of(checkpoint, recipe, stems)
             for scheme, error in errors.items():
-                size = sum(stored_bytes(tuple(w.shape), scheme, _group(scheme, recipe)) for w in weights.values())
                 loss = measured * error / errors[coarsest] if error else 0.0
-                yield (layer, unit), Choice(scheme=scheme, bytes=size, loss=loss)
+                yield (layer, unit), Choice(scheme=scheme, bytes=sizes[scheme], loss=loss)
 
 
 def _as_recipe(weight: Any, scheme: str, recipe: Recipe, hessian: Any) -> Any:
