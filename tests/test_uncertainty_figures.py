@@ -123,7 +123,7 @@ def test_a_long_name_leaves_room_for_its_figures_on_a_narrow_screen() -> None:
     bar = replace(SURE.tornado[0], driver="a price that somebody described at more length than any chart is wide")
     notes = tornado_figure(replace(SURE, tornado=(bar,)))["layout"]["annotations"]
     name, ends = (note["text"] for note in notes)
-    assert name.endswith("…") and len(name) + len(ends) <= 48  # characters of about 7 pixels in 342 of 390
+    assert name.endswith("…") and len(name) + len(ends) <= 54  # characters, in 342 of 390 pixels
 
 
 def test_names_from_outside_are_harmless_in_both() -> None:

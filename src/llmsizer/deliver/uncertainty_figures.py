@@ -27,7 +27,7 @@ from llmsizer.units import format_usd
 SHOWN_BARS, SHOWN_MEASUREMENTS = 8, 6
 LEAST_SHARE = 1e-3  # of the cost: a driver that moves it less is not worth a bar, nor knowing it a line
 LEAST_VARIANCE = 0.01  # of the spread
-_ROW_CHARACTERS = 48  # above a bar on the narrowest screen, name and figures together
+_ROW_CHARACTERS = 54  # above a bar on the narrowest screen, name and figures together
 _DRAWN: Basis = "assumed"  # draws are no surer than the ranges they are taken from
 _LOW, _HIGH = "#2b83c6", "#d2691e"  # a driver at its low and at its high end
 
