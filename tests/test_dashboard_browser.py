@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no system Chromium: ap
 SERVER = Path(__file__).parent.parent / "dashboards" / "server.py"
 EXAMPLE = SERVER.parent / "example"
 PATIENCE_MS = 60_000
+POLLING_MS = 200  # rather than at every frame, which a machine without a GPU has to draw
 ANSWER = "[data-testid=stMain] [data-testid=stHeading], [data-testid=stException]"
 NOT_RUNNING = '[data-testid=stApp][data-test-script-state="notRunning"]'
 CHART = ".js-plotly-plot .main-svg"
@@ -79,7 +81,7 @@ def browser() -> Iterator[Any]:
     with playwright_api.sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield found.new_context(accept_downloads=True)
+        yield found.new_context(accept_downloads=True, reduced_motion="reduce")
         found.close()
 
 
@@ -110,7 +112,7 @@ class Reader:
         pytest.fail(f"{MOST_TABS} tabs do not reach {key}")
 
     def link(self) -> str:
-        return str(self.page.locator("[data-testid=stMain] [data-testid=stCode]").first.inner_text()).strip()
+        return str(self.page.locator("[data-testid=stMain] [data-testid=stCode]").last.inner_text()).strip()
 
     def answer(self) -> str:
         return str(self.page.locator(ANSWER).first.inner_text())
@@ -130,7 +132,7 @@ class Reader:
     def is_well(self, size: str, scheme: str) -> None:
         """Seen so, nothing is wider than the window and the console has said nothing."""
         self.is_seen(size, scheme)
-        self.page.wait_for_function(WITHIN, timeout=PATIENCE_MS)
+        self.page.wait_for_function(WITHIN, timeout=PATIENCE_MS, polling=POLLING_MS)
         name = urlsplit(self.page.url).path.strip("/") or "decide"
         self.page.screenshot(path=self.folder / f"{name}-{size}-{scheme}.png")
         assert self.errors == []
@@ -156,13 +158,15 @@ def test_a_buyer_asks_by_keyboard_takes_the_pack_and_the_link_asks_again(
     reader.page.keyboard.press("Control+a")
     reader.page.keyboard.type("90000")
     reader.page.keyboard.press("Enter")
-    reader.page.wait_for_function("location.search.includes('volume=90000')", timeout=PATIENCE_MS)
-    reader.page.wait_for_function(f"document.querySelector('{ANSWER}').innerText !== {usual!r}", timeout=PATIENCE_MS)
+    reader.page.wait_for_function("location.search.includes('volume=90000')", timeout=PATIENCE_MS, polling=POLLING_MS)
+    reader.page.wait_for_function(
+        f"document.querySelector('{ANSWER}').innerText !== {usual!r}", timeout=PATIENCE_MS, polling=POLLING_MS
+    )
     reader.waits()
     changed = reader.answer()
     assert "$" in changed
-    assert reader.saves("Report", tmp_path).read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert reader.saves("Decision pack", tmp_path).read_bytes()[:2] == b"PK"
+    with zipfile.ZipFile(reader.saves("Decision pack", tmp_path)) as pack:
+        assert pack.read("llmsizer-pack/report.html").startswith(b"<!doctype html>")
     link = reader.link()
     assert link == f"{address}/?volume=90000"
     reader.is_well("wide", "light")
@@ -175,13 +179,15 @@ def test_a_buyer_asks_by_keyboard_takes_the_pack_and_the_link_asks_again(
 
 
 def test_an_engineer_opens_precision_and_memory_by_their_own_address(reader: Reader, address: str) -> None:
-    for page in ("precision", "memory"):
-        reader.opens(f"{address}/{page}?model=llama-3.1-8b")
-        reader.page.wait_for_selector(CHART, timeout=PATIENCE_MS)
-        assert "model=llama-3.1-8b" in reader.page.url
-        reader.is_well("wide", "light")
-        reader.is_well("narrow", "dark")
-        reader.is_seen("wide", "light")
+    reader.opens(f"{address}/precision?model=llama-3.1-8b")
+    reader.page.wait_for_selector(CHART, timeout=PATIENCE_MS)
+    reader.is_well("wide", "light")
+    reader.is_well("narrow", "dark")
+    reader.opens(f"{address}/memory?model=llama-3.1-8b")
+    reader.page.wait_for_selector(CHART, timeout=PATIENCE_MS)
+    assert reader.link() == f"{address}/memory?model=llama-3.1-8b"
+    reader.is_well("narrow", "dark")
+    reader.is_well("wide", "light")
 
 
 def test_an_analyst_compares_the_paths_and_takes_the_workbook_in_italian(
