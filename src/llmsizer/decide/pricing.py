@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,8 +19,9 @@ from llmsizer.money.owning import Activity, Servers, Volume, own_cost, servers_f
 from llmsizer.money.prices import PriceBook, is_whole_machine
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, rented_replicas
+from llmsizer.traffic.capacity import LoadPoint
 from llmsizer.traffic.elastic import Packing
-from llmsizer.traffic.sizing import load_at, replicas_for
+from llmsizer.traffic.sizing import loads_at, replicas_for
 
 PATHS: tuple[Path, ...] = ("own", "rent")
 
@@ -51,10 +52,27 @@ class Pricer:
 
     def plan(self, sized: Sized, path: Path, workload: Workload) -> Plan:
         """The fleet of a path that has a price, with its bill in full."""
+        return self.plans([(path, sized)], workload)[0]
+
+    def plans(self, picks: Sequence[tuple[Path, Sized]], workload: Workload) -> list[Plan]:
+        """The same of many."""
+        each = workload.peak_requests_per_second
+        peaks = loads_at([(sized.replica, each / (self.count(sized, workload) - self.spare)) for _, sized in picks])
+        rentals = [None if path == "own" else self._rental_of(sized, workload) for path, sized in picks]
+        return [
+            self._plan(sized, workload, self.bill(sized, workload, rental), rental, at_peak)
+            for (_, sized), rental, at_peak in zip(picks, rentals, peaks, strict=True)
+        ]
+
+    def _rental_of(self, sized: Sized, workload: Workload) -> Rental:
+        rental = self.bills.cheapest_rental(sized, Demand.of(workload))
+        assert rental is not None, "a path without an offer has no price"
+        return rental
+
+    def bill(self, sized: Sized, workload: Workload, rental: Rental | None) -> Cost:
+        """Of a fleet of one's own, or rented: its interval is that of the replicas that slow or fast steps take too."""
         count = self.count(sized, workload)
         ends = self._interval(sized, workload)
-        rental = None if path == "own" else self.bills.cheapest_rental(sized, Demand.of(workload))
-        assert path == "own" or rental is not None, "a path without an offer has no price"
         follows = rental is not None and not rental.following.is_always_on
         bills: dict[tuple[int, float], Cost] = {}  # what is always on depends on the count alone
 
@@ -67,7 +85,7 @@ class Pricer:
             return bills[key]
 
         middle, fewest, most = (bill(rate, n) for rate, n in ((sized.held.rate, count), *ends))
-        return self._plan(sized, workload, count, middle if len(bills) == 1 else spanning(middle, fewest, most), rental)
+        return middle if len(bills) == 1 else spanning(middle, fewest, most)
 
     def _volume(self, sized: Sized, workload: Workload) -> Volume:
         return Volume(
@@ -160,7 +178,8 @@ class Pricer:
             return "no server that holds a replica within the power of a rack"
         return f"no purchase price of {sized.deployment.gpu.name}"
 
-    def _plan(self, sized: Sized, workload: Workload, count: int, bill: Cost, rental: Rental | None) -> Plan:
+    def _plan(self, sized: Sized, workload: Workload, bill: Cost, rental: Rental | None, at_peak: LoadPoint) -> Plan:
+        count = self.count(sized, workload)
         replicas = count - self.spare
         rented = None if rental is None else self.rental(sized, sized.held.rate, workload, rental)
         if rented is None:
@@ -184,7 +203,7 @@ class Pricer:
             served_share=rental.following.served_share if rental else 1.0,
             cost=bill,
             capacity=sized.capacity,
-            at_peak=load_at(sized.replica, workload.peak_requests_per_second / replicas),
+            at_peak=at_peak,
             fit=sized.fit,
             quality_recovery=sized.quality,
             notes=tuple(self._notes(sized, workload, replicas, rental)),

@@ -125,7 +125,8 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
     ranked, without_bill = _ranked(found, PATHS)
     unpriced = [found.pricer.no_price(sized) for sized in without_bill]
-    picks = [(found.pricer.plan(sized, path, found.question.workload), sized) for path, sized in ranked]
+    plans = found.pricer.plans(ranked, found.question.workload)
+    picks = [(plan, sized) for plan, (_, sized) in zip(plans, ranked, strict=True)]
     beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
     out = {rejection.candidate for rejection in beyond}
     within = [pick for pick in picks if pick[0].label not in out]

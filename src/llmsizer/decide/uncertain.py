@@ -29,7 +29,7 @@ from llmsizer.money.ranges import mid
 from llmsizer.money.renting import gpu_hour_price, rent_drivers
 from llmsizer.traffic.elastic import Packing
 from llmsizer.traffic.meanfield import Curves, Replica
-from llmsizer.traffic.sizing import rate_within
+from llmsizer.traffic.sizing import rates_within
 from llmsizer.units import MEGA, SECONDS_PER_MONTH
 
 Values = Mapping[str, Vector]
@@ -116,12 +116,14 @@ def pace_of(sized: Sized, slo: Slo, correlation: float) -> Pace:
     rates: dict[float, float] = {}
 
     def rate_at(score: float) -> float:
-        rates[score] = sized.held.rate if score == 0 else rate_within(replica, _at_score(replica, score), slo)
+        (rates[score],) = rates_within(replica, [_at_score(replica, score)], slo)
         return rates[score]
 
     limit = np.inf
-    for before, score in zip((_SCORES[0], *_SCORES), _SCORES, strict=False):
-        if rate_at(score) <= 0:
+    every = rates_within(replica, [_at_score(replica, score) for score in _SCORES], slo)
+    for before, score, rate in zip((_SCORES[0], *_SCORES), _SCORES, every, strict=False):
+        rates[score] = sized.held.rate if score == 0 else rate
+        if rates[score] <= 0:
             limit = _last_that_holds(rate_at, before, score)
             break
     held = sorted(score for score in rates if rates[score] > 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +174,7 @@ def pooled_family(gpu: GpuSpec) -> str:
     return _POOLED.get(family, family)
 
 
+@cache
 def maker_class(family: str) -> str:
     """The wider class families belong to: software stacks are a maker's, not a chip's."""
     found = next((maker for start, maker in MAKERS.items() if family.startswith(start)), "")

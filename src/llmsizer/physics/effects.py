@@ -108,6 +108,21 @@ class Features:
             out = np.char.add(np.char.add(out, "|"), self.words[key])
         return np.char.add(f"{block.name}:", out)
 
+    def distinct_labels(self, block: Block, numbers: Mapping[str, Ints]) -> tuple[Words, Ints]:
+        """A block's labels, each once, and which of them every row has; by the words' numbers, quicker to compare."""
+        mixed = np.zeros(len(self.slopes["one"]), dtype=np.intp)
+        for key in block.keys:
+            mixed = mixed * (int(numbers[key].max(initial=0)) + 1) + numbers[key]
+        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+        once = Features(words={key: self.words[key][first] for key in block.keys}, slopes={})
+        return once.labels(block), inverse
+
+
+def numbered(words: Words) -> Ints:
+    """A number for each row's word, the same for the same word."""
+    places: dict[str, int] = {}
+    return np.array([places.setdefault(word, len(places)) for word in words.tolist()], dtype=np.intp)
+
 
 def features(cases: Cases, target: Words, batch: Floats) -> Features:
     """Features of cases (already one per observation); slopes are centred and of order one."""
@@ -222,8 +237,9 @@ class Effects:
     def correction(self, feature: Features) -> Floats:
         """Sum of effects in log seconds for every row; a label without evidence adds nothing."""
         total = np.zeros(len(feature.slopes["one"]))
+        numbers = {key: numbered(words) for key, words in feature.words.items()}
         for block in (*BLOCKS, *OWN_BLOCKS):
-            labels, inverse = np.unique(feature.labels(block), return_inverse=True)
+            labels, inverse = feature.distinct_labels(block, numbers)
             found = np.array([self.values.get(str(label), 0.0) for label in labels])
             slope = feature.slopes[block.slope]
             if block.slope in CENTRED:

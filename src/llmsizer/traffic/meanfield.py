@@ -110,6 +110,10 @@ class Replica:
         return (self.output_tokens - 1) * float(self.mid.decode_seconds[0]) + self.mid.prefill_seconds
 
 
+_OF_REPLICA = ("output_tokens", "prompt_cv_squared", "output_cv_squared", "gap_cv_squared", "max_batch")
+_OF_CURVES = ("prefill_seconds", "first_token_seconds", "first_token_p95_seconds")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Many replicas, each at one end of its step times: a row each, to be asked about many loads at once."""
@@ -128,26 +132,18 @@ class Rows:
 
     @classmethod
     def of(cls, ends: Sequence[tuple[Replica, Curves]]) -> Rows:
-        """Columns of one value a replica; the ladders of batches filled up to one length."""
-        steps = 1 + max((len(curves.batches) for _, curves in ends), default=0)
+        """Of one replica or more; the ladders of batches filled up to one length."""
+        steps = 1 + max(len(curves.batches) for _, curves in ends)
         batches, decode_seconds = np.full((len(ends), steps), np.inf), np.empty((len(ends), steps))
         for row, (_, curves) in enumerate(ends):
             batches[row, : len(curves.batches)] = curves.batches
             decode_seconds[row, : len(curves.batches)] = curves.decode_seconds
             decode_seconds[row, len(curves.batches) :] = curves.decode_seconds[-1]
-        return cls(
-            output_tokens=column(replica.output_tokens for replica, _ in ends),
-            prompt_cv_squared=column(replica.prompt_cv_squared for replica, _ in ends),
-            output_cv_squared=column(replica.output_cv_squared for replica, _ in ends),
-            gap_cv_squared=column(replica.gap_cv_squared for replica, _ in ends),
-            max_batch=column(replica.max_batch for replica, _ in ends),
-            saturation_rate=column(saturation_rate(*end) for end in ends),
-            prefill_seconds=column(curves.prefill_seconds for _, curves in ends),
-            first_token_seconds=column(curves.first_token_seconds for _, curves in ends),
-            first_token_p95_seconds=column(curves.first_token_p95_seconds for _, curves in ends),
-            batches=batches,
-            decode_seconds=decode_seconds,
-        )
+        replicas, times = zip(*ends, strict=True)
+        one = {name: column(getattr(replica, name) for replica in replicas) for name in _OF_REPLICA}
+        one |= {name: column(getattr(curves, name) for curves in times) for name in _OF_CURVES}
+        saturation = column(saturation_rate(*end) for end in ends)
+        return cls(**one, saturation_rate=saturation, batches=batches, decode_seconds=decode_seconds)
 
     def take(self, rows: NDArray[np.intp]) -> Rows:
         """Some of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -77,9 +77,9 @@ def hold_each(replicas: Sequence[Replica], slo: Slo) -> list[Held]:
     return found
 
 
-def rate_within(replica: Replica, curves: Curves, slo: Slo) -> float:
-    """The largest rate in requests a second with these step times; 0 where even an idle replica misses the SLO."""
-    return _edges([(replica, curves)], slo)[0].rate
+def rates_within(replica: Replica, every: Sequence[Curves], slo: Slo) -> list[float]:
+    """The largest rate in requests a second at each of these step times; 0 where even an idle replica is too slow."""
+    return [edge.rate for edge in _edges([(replica, curves) for curves in every], slo)]
 
 
 def capacity(replica: Replica, slo: Slo) -> Capacity:
@@ -193,22 +193,38 @@ def _between(x: float, xs: list[float], ys: list[float]) -> float:
     return ys[right - 1] + share * (ys[right] - ys[right - 1])
 
 
-def _seen_at(replica: Replica, every: Sequence[Curves], rate: float) -> list[dict[str, float] | None]:
-    """Companions and latencies at a rate with each of these step times; None where the replica is overloaded."""
-    seen: list[dict[str, float] | None] = [None] * len(every)
-    stable = [place for place, curves in enumerate(every) if rate < saturation_rate(replica, curves)]
+def load_at(replica: Replica, requests_per_second: float) -> LoadPoint:
+    """What one replica's users see at a rate. OVERLOADED has no latency: it grows for as long as one watches."""
+    return loads_at([(replica, requests_per_second)])[0]
+
+
+def loads_at(asked: Sequence[tuple[Replica, float]]) -> list[LoadPoint]:
+    """The same of many replicas at once, each at its rate in requests a second."""
+    ends = [(replica, curves, rate) for replica, rate in asked for curves in (replica.mid, replica.fast, replica.slow)]
+    seen = _seen_at(ends)
+    return [_load_point(*ask, *seen[3 * place : 3 * place + 3]) for place, ask in enumerate(asked)]
+
+
+Seen = Mapping[str, float] | None
+"""Companions and latencies in seconds; None where the replica is overloaded."""
+
+
+def _seen_at(ends: Sequence[tuple[Replica, Curves, float]]) -> list[Seen]:
+    """Of replicas at one end of their step times, each at its rate."""
+    seen: list[Seen] = [None] * len(ends)
+    stable = [place for place, (replica, curves, rate) in enumerate(ends) if rate < saturation_rate(replica, curves)]
     if stable:
-        companions = column(_companions_at(replica, every[place], rate) for place in stable)
-        points = evaluate(Rows.of([(replica, every[place]) for place in stable]), companions)
+        points = evaluate(
+            Rows.of([ends[place][:2] for place in stable]), column(_companions_at(*ends[place]) for place in stable)
+        )
+        columns = {name: getattr(points, name)[:, 0].tolist() for name in _SEEN}
         for row, place in enumerate(stable):
-            values = {name: float(getattr(points, name)[row, 0]) for name in _SEEN}
-            seen[place] = values if math.isfinite(values["ttft_p95"]) else None
+            if math.isfinite(columns["ttft_p95"][row]):
+                seen[place] = {name: values[row] for name, values in columns.items()}
     return seen
 
 
-def load_at(replica: Replica, requests_per_second: float) -> LoadPoint:
-    """What one replica's users see at a rate. OVERLOADED has no latency: it grows for as long as one watches."""
-    mid, fast, slow = _seen_at(replica, (replica.mid, replica.fast, replica.slow), requests_per_second)
+def _load_point(replica: Replica, requests_per_second: float, mid: Seen, fast: Seen, slow: Seen) -> LoadPoint:
     utilisation = requests_per_second / saturation_rate(replica, replica.mid)
 
     def figure(name: str) -> Figure:
