@@ -114,12 +114,12 @@ def model_folder(work: Path) -> Path:
     from llmsizer import reference_model
     from llmsizer.installed import quiet_transformers
     from llmsizer.reference_model.corpus import read_corpus
-    from llmsizer.reference_model.training import BEGIN, END, UNKNOWN
+    from llmsizer.reference_model.training import BEGIN, END, UNKNOWN, train_tokenizer
 
     folder = work / "served"
     if folder.is_dir():
         return folder
-    tokenizer = reference_model.train_tokenizer(read_corpus(seed=0).train, 4096)
+    tokenizer = train_tokenizer(read_corpus(seed=0).train, 4096)
     config = reference_model.SPEED_CONFIG | {
         "vocab_size": tokenizer.get_vocab_size(),
         "num_hidden_layers": LAYERS,
@@ -334,8 +334,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keeps the model (default: a folder that goes away)")
     parser.add_argument("--engines", default="llama.cpp", help="llama.cpp, transformers or both with a comma")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5, help="of each point that calibrates")
-    parser.add_argument("--requests", type=int, default=100, help="of each load")
+    parser.add_argument("--repeats", type=int, default=3, help="of each point that calibrates")
+    parser.add_argument("--requests", type=int, default=60, help="of each load")
     parser.add_argument("--realtime", action="store_true", help="real-time priority, for a machine with other work")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
