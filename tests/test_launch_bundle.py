@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,16 @@ from llmsizer.decide.plan_file import Chosen, choose_plan, load_plan_file
 from llmsizer.decide.recommend import recommend
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import default_catalog
+from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.hub import load_model
+from llmsizer.facts.precision import get_precision
 from llmsizer.facts.speculation import SpeculationChoice
 from llmsizer.launch.bundle import make_bundle
 from llmsizer.launch.checks.bundle import check_bundle
 from llmsizer.launch.checks.flags import read_words
 from llmsizer.launch.checks.scripts import started_words
 from llmsizer.launch.engine_data import known_versions, load_engine
+from llmsizer.launch.fleet import under
 from llmsizer.launch.settings import settings_of
 from llmsizer.launch.targets import TARGETS
 from llmsizer.launch.yaml_text import yaml_text
@@ -160,6 +164,19 @@ def test_a_plain_autoscaler_has_the_thresholds_of_the_other() -> None:
     pods = [metric["pods"] for metric in plain["metrics"]]
     assert [one["target"]["averageValue"] for one in pods] == [one["metadata"]["threshold"] for one in keda["triggers"]]
     assert [one["metric"]["name"] for one in pods] == ["vllm_num_requests_waiting", "vllm_kv_cache_usage_perc"]
+
+
+def test_transformers_serves_one_request_after_another_where_it_does_not_batch() -> None:
+    catalog = default_catalog()
+    card = Deployment(
+        model=load_model("llama-3.1-8b", catalog),
+        gpu=catalog.gpu("h100-sxm-80"),
+        weights=get_precision("bf16"),
+        max_context_tokens=4096,
+    )
+    cpu = replace(card, gpu=card.gpu.model_copy(update={"device_class": "cpu"}))
+    engine = load_engine("transformers")
+    assert under(cpu, engine).max_sequences == 1 and under(card, engine).max_sequences is None
 
 
 def test_images_are_pinned_and_secrets_are_references(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def fleet_for(
     physics = physics or ModelledPhysics()
     refuse_format(asked, engine)
     engine.image(platform_of(asked.gpu))  # says so where there is no build for such a device
-    planned = _under(asked, engine)
+    planned = under(asked, engine)
     if engine.name == "llama.cpp":
         planned = replace(planned, max_sequences=_slots(planned, workload, scenario, physics))
     memory = physics.memory(planned, workload)
@@ -181,7 +181,7 @@ def block_scaled(model_native: str, weights: Precision) -> bool:
     return weights.name == "fp8" and model_native == "fp8"
 
 
-def _under(deployment: Deployment, engine: Engine) -> Deployment:
+def under(deployment: Deployment, engine: Engine) -> Deployment:
     """The same replica as the engine spreads it: llama.cpp gives each GPU whole layers, one after the other."""
     spread = deployment.parallelism
     if engine.name in {"llama.cpp", "transformers"}:
@@ -190,6 +190,8 @@ def _under(deployment: Deployment, engine: Engine) -> Deployment:
         spread = Parallelism(tensor=1, pipeline=spread.gpus)
     if engine.name in {"llama.cpp", "transformers"} and deployment.speculates is not None:
         raise InputError(f"speculation under {engine.facts.title} is not modelled here; plan without it, or take vllm")
+    if engine.name == "transformers" and deployment.gpu.is_cpu:
+        deployment = replace(deployment, max_sequences=1)  # without continuous batching one request waits for another
     version = engine.version if engine.name in {"vllm", "sglang"} else None
     return replace(deployment, engine=engine.facts.memory_engine, engine_version=version, parallelism=spread)
 
