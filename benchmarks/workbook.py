@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import papers  # noqa: E402
 import recalculate  # noqa: E402
-from llmsizer.deliver.workbook_money import program_cash  # noqa: E402
+from llmsizer.deliver.workbook.money import program_cash  # noqa: E402
 from llmsizer.facts.catalog import default_catalog  # noqa: E402
 from llmsizer.facts.scenario import Scenario, load_scenario  # noqa: E402
 

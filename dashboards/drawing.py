@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.figures import Spec
+from llmsizer.deliver.charts.figures import Spec
 from llmsizer.deliver.tables import Cell, Table
 from llmsizer.deliver.wording import figure_amount, figure_range
 from llmsizer.errors import LlmSizerError

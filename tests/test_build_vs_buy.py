@@ -19,10 +19,10 @@ from llmsizer.decide.places import BOUNDS, AtPlace, at_places
 from llmsizer.decide.recommend import answer_of, first_plans, recommend
 from llmsizer.decide.study import Study, study
 from llmsizer.decide.volume_spread import VolumeSpread, volume_spreads
-from llmsizer.deliver.cash_figures import cash_alt, cash_figure, cash_table, paybacks_table
-from llmsizer.deliver.figures import cost_figure
+from llmsizer.deliver.charts.cash import cash_alt, cash_figure, cash_table, paybacks_table
+from llmsizer.deliver.charts.figures import cost_figure
+from llmsizer.deliver.charts.volume import Axes, spreads_table, volume_figure
 from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
-from llmsizer.deliver.volume_figures import Axes, spreads_table, volume_figure
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import unknown
 from llmsizer.facts.scenario import Scenario

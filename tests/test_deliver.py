@@ -15,7 +15,7 @@ import answers
 from llmsizer.decide.recommend import recommend
 from llmsizer.deliver import answer_tables, svg, wording
 from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.charts import cost_chart, draw_measure, memory_chart, stairs_chart
+from llmsizer.deliver.charts.charts import cost_chart, draw_measure, memory_chart, stairs_chart
 from llmsizer.deliver.confidence import best_by_path, confidence
 from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.deliver.report import render_report, scenario_hash, write_report

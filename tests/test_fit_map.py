@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsizer.deliver.memory_figures import (
+from llmsizer.deliver.charts.memory import (
     cell_words,
     fit_alt,
     fit_figure,

@@ -13,11 +13,11 @@ pytest.importorskip("numba")
 
 from llmsizer.cli import main
 from llmsizer.cli.traffic_charts import html_file
-from llmsizer.deliver.load_charts import cdf_chart, latency_chart, latency_lines, occupancy_charts, week_chart
-from llmsizer.deliver.load_drawing import Axis, Line, Mark, draw_lines
-from llmsizer.deliver.load_figures import cdf_figure
+from llmsizer.deliver.charts.load_charts import cdf_chart, latency_chart, latency_lines, occupancy_charts, week_chart
+from llmsizer.deliver.charts.load_drawing import Axis, Line, Mark, draw_lines
+from llmsizer.deliver.charts.load_figures import cdf_figure
+from llmsizer.deliver.charts.plan_hours import week_figure
 from llmsizer.deliver.load_page import LoadPage, render_load_page
-from llmsizer.deliver.plan_hours_figures import week_figure
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.arrivals import Arrivals

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 import papers
-from llmsizer.deliver.bill_of_materials import BomLine, bill_of_materials, bom_csv, harmless
-from llmsizer.deliver.conditions import Condition, conditions, holding
-from llmsizer.deliver.decision import Decision
-from llmsizer.deliver.live import live
-from llmsizer.deliver.memo import render_memo
-from llmsizer.deliver.order_dates import order_dates
-from llmsizer.deliver.pack import CONTENTS, MANIFEST, write_pack
-from llmsizer.deliver.places import Register
-from llmsizer.deliver.power_and_rack import power_sheet
+from llmsizer.deliver.pack.bill_of_materials import BomLine, bill_of_materials, bom_csv, harmless
+from llmsizer.deliver.pack.conditions import Condition, conditions, holding
+from llmsizer.deliver.pack.decision import Decision
+from llmsizer.deliver.pack.memo import render_memo
+from llmsizer.deliver.pack.order_dates import order_dates
+from llmsizer.deliver.pack.power_and_rack import power_sheet
+from llmsizer.deliver.pack.writing import CONTENTS, MANIFEST, write_pack
 from llmsizer.deliver.report import render_report
+from llmsizer.deliver.workbook.live import live
+from llmsizer.deliver.workbook.places import Register
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog, load_catalog
 from llmsizer.facts.figure import exact
@@ -88,7 +88,7 @@ def test_a_pack_that_fails_leaves_the_one_before(
     def broken(*_: object, **__: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llmsizer.deliver.pack.render_memo", broken)
+    monkeypatch.setattr("llmsizer.deliver.pack.writing.render_memo", broken)
     with pytest.raises((InputError, OSError)):
         pack(usual, tmp_path / "pack")
     assert {path.name: path.read_bytes() for path in (tmp_path / "pack").iterdir()} == before

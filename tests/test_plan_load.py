@@ -18,10 +18,10 @@ from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.plan_load import PlanLoad, plan_load, simulate_load
 from llmsizer.decide.recommend import recommend
 from llmsizer.decide.study import workload_of
-from llmsizer.deliver import plan_latency_figures
-from llmsizer.deliver.load_charts import limit_of
-from llmsizer.deliver.plan_hours_figures import losses_figure, losses_table, week_figure, week_table
-from llmsizer.deliver.plan_latency_figures import latency_alt, latency_figure, latency_table
+from llmsizer.deliver.charts import plan_latency as plan_latency_figures
+from llmsizer.deliver.charts.load_charts import limit_of
+from llmsizer.deliver.charts.plan_hours import losses_figure, losses_table, week_figure, week_table
+from llmsizer.deliver.charts.plan_latency import latency_alt, latency_figure, latency_table
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo

@@ -11,7 +11,7 @@ from llmsizer.decide.precision_choice import PrecisionQuestion, choose_precision
 from llmsizer.decide.side_by_side import SideBySide, side_by_side
 from llmsizer.decide.study import workload_of
 from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.precision_figures import (
+from llmsizer.deliver.charts.precision import (
     SYMBOLS,
     checks_figure,
     figure_words,

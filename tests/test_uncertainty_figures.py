@@ -9,8 +9,7 @@ import pytest
 
 import answers
 from llmsizer.decide.uncertainty import share_text
-from llmsizer.deliver.report import render_report
-from llmsizer.deliver.uncertainty_figures import (
+from llmsizer.deliver.charts.uncertainty import (
     bands_chart,
     bands_figure,
     cost_bands,
@@ -20,6 +19,7 @@ from llmsizer.deliver.uncertainty_figures import (
     tornado_table,
     win_table,
 )
+from llmsizer.deliver.report import render_report
 from llmsizer.money.spread import Bar, Information, PathSpread, Uncertainty
 
 HOSTILE = "<b>x</b>&"

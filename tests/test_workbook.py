@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import papers
 import recalculate
-from llmsizer.deliver.decision import Decision
-from llmsizer.deliver.live import Live, least, live, most, rounded_up
-from llmsizer.deliver.places import Nowhere, Register, column_letters, safe_name
-from llmsizer.deliver.workbook_money import program_cash
+from llmsizer.deliver.pack.decision import Decision
+from llmsizer.deliver.workbook.live import Live, least, live, most, rounded_up
+from llmsizer.deliver.workbook.money import program_cash
+from llmsizer.deliver.workbook.places import Nowhere, Register, column_letters, safe_name
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import monthly_parts
 

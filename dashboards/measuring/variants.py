@@ -11,9 +11,9 @@ import streamlit as st
 import drawing
 from cached import measurements, places
 from drawing import safe
-from llmsizer.deliver import figures
-from llmsizer.deliver.charts import Measure
-from llmsizer.deliver.precision_figures import checks_figure
+from llmsizer.deliver.charts import figures
+from llmsizer.deliver.charts.charts import Measure
+from llmsizer.deliver.charts.precision import checks_figure
 from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.deliver.residuals import residuals_table
 from llmsizer.deliver.sections import measures

@@ -7,9 +7,10 @@ import streamlit as st
 import drawing
 from drawing import mark, safe
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver import answer_tables, figures
+from llmsizer.deliver import answer_tables
 from llmsizer.deliver.basis import MEANINGS
-from llmsizer.deliver.charts import memory_chart
+from llmsizer.deliver.charts import figures
+from llmsizer.deliver.charts.charts import memory_chart
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.residuals import bands_table
 from llmsizer.deliver.wording import sentence

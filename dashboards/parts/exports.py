@@ -20,7 +20,7 @@ from cached import answers, measurements, places
 from drawing import safe
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.plan_file import Chosen
-from llmsizer.deliver.pack import write_pack
+from llmsizer.deliver.pack.writing import write_pack
 from llmsizer.deliver.report import render_report
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario

@@ -9,12 +9,11 @@ from cached import answers, money
 from drawing import safe
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.idle import used_share, with_idle
-from llmsizer.deliver import answer_tables, figures
-from llmsizer.deliver.cash_figures import cash_alt, cash_figure, cash_table, paybacks_table
-from llmsizer.deliver.charts import cost_chart, stairs_chart
-from llmsizer.deliver.confidence import Option, best_by_path
-from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
-from llmsizer.deliver.uncertainty_figures import (
+from llmsizer.deliver import answer_tables
+from llmsizer.deliver.charts import figures
+from llmsizer.deliver.charts.cash import cash_alt, cash_figure, cash_table, paybacks_table
+from llmsizer.deliver.charts.charts import cost_chart, stairs_chart
+from llmsizer.deliver.charts.uncertainty import (
     bands_chart,
     bands_figure,
     information_table,
@@ -22,7 +21,9 @@ from llmsizer.deliver.uncertainty_figures import (
     tornado_figure,
     win_table,
 )
-from llmsizer.deliver.volume_figures import Axes, spreads_table, volume_figure
+from llmsizer.deliver.charts.volume import Axes, spreads_table, volume_figure
+from llmsizer.deliver.confidence import Option, best_by_path
+from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
 from llmsizer.deliver.wording import headline, sentence
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison

@@ -10,9 +10,9 @@ from drawing import safe
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
 from llmsizer.deliver.basis import mark
-from llmsizer.deliver.load_charts import SIMULATED, Tail, cdf_chart
-from llmsizer.deliver.load_figures import cdf_figure
-from llmsizer.deliver.plan_hours_figures import (
+from llmsizer.deliver.charts.load_charts import SIMULATED, Tail, cdf_chart
+from llmsizer.deliver.charts.load_figures import cdf_figure
+from llmsizer.deliver.charts.plan_hours import (
     losses_alt,
     losses_figure,
     losses_table,
@@ -20,7 +20,7 @@ from llmsizer.deliver.plan_hours_figures import (
     week_figure,
     week_table,
 )
-from llmsizer.deliver.plan_latency_figures import latency_alt, latency_figure, latency_table
+from llmsizer.deliver.charts.plan_latency import latency_alt, latency_figure, latency_table
 from llmsizer.deliver.wording import plain_number
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate

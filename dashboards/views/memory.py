@@ -9,7 +9,7 @@ import streamlit as st
 import drawing
 from drawing import safe
 from llmsizer import Deployment, Parallelism, get_precision
-from llmsizer.deliver import memory_figures as drawn
+from llmsizer.deliver.charts import memory as drawn
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import weakest_basis
 from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS

@@ -9,9 +9,9 @@ from cached import formats, measurements, places
 from cached.formats import Formats
 from drawing import safe
 from llmsizer.decide.precision_choice import choice_sentence
-from llmsizer.deliver import precision_figures as drawn
 from llmsizer.deliver import precision_tables as tables
-from llmsizer.deliver.precision_figures import Row
+from llmsizer.deliver.charts import precision as drawn
+from llmsizer.deliver.charts.precision import Row
 from llmsizer.facts.catalog import default_catalog
 from measuring import variants
 from question import inputs

@@ -53,7 +53,7 @@ _HOME = {
     "simulate": "traffic.simulator.engine",
     "smallest_change_to_fit": "physics.fit",
     "stream_of": "traffic.stream",
-    "write_pack": "deliver.pack",
+    "write_pack": "deliver.pack.writing",
     "write_report": "deliver.report",
 }
 
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation as Recommendation
     from llmsizer.decide.recommend import compare as compare
     from llmsizer.decide.recommend import recommend as recommend
-    from llmsizer.deliver.pack import write_pack as write_pack
+    from llmsizer.deliver.pack.writing import write_pack as write_pack
     from llmsizer.deliver.report import write_report as write_report
     from llmsizer.errors import LlmSizerError as LlmSizerError
     from llmsizer.facts.catalog import Catalog as Catalog

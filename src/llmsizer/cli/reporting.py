@@ -26,8 +26,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.decide.modelled import ModelledPhysics
-    from llmsizer.deliver.conditions import holding
-    from llmsizer.deliver.pack import check_folder, write_pack
+    from llmsizer.deliver.pack.conditions import holding
+    from llmsizer.deliver.pack.writing import check_folder, write_pack
     from llmsizer.deliver.residuals import calibration_summary
     from llmsizer.facts.catalog import default_catalog
 

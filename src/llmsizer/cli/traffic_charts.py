@@ -37,7 +37,7 @@ def plot_service(
     arguments: argparse.Namespace, asked: Asked, runs: Replications, service: Service, rate: float
 ) -> None:
     """The page of ``simulate``. A trace has a rate of its own: no other is drawn."""
-    from llmsizer.deliver.load_charts import cdf_chart, latency_chart, occupancy_charts
+    from llmsizer.deliver.charts.load_charts import cdf_chart, latency_chart, occupancy_charts
     from llmsizer.traffic.load_curves import distributions, load_curve, occupancy_series
 
     site = None if arguments.trace else _site(arguments, asked)
@@ -77,7 +77,7 @@ def _site(arguments: argparse.Namespace, asked: Asked) -> Site:
 
 def plot_capacity(arguments: argparse.Namespace, asked: Asked, site: Site, answer: dict[str, Any]) -> None:
     """The page of ``capacity``: all up against one host down."""
-    from llmsizer.deliver.load_charts import domains_table, latency_chart
+    from llmsizer.deliver.charts.load_charts import domains_table, latency_chart
     from llmsizer.traffic.load_curves import load_curve
 
     slo, peak = asked.scenario.slo, answer["peak_requests_per_second"]
@@ -110,7 +110,7 @@ def plot_capacity(arguments: argparse.Namespace, asked: Asked, site: Site, answe
 
 
 def _week(asked: Asked, site: Site, held: HeldRate) -> list[Chart]:
-    from llmsizer.deliver.load_charts import week_chart
+    from llmsizer.deliver.charts.load_charts import week_chart
     from llmsizer.traffic.load_curves import week
 
     workload = asked.fleet.workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.figures import PART_COLOURS, Spec
+from llmsizer.deliver.charts.figures import PART_COLOURS, Spec
 from llmsizer.deliver.tables import Cell, Table, number, words
 from llmsizer.deliver.variants import peak_memory_bytes
 from llmsizer.deliver.wording import amount, plain_number

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from llmsizer.decide.precision_choice import PrecisionOption
 from llmsizer.decide.side_by_side import FormatOnGpu, SideBySide, speeds_at
 from llmsizer.deliver.basis import mark
-from llmsizer.deliver.precision_figures import Row
+from llmsizer.deliver.charts.precision import Row
 from llmsizer.deliver.tables import Cell, Table, figure, number, words
 from llmsizer.deliver.wording import shown_parts
 from llmsizer.facts.figure import Figure

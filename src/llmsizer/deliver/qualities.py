@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from llmsizer.deliver.charts import Measure
+from llmsizer.deliver.charts.charts import Measure
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.variants import bits
 from llmsizer.deliver.wording import plain_number, size

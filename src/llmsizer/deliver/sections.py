@@ -9,12 +9,12 @@ from pydantic import BaseModel
 from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver import answer_tables, html
 from llmsizer.deliver.basis import MEANINGS, mark
-from llmsizer.deliver.charts import Measure, cost_chart, draw_measure, memory_chart, stairs_chart
+from llmsizer.deliver.charts.charts import Measure, cost_chart, draw_measure, memory_chart, stairs_chart
+from llmsizer.deliver.charts.uncertainty import bands_chart, information_table, shown_bars, tornado_chart
 from llmsizer.deliver.confidence import Option, best_by_path, confidence
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.qualities import QualityGroup, quality_groups, quality_measures, quality_table
 from llmsizer.deliver.residuals import CalibrationSummary, bands_table, residuals_table
-from llmsizer.deliver.uncertainty_figures import bands_chart, information_table, shown_bars, tornado_chart
 from llmsizer.deliver.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
 from llmsizer.deliver.wording import headline, plain_number, sentence, tokens
 from llmsizer.facts.provenance import Basis

@@ -14,16 +14,16 @@ from typing import Any
 
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.question import Physics
-from llmsizer.deliver.bill_of_materials import bill_of_materials, bom_csv
-from llmsizer.deliver.conditions import Condition, conditions
-from llmsizer.deliver.decision import decide_papers
-from llmsizer.deliver.memo import render_memo
-from llmsizer.deliver.order_dates import order_dates
-from llmsizer.deliver.pack_sections import handed_over
-from llmsizer.deliver.power_and_rack import power_sheet
+from llmsizer.deliver.pack.bill_of_materials import bill_of_materials, bom_csv
+from llmsizer.deliver.pack.conditions import Condition, conditions
+from llmsizer.deliver.pack.decision import decide_papers
+from llmsizer.deliver.pack.memo import render_memo
+from llmsizer.deliver.pack.order_dates import order_dates
+from llmsizer.deliver.pack.power_and_rack import power_sheet
+from llmsizer.deliver.pack.sections import handed_over
 from llmsizer.deliver.report import render_report
 from llmsizer.deliver.residuals import CalibrationSummary
-from llmsizer.deliver.workbook import write_workbook
+from llmsizer.deliver.workbook.writing import write_workbook
 from llmsizer.errors import InputError, MissingExtraError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.records import ProfileRecord, QualityRecord

@@ -10,8 +10,8 @@ from llmsizer.decide.precision_choice import PrecisionOption
 from llmsizer.decide.quality import UNIT as QUALITY_UNIT
 from llmsizer.decide.side_by_side import FormatOnGpu, SideBySide
 from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.charts import Bar, Segment
-from llmsizer.deliver.figures import (
+from llmsizer.deliver.charts.charts import Bar, Segment
+from llmsizer.deliver.charts.figures import (
     LINE_DASHES,
     MARKERS,
     PART_COLOURS,

@@ -13,7 +13,8 @@ from llmsizer.decide.bills import Demand, Rental
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
-from llmsizer.deliver.live_bills import (
+from llmsizer.deliver.report import scenario_hash
+from llmsizer.deliver.workbook.live_bills import (
     Bill,
     Drivers,
     Load,
@@ -24,8 +25,7 @@ from llmsizer.deliver.live_bills import (
     placed,
     rent_live,
 )
-from llmsizer.deliver.places import Register, Under
-from llmsizer.deliver.report import scenario_hash
+from llmsizer.deliver.workbook.places import Register, Under
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario

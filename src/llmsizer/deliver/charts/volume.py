@@ -10,8 +10,8 @@ from llmsizer.decide.volume_spread import VolumeSpread
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import mark
 from llmsizer.deliver.chart import short_tokens, short_usd
-from llmsizer.deliver.figures import LINE_DASHES, MARKERS, PATH_COLOURS, Spec, layout_of, plain
-from llmsizer.deliver.stairs import drawn_paths, known_runs
+from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, PATH_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.charts.stairs import drawn_paths, known_runs
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import amount, tokens
 from llmsizer.money.comparison import Comparison, Crossover, PathCost

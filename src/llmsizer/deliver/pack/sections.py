@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 
 from llmsizer.deliver import html
-from llmsizer.deliver.bill_of_materials import STATUSES, BomLine
-from llmsizer.deliver.conditions import Condition
-from llmsizer.deliver.live import Live
-from llmsizer.deliver.order_dates import OrderDates
-from llmsizer.deliver.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
+from llmsizer.deliver.pack.bill_of_materials import STATUSES, BomLine
+from llmsizer.deliver.pack.conditions import Condition
+from llmsizer.deliver.pack.order_dates import OrderDates
+from llmsizer.deliver.pack.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
 from llmsizer.deliver.sections import section
 from llmsizer.deliver.tables import Table, words
 from llmsizer.deliver.wording import plain_number, sentence
+from llmsizer.deliver.workbook.live import Live
 from llmsizer.units import UNKNOWN, format_usd
 
 

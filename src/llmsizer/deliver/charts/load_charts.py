@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from llmsizer.deliver.chart import Chart, Key
-from llmsizer.deliver.load_drawing import DAYS, LINE_STYLES, Axis, Line, Mark, draw_lines, draw_week
+from llmsizer.deliver.charts.load_drawing import DAYS, LINE_STYLES, Axis, Line, Mark, draw_lines, draw_week
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import plain_number
 from llmsizer.facts.workload import Slo

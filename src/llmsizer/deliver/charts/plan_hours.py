@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import isfinite
 
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
-from llmsizer.deliver.load_charts import SIMULATED
-from llmsizer.deliver.load_drawing import DAYS
-from llmsizer.deliver.plan_latency_figures import Spec, held_cell, note, simulated_seconds, stroke
+from llmsizer.deliver.charts.load_charts import SIMULATED
+from llmsizer.deliver.charts.load_drawing import DAYS
+from llmsizer.deliver.charts.plan_latency import Spec, held_cell, note, simulated_seconds, stroke
 from llmsizer.deliver.tables import Cell, Table, figure, words
 from llmsizer.deliver.wording import plain_number
 from llmsizer.traffic.closed_load import ClosedLoss, SteadyHour

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-from llmsizer.deliver.decision import Decision, LivePath
-from llmsizer.deliver.live import GENERATIONS, Live, either, least, live, most, rounded_up
-from llmsizer.deliver.places import column_letters
-from llmsizer.deliver.spreadsheet import Sheet
+from llmsizer.deliver.pack.decision import Decision, LivePath
+from llmsizer.deliver.workbook.live import GENERATIONS, Live, either, least, live, most, rounded_up
+from llmsizer.deliver.workbook.places import column_letters
+from llmsizer.deliver.workbook.spreadsheet import Sheet
 from llmsizer.money.cashflow import CashFlow, cash_flow, serves_from_month
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import residual_fraction

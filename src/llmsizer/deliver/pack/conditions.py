@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from llmsizer.deliver.decision import Decision
-from llmsizer.deliver.live import Live
-from llmsizer.deliver.order_dates import OrderDates
-from llmsizer.deliver.power_and_rack import PowerSheet
+from llmsizer.deliver.pack.decision import Decision
+from llmsizer.deliver.pack.order_dates import OrderDates
+from llmsizer.deliver.pack.power_and_rack import PowerSheet
 from llmsizer.deliver.wording import tokens
+from llmsizer.deliver.workbook.live import Live
 from llmsizer.facts.provenance import STALE_AFTER_DAYS
 from llmsizer.units import format_usd
 

@@ -11,11 +11,11 @@ import numpy as np
 from llmsizer.decide.bills import Demand
 from llmsizer.decide.candidates import Sized
 from llmsizer.decide.curves import Machines, at_volume
-from llmsizer.deliver.decision import Decision, LivePath
-from llmsizer.deliver.live import Live
-from llmsizer.deliver.live_bills import Bill, bill_live, own_live, placed, rent_live
-from llmsizer.deliver.places import AcrossRow, column_letters
-from llmsizer.deliver.spreadsheet import Sheet
+from llmsizer.deliver.pack.decision import Decision, LivePath
+from llmsizer.deliver.workbook.live import Live
+from llmsizer.deliver.workbook.live_bills import Bill, bill_live, own_live, placed, rent_live
+from llmsizer.deliver.workbook.places import AcrossRow, column_letters
+from llmsizer.deliver.workbook.spreadsheet import Sheet
 
 _FIRST_COLUMN = 2  # of a block's inputs, after the volume and the candidate
 _Machine = Literal["own", "rent"]

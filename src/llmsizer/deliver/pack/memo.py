@@ -11,11 +11,11 @@ from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import html
 from llmsizer.deliver.answer_tables import ordered
 from llmsizer.deliver.basis import mark
-from llmsizer.deliver.conditions import Condition, holding
-from llmsizer.deliver.decision import Decision, LivePath
 from llmsizer.deliver.escaping import escape
-from llmsizer.deliver.order_dates import OrderDates
-from llmsizer.deliver.power_and_rack import PowerSheet
+from llmsizer.deliver.pack.conditions import Condition, holding
+from llmsizer.deliver.pack.decision import Decision, LivePath
+from llmsizer.deliver.pack.order_dates import OrderDates
+from llmsizer.deliver.pack.power_and_rack import PowerSheet
 from llmsizer.deliver.wording import amount, figure_range, headline, plain_number, sentence, tokens
 from llmsizer.facts.figure import Figure
 from llmsizer.money.spread import PathSpread
@@ -198,4 +198,4 @@ def _assumed(decision: Decision) -> str:
 
 
 def _part(name: str) -> str:
-    return (files("llmsizer.deliver") / name).read_text(encoding="utf-8")
+    return (files("llmsizer.deliver.pack") / name).read_text(encoding="utf-8")

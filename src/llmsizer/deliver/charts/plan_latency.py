@@ -11,7 +11,7 @@ from typing import Any
 
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
 from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.load_charts import SIMULATED, Tail, limit_of
+from llmsizer.deliver.charts.load_charts import SIMULATED, Tail, limit_of
 from llmsizer.deliver.tables import Cell, Table, figure, words
 from llmsizer.deliver.wording import plain_number
 from llmsizer.facts.figure import Figure

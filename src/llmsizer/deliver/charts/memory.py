@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.figures import PART_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.charts.figures import PART_COLOURS, Spec, layout_of, plain
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import shown_parts, size
 from llmsizer.facts.provenance import Basis

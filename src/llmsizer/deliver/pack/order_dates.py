@@ -6,7 +6,7 @@ import datetime
 import math
 from dataclasses import dataclass
 
-from llmsizer.deliver.decision import Decision
+from llmsizer.deliver.pack.decision import Decision
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.workload import DAYS_PER_YEAR, Growth
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmsizer.decide.answer import Plan
 from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.charts import Bar, Measure, cost_bars, memory_bars
+from llmsizer.deliver.charts.charts import Bar, Measure, cost_bars, memory_bars
 from llmsizer.deliver.variants import Group
 from llmsizer.deliver.wording import amount, size
 from llmsizer.money.cost import Cost, Path

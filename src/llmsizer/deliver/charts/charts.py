@@ -10,7 +10,7 @@ from llmsizer.deliver import svg
 from llmsizer.deliver.answer_tables import bill_digits, stairs_table
 from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.chart import Chart, Key, short_tokens
-from llmsizer.deliver.stairs import draw_stairs, drawn_paths, line_keys
+from llmsizer.deliver.charts.stairs import draw_stairs, drawn_paths, line_keys
 from llmsizer.deliver.tables import Cell, Table, number, words
 from llmsizer.deliver.wording import amount, shown_parts, shown_usd, size
 from llmsizer.facts.provenance import Basis

@@ -15,8 +15,8 @@ from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.chart import Chart, Key, short_usd
+from llmsizer.deliver.charts.figures import PATH_COLOURS, Spec
 from llmsizer.deliver.confidence import PATH_WORDS
-from llmsizer.deliver.figures import PATH_COLOURS, Spec
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import plain_number
 from llmsizer.facts.provenance import Basis

@@ -1,0 +1,1 @@
+"""The workbook: the program's own formulas as live cells, driven by one sheet of assumptions."""
