@@ -190,3 +190,9 @@ def test_a_bar_is_decided_only_by_the_whole_interval() -> None:
     assert judged(Interval(value=1.0, low=0.96, high=1.02), least=0.97, most=1.03) == "not decided"
     assert judged(Interval(value=1.1, low=1.04, high=1.2), most=1.03) == "missed"
     assert judged(Interval(value=1.0, low=0.98, high=None), most=1.03) == "not decided"
+
+
+def test_the_mean_of_a_few_scattered_durations_is_never_below_nothing() -> None:
+    few = distribution_of([0.001, 0.001, 1.0], "ttft")
+    assert mean_with_interval([0.001, 0.001, 1.0]).low < 0  # type: ignore[operator]
+    assert few.mean_low == 0.0

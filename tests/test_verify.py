@@ -122,6 +122,15 @@ def test_another_load_or_machine_is_no_evidence(change: dict[str, object], says:
         comparable_record(promise(), [record])
 
 
+def test_the_mean_of_few_drawn_lengths_may_lie_further_off_than_that_of_many() -> None:
+    wanted = replace(promise(), workload=promise().workload.model_copy(update={"prompt_tokens_p95": 300}))
+    load = Load(pattern="poisson", rate_per_second=2.0, prompt_tokens_mean=125.0, output_tokens_mean=20.0)
+    few = seen().model_copy(update={"load": load, "counts": Counts(requests_total=20)})
+    many = few.model_copy(update={"counts": Counts(requests_total=20_000)})
+    assert not differences(wanted, few)
+    assert differences(wanted, many) == ("125 prompt tokens instead of 100",)
+
+
 def test_several_replicas_behind_one_address_take_several_times_the_rate() -> None:
     assert not differences(promise(), seen(rate=6.0), replicas=3)
     assert differences(promise(), seen(rate=6.0))

@@ -60,7 +60,8 @@ def distribution_of(
         n=len(series),
         n_effective=len(series) / autocorrelation_time(series),
         mean=mean.value,
-        mean_low=mean.low,
+        # No duration, rate or power is negative, however few and scattered the values are.
+        mean_low=mean.low if mean.low is None or series.min() < 0 else max(0.0, mean.low),
         mean_high=mean.high,
         standard_deviation=float(series.std(ddof=1)) if len(series) > 1 else None,
         minimum=float(series.min()),

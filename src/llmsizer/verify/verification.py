@@ -16,6 +16,7 @@ from llmsizer.facts.records import ProfileRecord
 from llmsizer.profile.engines.openai_http import keeps
 from llmsizer.profile.load.record import point_name
 from llmsizer.profile.load.slo import Judgement
+from llmsizer.traffic.lengths import WIDEST, Lognormal, length
 from llmsizer.units import format_seconds
 from llmsizer.verify.promise import Promise, Promised
 
@@ -141,21 +142,41 @@ def differences(promise: Promise, record: ProfileRecord, *, replicas: int = 1) -
     load = record.load
     if load is None or load.rate_per_second is None:
         return ("its requests did not come by a rate",)
-    wanted = promise.workload
+    wanted, asked = promise.workload, record.counts.requests_total if record.counts else None
+    prompt, output = wanted.prompt_tokens, wanted.generated_tokens
     pairs = (
-        ("requests/s", promise.requests_per_second * replicas, load.rate_per_second * (load.turns or 1)),
-        ("prompt tokens", float(wanted.prompt_tokens), load.prompt_tokens_mean or float(record.prompt_tokens)),
-        ("output tokens", float(wanted.generated_tokens), load.output_tokens_mean or float(record.output_tokens)),
+        ("requests/s", promise.requests_per_second * replicas, load.rate_per_second * (load.turns or 1), 0.0),
+        (
+            "prompt tokens",
+            float(prompt),
+            load.prompt_tokens_mean or float(record.prompt_tokens),
+            _sampling(prompt, wanted.prompt_tokens_p95, asked),
+        ),
+        (
+            "output tokens",
+            float(output),
+            load.output_tokens_mean or float(record.output_tokens),
+            _sampling(output, wanted.generated_tokens_p95, asked),
+        ),
     )
     found = [
-        f"{was:,.3g} {what} instead of {should:,.3g}"
-        for what, should, was in pairs
-        if abs(was / should - 1) > COMPARABLE
+        f"{was:,.4g} {what} instead of {should:,.4g}"
+        for what, should, was, by_chance in pairs
+        if abs(was / should - 1) > COMPARABLE + by_chance
     ]
     for was, should in ((record.precision, promise.precision), (_device(record), promise.gpu)):
         if was not in ("unknown", should):
             found.append(f"{was} instead of {should}")
     return tuple(found)
+
+
+def _sampling(mean_tokens: int, p95_tokens: int | None, requests: int | None) -> float:
+    """How far, relative, the mean of so many drawn lengths may lie from the one asked for: two standard errors."""
+    if not p95_tokens or p95_tokens <= mean_tokens or not requests:
+        return 0.0
+    spread = length(mean_tokens, min(p95_tokens, WIDEST * mean_tokens), 4 * p95_tokens)
+    assert isinstance(spread, Lognormal)
+    return 2 * math.sqrt(math.expm1(spread.sigma**2) / requests)
 
 
 def _device(record: ProfileRecord) -> str:
