@@ -31,8 +31,9 @@ preset = "chat"
 tokens_per_month = 2e9
 {growth}
 [constraints]
-gpus = ["l40s", "h100"]
-precisions = ["fp8"]
+gpus = ["l40s", "a100-sxm-80"]
+zones = ["EU"]
+precisions = ["fp8", "int8"]
 {more}
 """
 
