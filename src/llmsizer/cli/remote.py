@@ -54,7 +54,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     limits = limits_for(arguments.host, token, requests_per_minute=arguments.requests_per_minute)
     app = rest_app(_backing(arguments), limits)
     config = uvicorn.Config(
-        app, log_level="warning", ssl_certfile=arguments.tls_certificate, ssl_keyfile=arguments.tls_key
+        app,
+        log_config=None,  # its own would close the handlers of every other library in this process
+        log_level="warning",
+        ssl_certfile=arguments.tls_certificate,
+        ssl_keyfile=arguments.tls_key,
     )
     with listening_at(arguments.host, arguments.port) as listening:
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
