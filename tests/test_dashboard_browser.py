@@ -70,7 +70,9 @@ def _wait_for_health(url: str, process: subprocess.Popen[bytes]) -> None:
             with urllib.request.urlopen(url, timeout=2) as reply:
                 if reply.read() == b"ok":
                     return
-        except (urllib.error.URLError, OSError):
+        except urllib.error.HTTPError as busy:
+            busy.close()  # it answers, and is not ready: the answer is closed like any other
+        except OSError:
             pass
     pytest.fail(f"the dashboard's server did not start (exit status {process.poll()})")
 

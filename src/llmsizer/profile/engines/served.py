@@ -185,12 +185,11 @@ def _read_stream(
 ) -> None:
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            text = answer.read().decode(errors="replace")
-            raise MeasurementError(f"the server answered {answer.status}: {text[:200]}")
         made = 0
-        with answer:
+        with connection.getresponse() as answer:
+            if answer.status != 200:
+                text = answer.read().decode(errors="replace")
+                raise MeasurementError(f"the server answered {answer.status}: {text[:200]}")
             for chunk in chunks(answer):
                 counted = count(chunk)
                 made = made + 1 if counted is None else counted
@@ -201,6 +200,8 @@ def _read_stream(
         events.put((index, error))
     except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
         events.put((index, MeasurementError(f"the stream broke: {type(error).__name__}: {error}")))
+    finally:
+        connection.close()  # it may have been opened after whoever asked had given up and closed it
 
 
 def chunks(lines: Any) -> Iterator[Chunk]:
