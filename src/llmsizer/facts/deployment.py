@@ -13,21 +13,32 @@ from llmsizer.facts.speculation import Speculation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallelism:
-    """How one replica is spread: tensor, pipeline and expert parallel degrees. Replicas (DP) are counted outside."""
+    """How one replica is spread: tensor, pipeline and expert parallel degrees. Replicas are counted outside.
+
+    ``data``: attention ranks inside one replica, each with sequences and cache of its own, while the experts are
+    divided among all GPUs (data-parallel attention with expert parallelism).
+    """
 
     tensor: int = 1
     pipeline: int = 1
     expert: int = 1
+    data: int = 1
 
     def __post_init__(self) -> None:
-        for name, degree in (("tp", self.tensor), ("pp", self.pipeline), ("ep", self.expert)):
+        for name, degree in (("tp", self.tensor), ("pp", self.pipeline), ("ep", self.expert), ("dp", self.data)):
             if degree < 1:
                 raise InputError(f"{name} = {degree}; a parallel degree is 1 or more")
 
     @property
     def gpus(self) -> int:
-        """Expert parallelism re-uses the tensor-parallel GPUs, as vLLM does."""
-        return self.tensor * self.pipeline
+        """Expert parallelism re-uses the GPUs of the other degrees, as vLLM does."""
+        return self.tensor * self.pipeline * self.data
+
+    @property
+    def label(self) -> str:
+        """``TP8``, ``TP8·PP2``, ``TP1·DP8·EP8``."""
+        degrees = (("PP", self.pipeline), ("DP", self.data), ("EP", self.expert if self.data > 1 else 1))
+        return "·".join([f"TP{self.tensor}", *(f"{name}{degree}" for name, degree in degrees if degree > 1)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +86,14 @@ class Deployment:
         return kv_bytes_per_value(self.kv_format)
 
     @property
+    def servers(self) -> int:
+        """Servers that one replica takes; more than one where it has more GPUs than a server holds."""
+        return -(-self.parallelism.gpus // max(self.gpu.max_per_node, 1))
+
+    @property
     def label(self) -> str:
-        spread = f"TP{self.parallelism.tensor}" + (
-            f"·PP{self.parallelism.pipeline}" if self.parallelism.pipeline > 1 else ""
-        )
-        return (
-            f"{self.model.name} {self.weights.name} on {self.parallelism.gpus}× {self.gpu.id} ({spread}, {self.engine})"
-        )
+        spread = self.parallelism
+        return f"{self.model.name} {self.weights.name} on {spread.gpus}× {self.gpu.id} ({spread.label}, {self.engine})"
 
 
 def deployment(model: ModelSpec, gpu: GpuSpec, weights: str = "bf16", **options: object) -> Deployment:
@@ -90,5 +102,6 @@ def deployment(model: ModelSpec, gpu: GpuSpec, weights: str = "bf16", **options:
         tensor=int(str(options.pop("tp", 1))),
         pipeline=int(str(options.pop("pp", 1))),
         expert=int(str(options.pop("ep", 1))),
+        data=int(str(options.pop("dp", 1))),
     )
     return Deployment(model=model, gpu=gpu, weights=get_precision(weights), parallelism=spread, **options)  # type: ignore[arg-type]

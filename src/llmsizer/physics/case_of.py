@@ -39,7 +39,7 @@ def case_of(deployment: Deployment) -> Case:
         tensor=spread.tensor,
         pipeline=spread.pipeline,
         expert=spread.expert,
-        data=1.0,
+        data=spread.data,
         replicas=1.0,
         input_tokens=float(deployment.max_context_tokens),
         output_tokens=1.0,
@@ -47,7 +47,7 @@ def case_of(deployment: Deployment) -> Case:
         load_value=1.0,
         batch_size=math.nan,
         memory_fraction=fraction,
-        max_sequences=math.nan if deployment.max_sequences is None else float(deployment.max_sequences),
+        max_sequences=math.nan if deployment.max_sequences is None else float(deployment.max_sequences * spread.data),
     )
 
 

@@ -231,6 +231,7 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
         stage,
         padded_dims=2 if engine.mxfp4_pads_hidden else 1,
         absorbs=engine.engine == "vllm",
+        data=deployment.parallelism.data,
     )
     weights = part.quantized_params * precision.bytes_per_quantized_weight
     rest = part.rest_params * precision.bytes_per_rest_weight + part.extra_16bit_params * 2
@@ -275,7 +276,7 @@ def _stage_budget(deployment: Deployment, engine: EngineSpec, stage: Stage) -> M
 def _engine_bytes(deployment: Deployment, engine: EngineSpec) -> tuple[float, float]:
     """The engine's own share of its budget, and the device context outside of it."""
     spread = deployment.parallelism
-    if spread.tensor > 1:
+    if spread.tensor > 1 or spread.data > 1:
         return engine.non_torch_bytes_tensor_parallel, engine.context_bytes_tensor_parallel
     if spread.pipeline > 1:
         return engine.non_torch_bytes_pipeline, engine.context_bytes_tensor_parallel
@@ -325,6 +326,7 @@ def activation_bytes(
         forward = max(forward, layer + engine.forward_hidden_copies * hidden)
     if deployment.parallelism.pipeline > 1:
         forward += 2 * hidden  # sent and received
+    forward += 2 * (deployment.parallelism.data - 1) * hidden  # of the other ranks: gathered, and given back
     sees = model.extra_params > VISION_PARAMS
     copies = engine.sampler_float32_copies
     if sees and engine.sampler_float32_copies_vision is not None:

@@ -70,6 +70,8 @@ def check_parallelism(deployment: Deployment) -> None:
     problem = tensor_problem(model, deployment.weights, spread.tensor)
     if problem is None and spread.pipeline > model.layers:
         problem = f"{model.layers} layers do not fill {spread.pipeline} pipeline stages"
+    if problem is None and spread.data > 1:
+        problem = _data_problem(model, spread)
     if problem is None and spread.expert > 1 and not model.is_moe:
         raise InputError(f"ep = {spread.expert}: {model.name} has no experts; use ep = 1")
     if problem is None and spread.expert > 1:
@@ -82,9 +84,20 @@ def check_parallelism(deployment: Deployment) -> None:
     )
 
 
+def _data_problem(model: ModelSpec, spread: Parallelism) -> str | None:
+    if not model.is_moe:
+        return f"dp = {spread.data} inside a replica divides experts, and the model has none"
+    if spread.pipeline > 1:
+        return f"dp = {spread.data} inside a replica is not computed together with pp = {spread.pipeline}"
+    if spread.expert != spread.tensor * spread.data:
+        return f"dp = {spread.data} divides the experts among all GPUs: ep = {spread.tensor * spread.data}"
+    return None
+
+
 def _expert_problem(model: ModelSpec, spread: Parallelism) -> str | None:
-    if spread.tensor % spread.expert:
-        return f"expert degree {spread.expert} does not divide the {spread.tensor} tensor-parallel GPUs it uses"
+    ranks = spread.tensor * spread.data
+    if ranks % spread.expert:
+        return f"expert degree {spread.expert} does not divide the {ranks} tensor-parallel GPUs it uses"
     for group in model.layer_groups:
         if group.feed_forward.experts % spread.expert:
             return f"{group.feed_forward.experts} experts do not divide by {spread.expert}"
@@ -116,8 +129,9 @@ def shard(
     *,
     padded_dims: int = 0,
     absorbs: bool = False,
+    data: int = 1,
 ) -> Shard:
-    """Parameters on one GPU of a stage.
+    """Parameters on one GPU of a stage. ``data``: attention ranks, each with a copy of all but the routed experts.
 
     Layers of different kinds are spread evenly over stages. ``absorbs``: the engine keeps the latent up-projection a
     second time in 16 bit for decoding (vLLM). ``padded_dims``: how many dimensions of MXFP4 experts kernels pad.
@@ -125,7 +139,7 @@ def shard(
     share = stage.layers / model.layers
     quantized, rest, copies = 0.0, 0.0, 0.0
     for group in model.layer_groups:
-        layer_quantized, layer_rest = _layer_shard(model, group, precision, tensor, padded_dims)
+        layer_quantized, layer_rest = _layer_shard(model, group, precision, tensor, padded_dims, data)
         quantized += share * group.count * layer_quantized
         rest += share * group.count * layer_rest
         attention = group.attention
@@ -142,7 +156,7 @@ def shard(
 
 
 def _layer_shard(
-    model: ModelSpec, group: LayerGroup, precision: Precision, tensor: int, padded_dims: int
+    model: ModelSpec, group: LayerGroup, precision: Precision, tensor: int, padded_dims: int, data: int
 ) -> tuple[float, float]:
     """Quantized and other parameters of one layer on one GPU."""
     hidden = model.hidden_size
@@ -150,12 +164,13 @@ def _layer_shard(
     attention += replicated
     feed_forward = group.feed_forward
     dense, experts = _feed_forward_matrices(feed_forward, hidden, tensor)
+    experts /= data
     norms = group.norms * hidden * (2 if group.norm_has_bias else 1)
     vectors: float = norms + group.attention.vector_params(hidden) + feed_forward.router_params(hidden)
     biases = feed_forward.vector_params(hidden) - feed_forward.router_params(hidden)
     vectors += biases / tensor
     if precision.experts_only and model.is_moe:
-        inner = feed_forward.hidden_size / tensor
+        inner = feed_forward.hidden_size / (tensor if data == 1 else 1)  # expert parallel: experts stay whole
         padding = _padded(inner) / inner if feed_forward.is_moe and padded_dims else 1.0
         padding *= _padded(hidden) / hidden if padded_dims > 1 else 1.0
         return experts * padding, attention + dense + vectors

@@ -22,6 +22,7 @@ from llmsizer.physics.case_of import case_of
 from llmsizer.physics.cases import Case, Cases, Floats, Words
 from llmsizer.physics.correction import calibrated_shift, distances
 from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING, Band
+from llmsizer.physics.layouts import handover_seconds, is_staged, longest_stage, widening
 from llmsizer.physics.loads import PREFILL_PACK_TOKENS
 from llmsizer.physics.steps import StepModel, StepTimes
 from llmsizer.physics.store import StoredCalibration, default_calibration
@@ -226,6 +227,8 @@ def _answer(question: StepQuestion, own: _Raw, draft: _Raw | None) -> StepAnswer
             passes = speculation.draft_layers
             drafting = speculation.draft_tokens * passes * own.head_draft
             prefill = prefill + passes * own.head_prefill
+    if is_staged(question.deployment) and question.deployment.parallelism.pipeline > 1:
+        steps, prefill = _staged(question, steps, prefill)
     whole = steps + drafting
     level = np.maximum.accumulate(np.maximum.accumulate(whole, axis=0), axis=1) if whole.size else whole
     if not whole.size:
@@ -238,6 +241,17 @@ def _answer(question: StepQuestion, own: _Raw, draft: _Raw | None) -> StepAnswer
         distance=own.distance,
         draft_share=(drafting / whole)[chosen],
     )
+
+
+def _staged(question: StepQuestion, steps: Floats, prefill: Floats) -> tuple[Floats, Floats]:
+    """Passes through stages: as slow as the longest of them, and what they hand on."""
+    deployment = question.deployment
+    slower, stages = longest_stage(deployment), deployment.parallelism.pipeline
+    if steps.size:
+        tokens = np.maximum(_ladder(question.batches) / stages, 1.0)
+        steps = steps * slower + handover_seconds(deployment, tokens)[:, None]
+    read = np.array([tokens * prompts for tokens, prompts in question.prompts], dtype=np.float64)
+    return steps, prefill * slower + handover_seconds(deployment, read)
 
 
 def packed_prompts(prompt_tokens: float) -> float:
@@ -256,6 +270,7 @@ def interval_factors(
     """The 90 % interval as factors on the seconds of ``target`` (``DECODE``, ``PREFILL``)."""
     band = band_of(target, distance, calibration)
     wide = UNKNOWN_SHAPE_WIDENING if deployment.model.model_type == "generic" else 1.0
+    wide *= widening(deployment)
     return math.exp(band.low * wide), math.exp(band.high * wide)
 
 

@@ -11,6 +11,7 @@ from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.provenance import Basis, Estimate
 from llmsizer.physics.case_of import architecture_key, case_of
 from llmsizer.physics.cases import Cases, Floats
+from llmsizer.physics.layouts import widening
 from llmsizer.physics.step_answers import (
     DECODE,
     PREFILL,
@@ -110,7 +111,9 @@ def request_overhead_seconds(calibration: StoredCalibration | None = None) -> fl
 
 
 def step_basis(deployment: Deployment) -> Basis:
-    """How step times of a deployment are known: no better than the acceptance rate they stand on."""
+    """How step times are known: no better than the acceptance rate they stand on, nor than the evidence of layouts."""
+    if widening(deployment) > 1:
+        return "assumed"
     speculation = deployment.speculates
     return "assumed" if speculation and speculation.acceptance_basis == "assumed" else "calibrated"
 
@@ -118,7 +121,8 @@ def step_basis(deployment: Deployment) -> Basis:
 def _estimate(deployment: Deployment, target: str, seconds: float, distance: str, used: StoredCalibration) -> Estimate:
     low, high = interval_factors(deployment, target, distance, used)
     basis = step_basis(deployment) if target == DECODE else "calibrated"
-    assumed = "; acceptance rate assumed" if basis == "assumed" else ""
+    assumed = "; acceptance rate assumed" if basis == "assumed" and deployment.speculates else ""
+    assumed += f"; {deployment.parallelism.label} assumed" if widening(deployment) > 1 else ""
     return Estimate(
         value=seconds,
         basis=basis,
