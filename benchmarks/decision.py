@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llmsizer.cli.planning import find_scenario
+from llmsizer.cli.decide.planning import find_scenario
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.apis import api_choices
 from llmsizer.decide.recommend import _priced, recommend

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llmsizer.cli.serving import has_login
+from llmsizer.cli.serve.serving import has_login
 from texts import say
 
 

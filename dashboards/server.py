@@ -29,7 +29,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmsizer.cli.serving import check_address
+from llmsizer.cli.serve.serving import check_address
 from llmsizer.errors import InputError
 
 HERE = Path(__file__).parent

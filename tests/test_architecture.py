@@ -10,8 +10,8 @@ import pytest
 
 from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.facts.architecture import model_from_config, native_precision
+from llmsizer.facts.architecture.families import FAMILIES
 from llmsizer.facts.catalog import load_catalog
-from llmsizer.facts.families import FAMILIES
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.profile_files import read_toml
 

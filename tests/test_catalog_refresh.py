@@ -11,9 +11,9 @@ import pytest
 from llmsizer.cli import main
 from llmsizer.errors import CatalogError, InputError
 from llmsizer.facts.catalog import default_catalog, load_catalog
-from llmsizer.facts.catalog_check import check_catalog
-from llmsizer.facts.price_files import read_price_file, zone_of
-from llmsizer.facts.refresh import BEGIN, refresh_from, write_refresh
+from llmsizer.facts.catalog.check import check_catalog
+from llmsizer.facts.catalog.price_files import read_price_file, zone_of
+from llmsizer.facts.catalog.refresh import BEGIN, refresh_from, write_refresh
 
 CATALOG = default_catalog()
 TODAY = datetime.date(2026, 11, 21)

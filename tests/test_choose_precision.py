@@ -29,7 +29,7 @@ from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.recovery import load_recovery, published_recovery, size_class
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo
-from llmsizer.facts.workload_choice import WorkloadChoice
+from llmsizer.facts.workload.choice import WorkloadChoice
 from llmsizer.money.prices import price_book
 
 CATALOG = default_catalog()

@@ -20,8 +20,7 @@ from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.decide.answer import Recommendation
 from llmsizer.errors import InputError
-from llmsizer.facts import own_values
-from llmsizer.facts.catalog import default_catalog, load_catalog
+from llmsizer.facts.catalog import default_catalog, load_catalog, own_values
 from llmsizer.facts.scenario import Scenario
 
 

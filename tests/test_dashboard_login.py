@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard_pages import DASHBOARDS, PAGES, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
 from llmsizer.cli import main
-from llmsizer.cli.serving import is_for_this_machine
+from llmsizer.cli.serve.serving import is_for_this_machine
 
 SECRETS = {
     "redirect_uri": "https://sizer.example.org/oauth2callback",
@@ -80,7 +80,7 @@ def test_the_command_refuses_an_address_for_others_before_a_server_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr("llmsizer.cli.serving.subprocess.run", lambda command, **_: started.append(command))
+    monkeypatch.setattr("llmsizer.cli.serve.serving.subprocess.run", lambda command, **_: started.append(command))
     assert main(["dashboard", "--address", "0.0.0.0"]) != 0
     said = capsys.readouterr().err
     assert "no login is configured" in said and len(said.strip().splitlines()) == 1

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("numba")
 
 from llmsizer.cli import main
-from llmsizer.cli.traffic_charts import html_file
+from llmsizer.cli.traffic.charts import html_file
 from llmsizer.deliver.charts.load_charts import cdf_chart, latency_chart, latency_lines, occupancy_charts, week_chart
 from llmsizer.deliver.charts.load_drawing import Axis, Line, Mark, draw_lines
 from llmsizer.deliver.charts.load_figures import cdf_figure

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmsizer.errors import InputError
-from llmsizer.facts import own_values
-from llmsizer.facts.catalog import load_catalog
-from llmsizer.facts.own_values import Own, ValueChange
+from llmsizer.facts.catalog import load_catalog, own_values
+from llmsizer.facts.catalog.own_values import Own, ValueChange
 
 TODAY = datetime.date(2026, 11, 22)
 SHIPPED = load_catalog()

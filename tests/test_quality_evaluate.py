@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmsizer.cli import main
-from llmsizer.cli.quality import join_records
+from llmsizer.cli.measure.quality import join_records
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.quality_parts import TaskScore
 from llmsizer.facts.records import QualityRecord

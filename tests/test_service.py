@@ -366,7 +366,7 @@ def test_without_the_extra_the_command_says_which_one(capsys: Capture, monkeypat
     def missing(module: str, *, what: str, extra: str) -> None:
         raise MissingExtraError(what, extra)
 
-    monkeypatch.setattr("llmsizer.cli.asked.optional", missing)
+    monkeypatch.setattr("llmsizer.cli.traffic.asked.optional", missing)
     assert installed.optional is not missing
     code, out, err = run(capsys, "simulate", "eu-chat")
     assert (code, out) == (1, "")

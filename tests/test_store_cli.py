@@ -98,7 +98,7 @@ def test_what_quality_finds_is_kept_in_a_store_too(
     found = read_source(QUALITY, QualityRecord)
     monkeypatch.setattr("llmsizer.quality.evaluate.evaluate", lambda *_, **__: found)
     monkeypatch.setattr("llmsizer.quantize.read_variant", lambda path: path)
-    monkeypatch.setattr("llmsizer.cli.quality._check_leakage", lambda *_: None)
+    monkeypatch.setattr("llmsizer.cli.measure.quality._check_leakage", lambda *_: None)
     text = tmp_path / "text.txt"
     text.write_text("a document\n")
     for _ in range(2):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from llmsizer.errors import LlmSizerError, ScenarioError
 from llmsizer.facts.catalog import default_catalog
-from llmsizer.facts.hours import load_shape, peak_to_average, shape_names, week_of, with_peak
 from llmsizer.facts.scenario import load_scenario, parse_scenario
 from llmsizer.facts.workload import Workload
+from llmsizer.facts.workload.hours import load_shape, peak_to_average, shape_names, week_of, with_peak
 from llmsizer.traffic.requests import joined
 from llmsizer.traffic.stream import stream_of
 

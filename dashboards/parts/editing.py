@@ -15,9 +15,8 @@ from cached import places
 from drawing import safe
 from llmsizer.deliver.evidence import changes_table
 from llmsizer.errors import LlmSizerError
-from llmsizer.facts import own_values
-from llmsizer.facts.catalog import default_catalog
-from llmsizer.facts.own_values import EDITABLE, Own, Row, ValueChange
+from llmsizer.facts.catalog import default_catalog, own_values
+from llmsizer.facts.catalog.own_values import EDITABLE, Own, Row, ValueChange
 from texts import say
 
 SAID, ROUND = "editor_said", "editor_round"  # what the last press of a button led to; grids of before it are gone

@@ -19,26 +19,13 @@ __all__ = ["build_parser", "main"]
 
 def build_parser() -> OneLineParser:
     """The whole parser; each command module adds its own subcommands."""
-    from llmsizer.cli import (
-        answering,
-        bundling,
-        catalog,
-        choosing,
-        demo,
-        evidence,
-        measuring,
-        planning,
-        quality,
-        quantizing,
-        records,
-        remote,
-        reporting,
-        serving,
-        sweeping,
-        traffic,
-        tuning,
-        verifying,
-    )
+    from llmsizer.cli.catalog import listing as catalog
+    from llmsizer.cli.decide import answering, choosing, planning, reporting, tuning
+    from llmsizer.cli.launch import bundling, verifying
+    from llmsizer.cli.measure import demo, evidence, measuring, quality, quantizing
+    from llmsizer.cli.records import listing as records
+    from llmsizer.cli.serve import remote, serving
+    from llmsizer.cli.traffic import simulating, sweeping
 
     parser = OneLineParser(
         prog="llmsizer",
@@ -53,7 +40,7 @@ def build_parser() -> OneLineParser:
         answering,
         bundling,
         tuning,
-        traffic,
+        simulating,
         sweeping,
         catalog,
         measuring,

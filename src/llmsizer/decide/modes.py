@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmsizer.decide.candidates import Sized
-from llmsizer.facts.hours import HOURS_PER_WEEK
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
+from llmsizer.facts.workload.hours import HOURS_PER_WEEK
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.ranges import mid
 from llmsizer.traffic.elastic import (

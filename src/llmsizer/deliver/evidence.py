@@ -12,8 +12,8 @@ from llmsizer.deliver.confidence import best_by_path
 from llmsizer.deliver.tables import Cell, Table, figure, number, words
 from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.catalog import Catalog
+from llmsizer.facts.catalog.own_values import ValueChange
 from llmsizer.facts.figure import Figure
-from llmsizer.facts.own_values import ValueChange
 from llmsizer.facts.provenance import STALE_AFTER_DAYS, Basis, Provenance
 from llmsizer.units import format_count, plain_number
 

@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.complaint import explain, one_line
-from llmsizer.facts.hours import DAYS, HOURS_PER_DAY
-from llmsizer.facts.length_choice import LengthChoice
 from llmsizer.facts.money_options import CurrencyCode, MoneyOptions
 from llmsizer.facts.precision import get_precision, kv_bytes_per_value
 from llmsizer.facts.speculation import SpeculationChoice
 from llmsizer.facts.workload import Growth, Slo
-from llmsizer.facts.workload_choice import Name, UsersChoice, WorkloadChoice
+from llmsizer.facts.workload.choice import Name, UsersChoice, WorkloadChoice
+from llmsizer.facts.workload.hours import DAYS, HOURS_PER_DAY
+from llmsizer.facts.workload.lengths import LengthChoice
 
 MAX_FILE_BYTES = 1_000_000
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.speculation import SpeculationChoice
-from llmsizer.facts.workload_choice import Name
+from llmsizer.facts.workload.choice import Name
 
 MOST_ROWS, MOST_RECORDS = 10_000, 1_000
 Kind = Literal["models", "gpus", "precisions", "workloads", "scenarios"]

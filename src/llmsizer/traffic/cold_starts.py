@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
-from llmsizer.facts.hours import HOURS_PER_WEEK
+from llmsizer.facts.workload.hours import HOURS_PER_WEEK
 from llmsizer.traffic.requests import Requests, joined
 from llmsizer.traffic.service import Goal
 from llmsizer.traffic.simulator.engine import replay

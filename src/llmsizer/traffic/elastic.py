@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsizer.facts.hours import HOURS_PER_WEEK
+from llmsizer.facts.workload.hours import HOURS_PER_WEEK
 from llmsizer.traffic.week import Mode
 
 Vector = NDArray[np.float64]

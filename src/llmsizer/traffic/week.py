@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import Figure, over_corners
-from llmsizer.facts.hours import DAYS, HOURS_PER_DAY, HOURS_PER_WEEK
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Workload
+from llmsizer.facts.workload.hours import DAYS, HOURS_PER_DAY, HOURS_PER_WEEK
 from llmsizer.traffic.sizing import replicas_for
 from llmsizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 

@@ -13,7 +13,7 @@ from llmsizer.decide.modes import Modes
 from llmsizer.deliver.workbook.live import Live, most, rounded_up
 from llmsizer.deliver.workbook.places import column_letters
 from llmsizer.deliver.workbook.spreadsheet import Sheet
-from llmsizer.facts.hours import HOURS_PER_WEEK
+from llmsizer.facts.workload.hours import HOURS_PER_WEEK
 from llmsizer.traffic.elastic import KEPT_SCORE, MOST_HELD, ROUNDING, STEP, Following, Packing, WeekShape
 
 SHEET = "hours"

@@ -1,0 +1,1 @@
+"""``catalog``: what is known, with source and date."""

@@ -1,0 +1,1 @@
+"""Questions about hardware, precision, money: answered from facts, without measuring anything."""

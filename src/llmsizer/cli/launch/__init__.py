@@ -1,0 +1,1 @@
+"""``bundle`` and ``verify``: from a plan to a running server, and back."""

@@ -1,0 +1,1 @@
+"""``records``: what was measured, listed, compared, taken in and handed on."""
