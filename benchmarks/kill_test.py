@@ -2,8 +2,9 @@
 
 Real processes: a parent runs ``llmsizer.profile.profile`` with a fake engine that answers at once, and this script
 sends SIGKILL to it or to one of its children after a random time, then starts it again on the same file. After every
-kill the file is read: each finished point seen before must still be there, unchanged, once; raw samples must be those
-that were hashed; and no process of the sweep may be left.
+kill the file is read: each finished point seen before must still be there, unchanged, once; every single run of the
+others must be kept; raw samples must be those that were hashed; and no process of the sweep may be left. One strike in
+ten is a Ctrl-C to the parent: it must leave rows of what was measured, which the next start goes on with.
 
     python benchmarks/kill_test.py --kills 1000 --json benchmarks/results/kill_test.json
 """
@@ -28,7 +29,8 @@ from llmsizer.errors import MeasurementError
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.profile import Point, profile, read_records
-from llmsizer.profile.store import read_samples
+from llmsizer.profile.journal import kept_runs
+from llmsizer.profile.store import read_samples, samples_folder
 
 HERE = Path(__file__).resolve()
 ENGINES = HERE.parent.parent / "tests"
@@ -36,28 +38,31 @@ POINTS_A_SWEEP = 8
 VARIANTS = ("A", "B")
 # A sweep takes some two seconds here, half of it the start of Python; kills fall anywhere into it.
 LONGEST_SECONDS = 2.0
+INTERRUPTED_SHARE = 0.1
 
 
 @dataclass(kw_only=True)
 class Result:
-    """What was done and what went wrong; the last five must be 0."""
+    """What was done and what went wrong; the last six must be 0."""
 
     kills_of_parent: int = 0
     kills_of_child: int = 0
+    interrupts: int = 0  # Ctrl-C, beside the kills
     sweeps_completed: int = 0
+    rows_cut_short_seen: int = 0
     points_finished: int = 0
     rows_torn_and_skipped: int = 0
     points_lost: int = 0
     points_changed: int = 0
     points_duplicated: int = 0
     samples_wrong: int = 0
+    runs_lost: int = 0
     processes_left: int = 0
 
     @property
     def faults(self) -> int:
-        return (
-            self.points_lost + self.points_changed + self.points_duplicated + self.samples_wrong + self.processes_left
-        )
+        counts = (self.points_lost, self.points_changed, self.points_duplicated, self.samples_wrong)
+        return sum(counts) + self.runs_lost + self.processes_left
 
 
 def sweep(records: Path, seed: int) -> None:
@@ -78,6 +83,7 @@ def kill_many(
 ) -> Result:
     """As many kills as asked for, over as many sweeps as that takes."""
     choose, result, known = random.Random(seed), Result(), {}  # type: ignore[var-annotated]
+    runs: Counter[str] = Counter()
     round_number = 0
     while result.kills_of_parent + result.kills_of_child < kills:
         records = folder / f"records-{round_number}.jsonl"
@@ -85,10 +91,11 @@ def kill_many(
         _strike(parent, choose, result, longest_seconds)
         result.processes_left += _left_behind(parent)
         _inspect(records, known, result)
+        runs = _runs_kept(records, runs, result)
         if parent.returncode == 0:
             result.sweeps_completed += 1
             result.points_finished += len(known)
-            known = {}
+            known, runs = {}, Counter()
             round_number += 1
         if say and (result.kills_of_parent + result.kills_of_child) % 50 == 0:
             print(asdict(result), flush=True)
@@ -114,6 +121,11 @@ def _strike(parent: subprocess.Popen[bytes], choose: random.Random, result: Resu
             return
         except subprocess.TimeoutExpired:
             pass
+        if choose.random() < INTERRUPTED_SHARE:
+            result.interrupts += 1
+            parent.send_signal(signal.SIGINT)
+            parent.wait()
+            return
         children = _children(parent.pid)
         if children and choose.random() < 0.5:
             with contextlib.suppress(ProcessLookupError):
@@ -154,20 +166,33 @@ def _left_behind(parent: subprocess.Popen[bytes]) -> int:
 def _inspect(records: Path, known: dict[str, str], result: Result) -> None:
     """Hold the file against everything that was seen finished before."""
     found, problems = read_records(records, ProfileRecord)
-    finished = [record for record in found if record.status == "ok"]
+    finished = [record for record in found if record.is_finished]
     texts = {record.record_id: record.model_dump_json() for record in finished}
     result.rows_torn_and_skipped += len(problems)
     result.points_duplicated += sum(count - 1 for count in Counter(r.record_id for r in finished).values())
     result.points_lost += len(known.keys() - texts.keys())
     result.points_changed += sum(1 for name in known.keys() & texts.keys() if known[name] != texts[name])
-    for record in finished:
-        if record.record_id not in known:
+    result.rows_cut_short_seen += sum(record.is_cut_short for record in found)
+    for record in found:
+        if record.status == "ok" and record.record_id not in known:
             try:
                 complete = len(read_samples(records, record)) == record.repeats
             except MeasurementError:
                 complete = False
             result.samples_wrong += not complete
     known.update(texts)
+
+
+def _runs_kept(records: Path, before: Counter[str], result: Result) -> Counter[str]:
+    """Single runs of each point, in its row or waiting for it; none that was there may be gone."""
+    now: Counter[str] = Counter()
+    for record in read_records(records, ProfileRecord)[0]:
+        now[record.record_id] = record.repeats
+    for file in samples_folder(records).glob("*.runs.jsonl"):
+        name = file.name.partition(".")[0]
+        now[name] = max(now[name], len(kept_runs(records, name)))
+    result.runs_lost += (before - now).total()
+    return now
 
 
 def main() -> int:

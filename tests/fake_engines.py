@@ -44,6 +44,22 @@ class DiesAtBatch2(Quick):
         return super().steps(prompts, output_tokens)
 
 
+class DiesOnceInRun3(Quick):
+    """The first of its lives ends in the third run after the warm-up."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant)
+        file = Path(os.environ["LIFETIMES"])
+        self.is_first, self.calls = not file.exists(), 0
+        file.touch()
+
+    def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
+        self.calls += 1
+        if self.is_first and self.calls == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().steps(prompts, output_tokens)
+
+
 class RefusesBatch2(Quick):
     def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
         if prompts.shape[0] == 2:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,67 +12,19 @@ import pytest
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.record_parts import SamplesFile
 from llmsizer.facts.records import SCHEMA_VERSION, DeviceRecord, ProfileRecord
-from llmsizer.facts.variant import Variant, WeightPart
-from llmsizer.profile import Point, append_record, profile, read_records
+from llmsizer.facts.variant import Variant
+from llmsizer.profile import append_record, profile, read_records
 from llmsizer.profile.child import Child
 from llmsizer.profile.device import _cpu_identity, same_device
-from llmsizer.profile.journal import keep_run, kept_runs
 from llmsizer.profile.row import Stopping
-from llmsizer.profile.store import append_once, read_samples
-
-
-def _kill_test() -> ModuleType:
-    """The benchmark as a module: what it does a thousand times is done a few times here."""
-    spec = importlib.util.spec_from_file_location(
-        "kill_test", Path(__file__).parent.parent / "benchmarks" / "kill_test.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-kill_test = _kill_test()
-DEVICE = DeviceRecord(name="cpu", kind="cpu", cores=2, memory_bytes=1e9)
-POINTS = (Point(batch=1, prompt_tokens=4, output_tokens=3), Point(batch=2, prompt_tokens=4, output_tokens=3))
+from llmsizer.profile.store import read_samples
+from recorded_children import DEVICE, POINTS, Recorded, recorded, variant
 
 
 @pytest.fixture(autouse=True)
 def children_find_the_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     here = str(Path(__file__).parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
-
-
-def variant(name: str) -> Variant:
-    parts = (WeightPart(format="fp16", params=10, bytes=20),)
-    return Variant(
-        path=Path("/x"), model="m", name=name, precision="fp16", method=name, format="openvino-ir", parts=parts
-    )
-
-
-class Recorded:
-    """A child that notes what it is asked, in one list for all."""
-
-    def __init__(self, log: list[tuple[str, str, int]], name: str, fail_at: tuple[str, int] | None = None) -> None:
-        self.loaded = {"version": "1", "load_seconds": 0.5, "options": {}}
-        self._log, self._name, self._fail_at = log, name, fail_at
-
-    def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
-        batch = arguments["point"]["batch"]
-        self._log.append((action, self._name, batch))
-        if (action, batch) == self._fail_at:
-            raise MeasurementError("out of luck")
-        if action == "warm":
-            return {"resident_bytes": 1.0, "anonymous_bytes": 1.0, "allocator_bytes": None}
-        return {"ttft_seconds": 0.2, "gaps_seconds": [0.1, 0.1], "foreign_cpu_seconds": 0.0}
-
-    def close(self) -> None:
-        self._log.append(("close", self._name, 0))
-
-
-def recorded(log: list[tuple[str, str, int]], **fail_at: tuple[str, int]) -> Callable[[Variant, str], Any]:
-    return lambda v, engine: Recorded(log, v.name, fail_at.get(v.name))
 
 
 def test_repeats_go_round_the_variants_after_each_was_warmed(tmp_path: Path) -> None:
@@ -260,13 +208,6 @@ def test_repeats_go_on_until_the_interval_is_narrow_and_never_beyond_the_bound(
         assert 3 < records[0].repeats < 12 and low and high and high - low <= 2.0 * width * 0.21
 
 
-def test_a_point_that_another_process_finished_meanwhile_is_not_doubled(tmp_path: Path) -> None:
-    path = tmp_path / "r"
-    records = measured(tmp_path, "Quick")
-    assert append_once(path, records[0]) and not append_once(path, records[0])
-    assert len(read_records(path, ProfileRecord)[0]) == 1
-
-
 def test_a_row_of_a_newer_schema_is_skipped_with_a_line(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records = measured(tmp_path, "Quick")
@@ -284,12 +225,6 @@ def test_records_of_the_first_schema_are_read(tmp_path: Path) -> None:
     assert all(record.carries_step_times and record.memory is None for record in found)
 
 
-def test_twenty_kills_lose_double_and_tear_nothing(tmp_path: Path) -> None:
-    result = kill_test.kill_many(20, seed=1, folder=tmp_path, longest_seconds=0.45)
-    assert result.kills_of_parent + result.kills_of_child >= 20
-    assert result.faults == 0, result
-
-
 def test_a_silent_child_is_ended_at_the_time_limit(tmp_path: Path) -> None:
     def impatient(v: Variant, engine: str) -> Child:
         child = Child(v, engine)
@@ -298,36 +233,6 @@ def test_a_silent_child_is_ended_at_the_time_limit(tmp_path: Path) -> None:
 
     records = measured(tmp_path, "Hangs", start_child=impatient)
     assert [record.failure for record in records] == ["no answer for 0 s; killed"] * 2
-
-
-def test_ctrl_c_keeps_what_was_measured_and_ends_the_children(tmp_path: Path) -> None:
-    log: list[tuple[str, str, int]] = []
-    seen: list[str] = []
-
-    def interrupt(what: str, fraction: float) -> None:
-        seen.append(what)
-        if "batch 2" in what:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        profile(
-            [variant("A")],
-            POINTS,
-            records_path=tmp_path / "r",
-            repeats=2,
-            device=DEVICE,
-            start_child=recorded(log),
-            progress=interrupt,
-        )
-    assert log[-1] == ("close", "A", 0)
-    assert not read_records(tmp_path / "r", ProfileRecord)[0]
-    assert [action for action, _, batch in log if batch] == ["warm", "measure"]  # one run of batch 1 is on the disk
-    log.clear()
-    asked: dict[str, Any] = {"records_path": tmp_path / "r", "repeats": 2, "device": DEVICE}
-    records = profile([variant("A")], POINTS, start_child=recorded(log), **asked)
-    assert [batch for action, _, batch in log if action == "measure"] == [2, 1, 2]
-    assert [(record.batch, record.repeats) for record in records] == [(1, 2), (2, 2)]
-    assert not list((tmp_path / "r.samples").glob("*.runs.jsonl"))
 
 
 def test_laps_go_over_all_points_so_that_each_is_measured_early_and_late(tmp_path: Path) -> None:
@@ -361,29 +266,6 @@ def test_repeats_go_on_until_they_are_spread_over_the_time_asked_for(tmp_path: P
     )
     # a run every 4 s: 60 s lie between the first and the sixteenth, eight of each point
     assert [record.repeats for record in records] == [8, 8] or [record.repeats for record in records] == [9, 9]
-
-
-def test_a_torn_run_is_no_run(tmp_path: Path) -> None:
-    answer = {"ttft_seconds": 0.2, "gaps_seconds": [0.1], "foreign_cpu_seconds": 0.0}
-    keep_run(tmp_path / "r", "id", answer)
-    file = tmp_path / "r.samples" / "id.runs.jsonl"
-    file.write_bytes(file.read_bytes() + b'{"ttft_seconds": 0.')
-    keep_run(tmp_path / "r", "id", answer)  # what comes after the torn line is not swallowed by it
-    assert kept_runs(tmp_path / "r", "id") == [answer, answer]
-
-
-def test_a_sweep_whose_last_row_was_lost_measures_nothing_again(tmp_path: Path) -> None:
-    path, log = tmp_path / "r", []  # type: ignore[var-annotated]
-    asked: dict[str, Any] = {"records_path": path, "repeats": 2, "device": DEVICE}
-    first = profile([variant("A")], POINTS[:1], start_child=recorded(log), **asked)[0]
-    answer = {"ttft_seconds": 0.2, "gaps_seconds": [0.1, 0.1], "foreign_cpu_seconds": 0.0}
-    path.unlink()
-    for _ in range(2):
-        keep_run(path, first.record_id, answer)
-    log.clear()
-    again = profile([variant("A")], POINTS[:1], start_child=recorded(log), **asked)[0]
-    assert [action for action, _, _ in log] == ["warm", "close"]
-    assert again.ttft_samples == first.ttft_samples
 
 
 def test_a_torn_line_is_reported_skipped_and_does_not_swallow_the_next(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def run(arguments: list[str] | None = None) -> None:
     kept: dict[str, ProfileRecord] = {}
     for folder in (at.out, *at.have):
         records, problems = read_records(folder / at.file.name, ProfileRecord)
-        kept |= {record.record_id: record for record in records if record.status == "ok"}
+        kept |= {record.record_id: record for record in records if record.is_finished}
         for problem in problems:
             say(problem)
     request = Request(variant=variant, engine=asked.engine, device=device, repeats=repeats, seed=0)

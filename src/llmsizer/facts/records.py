@@ -33,6 +33,7 @@ from llmsizer.facts.record_parts import (
 
 SCHEMA_VERSION = 2
 QUALITY_SCHEMA_VERSION = 1
+CUT_SHORT = "cut_short"  # the flag of a row whose point was stopped or broke off before all its repeats were taken
 
 
 class DeviceRecord(BaseModel):
@@ -118,6 +119,16 @@ class ProfileRecord(BaseModel):
     quality: QualityReference | None = None
     samples: SamplesFile | None = None
     origin: Origin | None = None  # None: measured here
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the row holds fewer repeats than were asked: a later row of the same record_id takes its place."""
+        return self.status == "ok" and CUT_SHORT in self.flags
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the point is done: it is not measured again."""
+        return self.status == "ok" and not self.is_cut_short
 
     @property
     def is_imported(self) -> bool:

@@ -6,7 +6,7 @@ from llmsizer.profile.device import describe_device
 from llmsizer.profile.engines import ENGINES, default_engine
 from llmsizer.profile.measure import Backend, Point
 from llmsizer.profile.store import append_record, read_records
-from llmsizer.profile.sweep import DEFAULT_LEAST_SECONDS, DEFAULT_POINTS, DEFAULT_REPEATS, profile
+from llmsizer.profile.sweep import DEFAULT_LEAST_SECONDS, DEFAULT_POINTS, DEFAULT_REPEATS, Interrupted, profile
 
 __all__ = [
     "DEFAULT_LEAST_SECONDS",
@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_REPEATS",
     "ENGINES",
     "Backend",
+    "Interrupted",
     "Point",
     "append_record",
     "default_engine",

@@ -27,6 +27,7 @@ MEANING = {
     "prefix_cache_hit": "the server took part of the prompts from a cache: TTFT is too short for new prompts",
     "prompt_length_differs": "the server counts other prompt lengths than were asked for",
     "output_shorter_than_asked": "some answers ended early; the server does not ignore the end token",
+    "cut_short": "stopped before all its repeats were taken: the same command takes the rest",
     "too_few_samples": "fewer than 100 answers: no p99",
 }
 
@@ -44,4 +45,4 @@ def warnings(records: Sequence[ProfileRecord], name: Callable[[ProfileRecord], s
     for flag, points in found.items():
         where = "all points" if len(points) == len(measured) else "; ".join(points)
         lines.append(f"{where}: {MEANING[flag]}")
-    return lines
+    return lines + [f"{name(record)}: broke off, {record.failure}" for record in measured if record.failure]

@@ -102,7 +102,7 @@ def _keep(records_path: Path, row: ProfileRecord, samples: str) -> ProfileRecord
     if row.samples is not None:
         kept = keep_samples(records_path, row.record_id, base64.b64decode(samples), count=row.samples.count)
         row = row.model_copy(update={"samples": kept})
-    if row.status == "ok":
+    if row.is_finished:
         append_once(records_path, row)
     else:
         append_record(records_path, row)
@@ -114,7 +114,7 @@ def _is_finished(
 ) -> bool:
     """Whether any host has this point of this variant; which host measures what is Ray's choice."""
     return any(
-        record.status == "ok"
+        record.is_finished
         and (record.model, record.method, record.variant) == (variant.model, variant.method, variant.name)
         and (record.batch, record.prompt_tokens, record.output_tokens)
         == (point.batch, point.prompt_tokens, point.output_tokens)

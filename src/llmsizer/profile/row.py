@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 import statistics
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmsizer.facts.record_parts import SamplesFile
-from llmsizer.facts.records import DeviceRecord, ProfileRecord
+from llmsizer.facts.records import CUT_SHORT, DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import versions_of
 from llmsizer.profile.drift import Drift, Runs, drift_of, further_mean
@@ -61,6 +62,8 @@ class Run:
     samples: list[Sample] = field(default_factory=list)
     foreign_cpu_seconds: float = 0.0
     core_seconds: float = 0.0
+    failure: str | None = None  # why it broke off after these samples
+    is_cut_short: bool = False  # by that, or by Ctrl-C: further samples were to come
 
     @property
     def started_seconds(self) -> tuple[float, ...]:
@@ -89,6 +92,12 @@ def drift_during(runs: Sequence[Run]) -> dict[str, Drift]:
     return {name: drift_of([f[name] for f in figures if name in f]) for name in ("ttft", "tpot")}
 
 
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Read once: each reading takes milliseconds of a core, and every run asks for its point's name."""
+    return versions_of(*PACKAGES)
+
+
 def record_id(request: Request, point: Point) -> str:
     """The same for the same weights, method, engine version, device, point, repeats and seed."""
     variant, device = request.variant, request.device
@@ -97,7 +106,7 @@ def record_id(request: Request, point: Point) -> str:
         "method": variant.method,
         "recipe": variant.recipe,
         "engine": request.engine,
-        "versions": versions_of(*PACKAGES),
+        "versions": _versions(),
         "device": [device.name, device.cores, device.memory_bytes],
         "point": [point.batch, point.prompt_tokens, point.output_tokens],
         "repeats": request.repeats,
@@ -133,6 +142,7 @@ def measured_record(
         "engine_version": run.loaded.get("version", ""),
         "engine_options": {**run.loaded.get("options", {}), **run.memory.get("options", {})},
         "repeats": len(run.samples),
+        "failure": run.failure,
         "ttft_seconds": ttft.value,
         "ttft_seconds_low": ttft.low,
         "ttft_seconds_high": ttft.high,
@@ -211,7 +221,7 @@ def asked_of(request: Request, point: Point) -> dict[str, Any]:
         "weights_bytes_on_disk": float(variant.weights_bytes),
         "seed": request.seed,
         "sweep_id": request.sweep_id,
-        "versions": {**variant.versions, **versions_of(*PACKAGES)},
+        "versions": {**variant.versions, **_versions()},
         "code_version": versions_of("llmsizer").get("llmsizer", ""),
         "measured_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -226,6 +236,8 @@ def _flags(run: Run, ttft: Interval, tpot: Interval | None) -> tuple[str, ...]:
         flags.append("foreign_cpu_load")
     if not run.interleaved:
         flags.append("not_interleaved")
+    if run.is_cut_short:
+        flags.append(CUT_SHORT)
     return tuple(flags)
 
 

@@ -62,7 +62,7 @@ def append_all(path: Path, records: Sequence[ProfileRecord]) -> int:
 def _finished(line: bytes) -> ProfileRecord | None:
     with contextlib.suppress(ValidationError):
         found = ProfileRecord.model_validate_json(line)
-        return found if found.status == "ok" else None
+        return found if found.is_finished else None
     return None
 
 
@@ -121,7 +121,8 @@ def _sync_folder(folder: Path) -> None:
 def read_records(path: Path, kind: type[Record]) -> tuple[list[Record], list[str]]:
     """All whole records of a file, and a line for each that is not; a missing file holds none.
 
-    A row of a newer schema than this program knows is skipped with a line too: its fields may mean something else.
+    A row of a newer schema than this program knows is skipped with a line too: its fields may mean something else. Rows
+    of points cut short are left out where another holds their runs too.
     """
     try:
         lines = path.read_bytes().split(b"\n") if path.exists() else []
@@ -136,7 +137,22 @@ def read_records(path: Path, kind: type[Record]) -> tuple[list[Record], list[str
                 problems.append(f"{path}:{number}: skipped, {found}")
             else:
                 records.append(found)
-    return records, problems
+    return without_replaced(records), problems
+
+
+def without_replaced(records: Sequence[Record]) -> list[Record]:
+    """Without rows of points cut short that a later call went on with: its row holds their runs too."""
+    fullest: dict[str, ProfileRecord] = {}
+    for record in records:
+        if isinstance(record, ProfileRecord) and record.status == "ok":
+            held = fullest.get(record.record_id)
+            if held is None or (held.is_finished, held.repeats) <= (record.is_finished, record.repeats):
+                fullest[record.record_id] = record
+    return [
+        record
+        for record in records
+        if not (isinstance(record, ProfileRecord) and record.is_cut_short and fullest[record.record_id] is not record)
+    ]
 
 
 def read_line(line: bytes | str, kind: type[Record]) -> Record | str:

@@ -24,7 +24,7 @@ from llmsizer.profile.child import Child, WorkerDied
 from llmsizer.profile.device import describe_device, same_device
 from llmsizer.profile.drift import Drift
 from llmsizer.profile.engines import chosen_engine, stays_at_a_point
-from llmsizer.profile.journal import drop_runs, keep_run, kept_runs
+from llmsizer.profile.journal import drop_runs, keep_run, keep_told, kept_runs, kept_told
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row import (
     Request,
@@ -55,6 +55,14 @@ MEMORY_SHARE = 0.6
 StartChild = Callable[[Variant, str], Any]
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came; ``records``: the rows there are of what was asked, those of points cut short among them."""
+
+    def __init__(self, records: list[ProfileRecord]) -> None:
+        super().__init__()
+        self.records = records
+
+
 @dataclass(slots=True, kw_only=True)
 class _Seat:
     """One variant in the round, with its child while it lives."""
@@ -69,12 +77,15 @@ class _Seat:
         """What an earlier process measured of these points is taken over."""
         for point in points:
             if point in self.todo:
-                self.runs[point] = run = Run(interleaved=not alone)
-                for answer in kept_runs(records_path, record_id(self.request, point)):
+                name = record_id(self.request, point)
+                loaded, memory = kept_told(records_path, name)
+                self.runs[point] = run = Run(interleaved=not alone, loaded=loaded, memory=memory)
+                for answer in kept_runs(records_path, name):
                     _take(run, answer)
 
     def at(self, point: Point) -> bool:
-        return point in self.runs
+        """Whether the point is being measured: begun, and not broken off."""
+        return point in self.runs and self.runs[point].failure is None
 
 
 def profile(
@@ -95,11 +106,13 @@ def profile(
     """Measure each variant at each point and append a record for each; finished points are read, not repeated.
 
     A crash, a refusal or a silence becomes a failed record and the other points go on; failed points are tried again by
-    the next call. ``stopping``: measure on after ``repeats`` until the intervals are narrow enough, all variants alike,
-    so that their runs stay pairs. ``least_seconds``: measure on until the repeats are spread over as long. ``in_laps``:
-    else one point after the other, so that rows are finished early where a machine may be taken away.
+    the next call. What breaks off after some of its repeats, by a crash or by Ctrl-C, becomes a record of those with
+    the flag ``cut_short``; the next call takes the rest. ``stopping``: measure on after ``repeats`` until the intervals
+    are narrow enough, all variants alike, so that their runs stay pairs. ``least_seconds``: measure on until the
+    repeats are spread over as long. ``in_laps``: else one point after the other, so that rows are finished early where
+    a machine may be taken away.
 
-    Returns one record per variant and point, in the variants' order. Raises InputError.
+    Returns one record per variant and point, in the variants' order. Raises InputError, and Interrupted on Ctrl-C.
     """
     if repeats < 1 or not variants or not points:
         raise InputError("nothing to measure; give at least one variant, one point and one repeat")
@@ -119,15 +132,20 @@ def profile(
         )
         for v in variants
     ]
-    done = {record.record_id: record for record in stored if record.status == "ok"}
+    done = {record.record_id: record for record in stored if record.is_finished}
     seats = [_Seat(request=r, todo=[p for p in points if record_id(r, p) not in done]) for r in requests]
     work = _Work(records_path=records_path, start_child=start_child, progress=progress, in_laps=in_laps)
     work.total = max(1, sum(len(seat.todo) for seat in seats) * (repeats + 1))
     open_seats = [seat for seat in seats if seat.todo]
-    for group in _groups(open_seats, device) if open_seats else []:
-        work.measure_group(group)
+    names = [record_id(request, point) for request in requests for point in points]
+    try:
+        for group in _groups(open_seats, device) if open_seats else []:
+            work.measure_group(group)
+    except KeyboardInterrupt:
+        written = done | {record.record_id: record for record in work.records}
+        raise Interrupted([written[name] for name in names if name in written]) from None
     found = done | {record.record_id: record for record in work.records}
-    return [found[record_id(request, point)] for request in requests for point in points]
+    return [found[name] for name in names]
 
 
 def _groups(seats: list[_Seat], device: DeviceRecord) -> list[list[_Seat]]:
@@ -163,19 +181,23 @@ class _Work:
                 self._close(seat)
 
     def _go_round(self, seats: list[_Seat], points: list[Point], *, least_seconds: float) -> None:
-        """Laps over the points until each has what it needs; rows are written once the machine's drift is known."""
+        """Laps over the points until each has what it needs; rows are written once the machine's drift is known.
+
+        Whatever ends the laps before – Ctrl-C, a full disk – what was measured becomes rows.
+        """
         going = list(points)
-        for lap in itertools.count():
-            going = [point for point in going if self._goes_on(seats, point, lap, least_seconds)]
-            if not going:
-                break
-            for point in going:
-                self._visit(seats, point, lap, seen=_seconds_seen(seats), least_seconds=least_seconds)
-        drift = drift_during([run for seat in seats for run in seat.runs.values()])
-        for seat in seats:
-            for point in [p for p in points if seat.at(p)]:
-                self._finish(seat, point, drift)
-            seat.runs.clear()
+        try:
+            for lap in itertools.count():
+                going = [point for point in going if self._goes_on(seats, point, lap, least_seconds)]
+                if not going:
+                    break
+                for point in going:
+                    self._visit(seats, point, lap, seen=_seconds_seen(seats), least_seconds=least_seconds)
+            for seat in seats:
+                for point in [p for p in seat.runs if seat.at(p) and not seat.runs[p].loaded]:
+                    self._step(seat, point, self._warm)  # all its runs are an earlier process's, which told nothing
+        finally:
+            self._write_rows(seats, points, going)
 
     @staticmethod
     def _goes_on(seats: list[_Seat], point: Point, lap: int, least_seconds: float) -> bool:
@@ -207,19 +229,31 @@ class _Work:
         try:
             action(seat, point)
         except (WorkerDied, MeasurementError) as error:
+            self._break_off(seat, point, str(error))
+
+    def _break_off(self, seat: _Seat, point: Point, reason: str) -> None:
+        """Nothing more of this point: what was measured of it stays, to be a row; without any, the reason is one."""
+        run = seat.runs[point]
+        if run.samples and run.loaded:
+            run.failure = f"{reason}, in repeat {len(run.samples) + 1}"
+        else:
             del seat.runs[point]
-            drop_runs(self._path, record_id(seat.request, point))
-            self._write(failed_record(seat.request, point, str(error)))
-            self._close(seat)  # what failed once may be left in any state
+            if not run.samples:
+                drop_runs(self._path, record_id(seat.request, point))
+            record = failed_record(seat.request, point, reason)
+            append_record(self._path, record)
+            self.records.append(record)
+        self._close(seat)  # what failed once may be left in any state
 
     def _warm(self, seat: _Seat, point: Point) -> None:
         if seat.child is None:
             seat.child = self._start_child(seat.request.variant, seat.request.engine)
         run = seat.runs[point]
-        run.loaded = run.loaded or seat.child.loaded
         told = seat.child.ask("warm", point=dataclasses.asdict(point), seed=seat.request.seed)
-        run.memory = run.memory or told  # of a later child only what the first did not see
         seat.warm.add(point)
+        if not run.loaded:  # a later child only goes on
+            run.loaded, run.memory = seat.child.loaded, told
+            keep_told(self._path, record_id(seat.request, point), loaded=run.loaded, memory=run.memory)
 
     def _measure(self, seat: _Seat, point: Point) -> None:
         run = seat.runs[point]
@@ -229,21 +263,26 @@ class _Work:
         _take(run, answer)
         keep_run(self._path, record_id(seat.request, point), answer)
 
-    def _finish(self, seat: _Seat, point: Point, drift: dict[str, Drift]) -> None:
-        """Samples first: a row that is there has everything it speaks of."""
-        if not seat.runs[point].loaded:  # all its runs are an earlier process's
-            self._step(seat, point, self._warm)
-            if not seat.at(point):
-                return
-        run, name = seat.runs[point], record_id(seat.request, point)
-        samples = write_samples(self._path, name, request_samples(point, run.samples))
-        record = measured_record(seat.request, point, run, samples, drift)
-        append_once(self._path, record)
-        drop_runs(self._path, name)
-        self.records.append(record)
+    def _write_rows(self, seats: list[_Seat], points: list[Point], going: list[Point]) -> None:
+        """A row of each point that has runs; of those still ``going`` or broken off, one that says so."""
+        drift = drift_during([run for seat in seats for run in seat.runs.values()])
+        for seat in seats:
+            for point in points:
+                run = seat.runs.pop(point, None)
+                if run is not None and run.samples and run.loaded:
+                    run.is_cut_short = run.failure is not None or point in going
+                    self._write_row(seat.request, point, run, drift)
 
-    def _write(self, record: ProfileRecord) -> None:
-        append_record(self._path, record)
+    def _write_row(self, request: Request, point: Point, run: Run, drift: dict[str, Drift]) -> None:
+        """Samples first: a row that is there has everything it speaks of."""
+        name = record_id(request, point)
+        samples = write_samples(self._path, name, request_samples(point, run.samples))
+        record = measured_record(request, point, run, samples, drift)
+        if record.is_finished:
+            append_once(self._path, record)
+            drop_runs(self._path, name)
+        else:
+            append_record(self._path, record)
         self.records.append(record)
 
     def _close(self, seat: _Seat) -> None:
@@ -268,6 +307,7 @@ def _take(run: Run, answer: dict[str, Any]) -> None:
         started_seconds=answer.get("started_seconds", 0.0),
     )
     if not sample.is_plausible:
+        run.samples.clear()  # who measures so once is not believed at all
         raise MeasurementError("the engine's times are not finite; nothing was kept of the point")
     run.parts = merged(run.parts, answer.get("parts", {}))
     run.samples.append(sample)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llmsizer.errors import InputError
 from llmsizer.facts.records import ProfileRecord, QualityRecord
-from llmsizer.profile.store import read_line
+from llmsizer.profile.store import read_line, without_replaced
 from llmsizer.store.content import KINDS, TYPES, Document, Item, Kind, columns_of, content_id, document_of
 from llmsizer.store.location import EXAMPLE, Location, hidden
 from llmsizer.store.tables import NEWEST, STEPS, TABLES, schema_version
@@ -74,7 +74,10 @@ class Store:
         return Added(new=new, known=len(values) - new)
 
     def items(self, kind: Kind, where: Mapping[str, object] | None = None) -> list[tuple[str, Item]]:
-        """Content id and item of everything that matches, oldest first. Unknown columns are an error of ours."""
+        """Content id and item of everything that matches, oldest first. Unknown columns are an error of ours.
+
+        Of a point that was cut short and measured on, the fullest record alone.
+        """
         table = TABLES[kind]
         query = sql.select(table.c.content_id, table.c.document)
         for name, value in (where or {}).items():
@@ -89,7 +92,8 @@ class Store:
                 self.problems.append(f"{self.location}: {kind} {str(name)[:12]} skipped, {item}")
             else:
                 found.append((str(name), item))
-        return found
+        current = {id(item) for item in without_replaced([item for _, item in found])}
+        return [(name, item) for name, item in found if id(item) in current]
 
     def profiles(self, **where: object) -> list[ProfileRecord]:
         """Profile records with these values, e.g. ``profiles(model="m", batch=1)``."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,15 +149,43 @@ def read_documents(path: Path) -> list[str]:
 
 
 def _profile(arguments: argparse.Namespace) -> int:
-    if any(load.is_url(variant) for variant in arguments.variants):
-        return load.run(arguments)
+    with ended_in_order():
+        if any(load.is_url(variant) for variant in arguments.variants):
+            return load.run(arguments)
+        from llmsizer.profile import Interrupted
+
+        try:
+            records = _measured(arguments)
+        except Interrupted as stopped:
+            _show(stopped.records, arguments)
+            raise
+        _show(records, arguments)
+        return 0
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP, as schedulers, containers and closed terminals send them, keep what Ctrl-C keeps."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _measured(arguments: argparse.Namespace) -> list[ProfileRecord]:
     from llmsizer import profile
 
     points = _points(arguments.points) if arguments.points else profile.DEFAULT_POINTS
     variants = _variants(arguments)
     with progress_bar("profiling") as progress:
         measure = _on_cluster(arguments) if arguments.cluster else profile.profile
-        records = measure(
+        return measure(
             variants,
             points,
             records_path=arguments.records,
@@ -167,15 +197,16 @@ def _profile(arguments: argparse.Namespace) -> int:
             ),
             progress=progress,
         )
+
+
+def _show(records: list[ProfileRecord], arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(records)
-        return 0
-    if not records:  # a cluster gives back only what it measured
+    elif records:
+        print_profiles(records)
+        _print_predictions(records)
+    elif arguments.cluster:  # it gives back only what it measured
         console().print(f"every point is finished already in {arguments.records}", highlight=False, markup=False)
-        return 0
-    print_profiles(records)
-    _print_predictions(records)
-    return 0
 
 
 def _variants(arguments: argparse.Namespace) -> list[Variant]:
