@@ -23,8 +23,8 @@ NO_BREAK = "\u00a0"
 
 
 def mark(basis: Basis) -> str:
-    """Shape and word of a basis, in the page's language: ``● measured``."""
-    return f"{MARKS[basis]} {known(basis)}"
+    """Shape and word of a basis, in the page's language and on one line: ``● measured``."""
+    return _joined(f"{MARKS[basis]} {known(basis)}")
 
 
 def safe(words: str) -> str:
@@ -84,7 +84,7 @@ def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "
 def surety(value: Figure) -> str:
     """Interval, basis and staleness in a line; the reason where the value is unknown."""
     if value.value is None:
-        return f"{_joined(mark('unknown'))}: {value.estimate.reason}"
+        return f"{mark('unknown')}: {value.estimate.reason}"
     stale = say("common.stale", date=value.as_of or say("common.no_date")) if value.stale else ""
     return " · ".join(_joined(words) for words in (figure_range(value), mark(value.basis), stale) if words)
 
@@ -111,7 +111,7 @@ def table(content: Table, *, alt: str = "") -> None:
 
 def _cell(cell: Cell) -> str:
     text = safe(known(cell.text)) if cell.basis is None else _joined(safe(cell.text))
-    small = [_joined(cell.between), _joined(mark(cell.basis)) if cell.basis else ""]
+    small = [_joined(cell.between), mark(cell.basis) if cell.basis else ""]
     below = " · ".join(safe_kept(words) for words in (*small, cell.remark) if words)
     if cell.is_only_unknown:
         return below

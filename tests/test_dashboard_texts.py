@@ -78,7 +78,7 @@ def test_every_page_opens_in_italian(page: str) -> None:
 def test_the_language_is_chosen_on_the_page_and_goes_into_the_link() -> None:
     app = show("decide")
     app.segmented_control(key="language").set_value("it").run()
-    assert "Noleggia 2 istanze da Nebius" in str(app.main.subheader[0].value)
+    assert "Noleggia 2 × NVIDIA H100 SXM da Nebius" in str(app.main.subheader[0].value)
     assert app.query_params["language"] == "it"
     turn_to(app, "evidence")
     assert "Da dove viene ogni numero" in words_of(app)

@@ -15,11 +15,13 @@ from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
 from llmsizer.decide.study import workload_of
 from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import answer_tables
-from llmsizer.deliver.confidence import Option, best_by_path, confidence
+from llmsizer.deliver.charts import ways
+from llmsizer.deliver.confidence import PATH_WORDS, Option, best_by_path, confidence
 from llmsizer.deliver.wording import amount, figure_amount, figure_range, plain_number, sentence, tokens
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
+from llmsizer.money.cost import Path
 from llmsizer.units import format_usd
 from parts import answer_detail, exports
 from question import inputs
@@ -44,16 +46,21 @@ def headline(answer: Plan | ApiPlan | None) -> str:
     usd = say("decide.a_month", usd=format_usd(answer.cost.usd_per_month.value))
     if isinstance(answer, ApiPlan):
         return say("decide.call", model=answer.model, provider=answer.provider, usd=usd)
-    d = answer.deployment
+    gpus = f"{answer.gpus} × {answer.deployment.gpu.name}"
+    return say(f"decide.{answer.path}", gpus=gpus, provider=answer.provider, usd=usd)
+
+
+def runs(plan: Plan) -> str:
+    """What stands on the machines of the headline, under it."""
+    d = plan.deployment
     return say(
-        f"decide.{answer.path}",
-        units=_counted(answer_tables.ordered(answer)),
-        provider=answer.provider,
+        "decide.runs" if plan.spare_replicas else "decide.runs_all",
         model=d.model.name,
         precision=d.weights.name,
-        replicas=answer.replicas + answer.spare_replicas,
+        units=_counted(answer_tables.ordered(plan)),
+        replicas=plan.replicas + plan.spare_replicas,
         gpus=f"{d.parallelism.gpus} × {d.gpu.name}",
-        usd=usd,
+        spare=plan.spare_replicas,
     )
 
 
@@ -80,6 +87,8 @@ def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
     if answer is None:
         st.markdown(safe(sentence(recommendation.sentence)))
         return
+    if isinstance(answer, Plan):
+        st.markdown(safe(runs(answer)))
     cost, sureness, speed = drawing.columns_of(3)
     with cost.container(border=True, height="stretch"):
         show_cost(recommendation, answer)
@@ -87,6 +96,7 @@ def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
         show_sureness(recommendation)
     with speed.container(border=True, height="stretch"):
         show_speed(scenario, answer)
+    show_ways(recommendation, answer)
     if recommendation.reading:
         st.caption(safe(sentence(recommendation.reading)))
 
@@ -95,15 +105,32 @@ def show_cost(recommendation: Recommendation, answer: Plan | ApiPlan) -> None:
     """The range within which the cost lies in 80 of 100 draws, or of its parts where nothing was drawn."""
     usd = answer.cost.usd_per_month
     sure = recommendation.uncertainty
-    st.caption(say("decide.range"))
+    st.caption(say("decide.range"), help=None if sure is None else say("decide.draws_help"))
     if sure is not None:
         low, high = format_usd(sure.taken.usd_p10), format_usd(sure.taken.usd_p90)
         between = say("decide.between", low=low, high=high)
     else:
         between = figure_range(usd) or figure_amount(usd)
-    st.markdown(f"**{safe(between)}**")
+    st.markdown(f"#### {safe(between)}")
     drawn = say("decide.drawn") if sure is not None else say("decide.parts")
     st.caption(" · ".join((safe(drawn), safe(mark(usd.basis)), *_stale(usd))))
+
+
+def show_ways(recommendation: Recommendation, answer: Plan | ApiPlan) -> None:
+    """The strip of the cheapest way over the volume, where it says of the volume asked what the answer says."""
+    comparison = recommendation.comparison
+    asked = comparison.tokens_per_month_asked if comparison else None
+    if comparison is None or asked is None:
+        return
+    found = ways.stretches(comparison, _why_not(recommendation))
+    # Growth, a budget or hours without machines can choose another way than a month of this volume alone would.
+    if ways.way_at(found, asked) != ("api" if isinstance(answer, ApiPlan) else answer.path):
+        return
+    names = {path: say(f"paths.{path}") for path in PATH_WORDS}
+    alt = ways.ways_alt(found, names, say("decide.ways_between"), lambda volume: _counted(tokens(volume)))
+    st.markdown(f"**{safe(say('decide.ways'))}** :small[{safe(mark('calibrated'))}]")
+    yours = say("decide.ways_yours", volume=_counted(tokens(asked)))
+    st.html(ways.ways_html(found, names, asked, yours=yours, alt=alt))
 
 
 def _stale(usd: Figure) -> tuple[str, ...]:
@@ -111,20 +138,20 @@ def _stale(usd: Figure) -> tuple[str, ...]:
 
 
 def show_sureness(recommendation: Recommendation) -> None:
-    st.caption(say("decide.confidence"))
+    st.caption(say("decide.confidence"), help=say("decide.draws_help"))
     sure = recommendation.uncertainty
     if sure is None:
         clear = confidence(recommendation)
-        st.markdown(f"**{safe(say(f'decide.{clear.clearness}'))}**")
+        st.markdown(f"#### {safe(say(f'decide.{clear.clearness}'))}")
         st.caption(safe(clear.text))
         return
     rivals, wins = sum(path.wins is not None for path in sure.paths), sure.taken.wins
     if wins is None or rivals < 2:
-        st.markdown(f"**{safe(say('decide.alone'))}**")
+        st.markdown(f"#### {safe(say('decide.alone'))}")
         st.caption(safe(say("decide.within_slo", share=share_text(sure.taken.within_slo), basis=mark("calibrated"))))
         return
     word = "clear" if wins >= CLEAR else "leaning" if wins >= LEANING else "close"
-    st.markdown(f"**{safe(say(f'decide.{word}'))}**")
+    st.markdown(f"#### {safe(say(f'decide.{word}'))}")
     st.caption(safe(say("decide.wins", count=rivals, share=share_text(wins), basis=mark("calibrated"))))
 
 
@@ -132,11 +159,11 @@ def show_speed(scenario: Scenario, answer: Plan | ApiPlan) -> None:
     st.caption(say("decide.speed"))
     asked = scenario.slo
     if isinstance(answer, ApiPlan):
-        st.markdown(f"**{safe(say('decide.not_in_price_list'))}**")
+        st.markdown(f"#### {safe(say('decide.not_in_price_list'))}")
         st.caption(safe(f"{mark('unknown')} · {say('decide.measure_api')}"))
         return
     first, each = answer.at_peak.ttft_p95, answer.at_peak.tpot_p95
-    st.markdown(f"**{safe(say('decide.first_token', value=figure_amount(first)))}**")
+    st.markdown(f"#### {safe(say('decide.first_token', value=figure_amount(first)))}")
     words = say(
         "decide.asked_speed",
         tpot=figure_amount(each),
@@ -184,12 +211,15 @@ def _flip_words(recommendation: Recommendation, flip: Flip) -> str:
         below, above = (_way(name) for name in (crossing.cheaper_below, crossing.cheaper_above))
         return sentence(say("decide.flip_volume", volume=_counted(tokens(value)), above=above, below=below))
     if flip.what == "API price":
-        is_called = isinstance(taken(recommendation), ApiPlan)
-        return say("decide.flip_called" if is_called else "decide.flip_api", usd=format_usd(value))
+        answer = taken(recommendation)
+        if isinstance(answer, ApiPlan):
+            now = format_usd(answer.cost.usd_per_million_tokens.value)
+            return say("decide.flip_called", usd=format_usd(value), now=now)
+        return say("decide.flip_api", usd=format_usd(value))
     if flip.what == "load":
         return say("decide.flip_load", times=plain_number(value))
     if flip.what == "price of the best plan":
-        return say("decide.flip_price", share=f"{value:.0%}")
+        return say("decide.flip_price", share=f"{value * 100:.0f} %")
     return sentence(flip.text)
 
 
@@ -214,19 +244,29 @@ def show_side_by_side(recommendation: Recommendation) -> None:
     if not found:
         return
     drawing.section(say("decide.plans"))
-    lowest = min(usd.value or 0.0 for _, usd, _ in found)
+    out = _why_not(recommendation)
+    lowest = min((usd.value or 0.0 for option, usd, _ in found if option.path not in out), default=0.0)
     for column, (option, usd, plan) in zip(drawing.columns_of(len(found)), found, strict=True):
-        path = say(f"paths.{option.path}")
-        is_lowest = usd.value == lowest and len(found) > 1
+        heading = [say(f"paths.{option.path}")]
+        if option.path in out:
+            heading.append(say("decide.not_allowed"))
+        elif usd.value == lowest and len(found) > 1:
+            heading.append(say("decide.lowest"))
         with column:
             drawing.figure_card(
-                f"{path} · {say('decide.lowest')}" if is_lowest else path,
+                " · ".join(heading),
                 usd,
                 below=_described(recommendation, option, plan),
                 remark=_remark(option, plan),
             )
     if recommendation.uncertainty is not None:
         st.caption(safe(say("decide.ranges")))
+
+
+def _why_not(recommendation: Recommendation) -> dict[Path, str]:
+    """Ways that the answer may not take, and why: they are shown for their price alone."""
+    sure = recommendation.uncertainty
+    return {path.path: path.why_not for path in sure.paths if path.why_not} if sure else {}
 
 
 def _drawn(recommendation: Recommendation, option: Option) -> Figure:

@@ -26,7 +26,7 @@ from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.scenario import Scenario
 from question import inputs
-from texts import say
+from texts import known, say
 
 PLANS_OFFERED = 5
 METRICS: tuple[Tail, ...] = ("TTFT", "TPOT")
@@ -57,7 +57,7 @@ def chosen_plan(recommendation: Recommendation, scenario: Scenario) -> Plan:
 def show_verdict(load: PlanLoad) -> None:
     point, held = load.all_up.point, load.curve.held_requests_per_second
     assert point is not None, "a fleet has a replica"
-    said = {"when": say("load.when", name=load.peak_name) if load.peak_name else ""}
+    said = {"when": say("load.when", name=hour_words(load.peak_name)) if load.peak_name else ""}
     said["rate"] = plain_number(load.peak_requests_per_second)
     if point.missed == "OVERLOADED":
         drawing.headline(say("load.overloaded", **said))
@@ -77,6 +77,12 @@ def show_verdict(load: PlanLoad) -> None:
         st.caption(safe(say("load.hosts")))
         st.markdown(f"##### {safe(hosts_words(load))}")
         st.caption(safe(mark(load.fleet.closed.basis)))
+
+
+def hour_words(name: str) -> str:
+    """``mon 10:00`` with the day in the page's language."""
+    day, _, hour = name.partition(" ")
+    return f"{known(day.capitalize())} {hour}".strip()
 
 
 def why(value: Figure) -> str:

@@ -12,6 +12,7 @@ from llmsizer.decide.precision_choice import choice_sentence
 from llmsizer.deliver import precision_tables as tables
 from llmsizer.deliver.charts import precision as drawn
 from llmsizer.deliver.charts.precision import Row
+from llmsizer.deliver.wording import sentence
 from llmsizer.facts.catalog import default_catalog
 from measuring import variants
 from question import inputs
@@ -104,7 +105,10 @@ def show_kernels(found: Formats) -> None:
 
 
 def show_predicted(found: Formats) -> None:
-    drawing.headline(choice_sentence(found.options, found.question.scenario.slo.quality_floor))
+    first, _, rest = choice_sentence(found.options, found.question.scenario.slo.quality_floor).partition("; ")
+    drawing.headline(first)
+    if rest:
+        st.markdown(safe(sentence(rest)))
     st.caption(safe(say("precision.is_predicted")))
     if not found.side.formats:
         st.info(safe(say("precision.nothing_runs", gpu=found.side.gpu.name)))

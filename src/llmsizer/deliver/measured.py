@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.charts.figures import PART_COLOURS, Spec
+from llmsizer.deliver.charts.colours import GREY, PART_COLOURS
+from llmsizer.deliver.charts.figures import Spec
 from llmsizer.deliver.tables import Cell, Table, number, words
 from llmsizer.deliver.variants import peak_memory_bytes
 from llmsizer.deliver.wording import amount, plain_number
@@ -13,7 +14,7 @@ from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.comparing import Faster, shape_of
 from llmsizer.profile.shown import Shown, fields_of, text_of
 
-_LINE, _SURE, _UNSURE = "#7a7f87", "circle", "circle-open"
+_SURE, _UNSURE = "circle", "circle-open"
 
 
 def shape_words(record: ProfileRecord) -> str:
@@ -126,7 +127,7 @@ def compared_figure(compared: Sequence[Faster], over: str, under: str) -> Spec:
             "symmetric": False,
             "array": [high - v for high, v in zip(highs, values, strict=True)],
             "arrayminus": [v - low for low, v in zip(lows, values, strict=True)],
-            "color": _LINE,
+            "color": GREY,
         },
         "text": [f"{plain_number(value)}× {MARKS['measured']}" for value in values],
         "textposition": "top center",
@@ -146,7 +147,7 @@ def compared_figure(compared: Sequence[Faster], over: str, under: str) -> Spec:
         "dragmode": False,
         "hovermode": "closest",
         "shapes": [{"type": "line", "x0": 1, "x1": 1, "y0": 0, "y1": 1, "yref": "paper",
-                    "line": {"dash": "dot", "width": 1.5, "color": _LINE}}],
+                    "line": {"dash": "dot", "width": 1.5, "color": GREY}}],
         "annotations": [{"x": 1, "y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False,
                          "text": "equally fast"}],
         "xaxis": {"title": {"text": _plain(f"{over}: times as fast as {under}")}, "fixedrange": True,

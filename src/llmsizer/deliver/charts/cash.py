@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from llmsizer.deliver.charts.figures import LINE_DASHES, PATH_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.charts.colours import PATH_COLOURS
+from llmsizer.deliver.charts.figures import LINE_DASHES, Spec, layout_of, plain
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.cashflow import CashFlow

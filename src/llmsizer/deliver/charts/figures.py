@@ -8,28 +8,13 @@ from typing import Any
 from llmsizer.decide.answer import Plan
 from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.charts.charts import Bar, Measure, cost_bars, memory_bars
+from llmsizer.deliver.charts.colours import GREY, LOOK_OF_PART, PART_COLOURS, PART_PATTERNS, WORDS_ON_MARKS
 from llmsizer.deliver.variants import Group
 from llmsizer.deliver.wording import amount, size
-from llmsizer.money.cost import Cost, Path
+from llmsizer.money.cost import Cost
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 
-# Mid-tones that keep 3:1 against white and against near-black; never the only difference between two things.
-PATH_COLOURS: dict[Path, str] = {"own": "#2b83c6", "rent": "#d2691e", "api": "#1b9270"}
-PART_COLOURS = (
-    "#4a8fcb",
-    "#d9962f",
-    "#8f9dab",
-    "#3f9f7c",
-    "#b5709f",
-    "#a89a1e",
-    "#6f7b88",
-    "#cc7350",
-    "#8f7fc4",
-    "#3f9aa0",
-)
-PART_PATTERNS = ("", "/", ".", "x", "\\", "+", "-", "|", "", "/")
-LOOK_OF_PART = {"idle": ("#7a7f87", "x")}  # what is paid for nothing looks the same in every bill
 LINE_DASHES = ("solid", "dash", "dashdot", "dot")
 LEAST_LABELLED = 0.1  # of the longest bar: a narrower segment keeps its number for the table and the hover
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
@@ -103,7 +88,7 @@ def _part_trace(bars: Sequence[Bar], name: str, index: int, unit: str, longest: 
         "textposition": "inside",
         "insidetextanchor": "middle",
         "textangle": 0,
-        "textfont": {"color": "#10151b"},
+        "textfont": {"color": WORDS_ON_MARKS},
         "hovertext": [f"{plain(name)}: {s} {mark(segs[0].basis)}" for s, (_, segs) in zip(shown, used, strict=True)],
         "hoverinfo": "text",
         "marker": {
@@ -129,7 +114,7 @@ def measure_figure(measure: Measure) -> Spec:
         "array": [(high - v) if high is not None else 0 for _, v, _, high in known],
         "arrayminus": [(v - low) if low is not None else 0 for _, v, low, _ in known],
         "visible": any(low is not None for _, _, low, _ in known),
-        "color": "#7a7f87",
+        "color": GREY,
     }
     highest = max((high or v for _, v, _, high in known), default=1.0)
     data = [

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from math import ceil, floor, log10
 from typing import Any
 
+from llmsizer.deliver.charts.colours import BLUE, GREEN, GREY, ORANGE
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.load_curves import Distribution
 from llmsizer.units import format_seconds
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
-COLOURS = ("#2b83c6", "#d2691e", "#1b9270")  # 3:1 against white and near-black; dashes tell them apart too
+COLOURS = (BLUE, ORANGE, GREEN)  # dashes tell them apart too
 DASHES = ("solid", "dash", "dot")
-MARK = "#7a7f87"
 
 
 def cdf_figure(found: Sequence[Distribution], slo: Slo) -> Spec:
@@ -64,7 +64,7 @@ def _upright(at: float) -> Spec:
         "y1": 1,
         "x0": at,
         "x1": at,
-        "line": {"dash": "dot", "width": 1.5, "color": MARK},
+        "line": {"dash": "dot", "width": 1.5, "color": GREY},
     }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.charts.figures import PART_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.charts.colours import GREY, PART_COLOURS, WORDS_ON_MARKS
+from llmsizer.deliver.charts.figures import Spec, layout_of, plain
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import shown_parts, size
 from llmsizer.facts.provenance import Basis
@@ -19,8 +20,6 @@ OUTSIDE_THE_BUDGET = ("driver and context", "unused")
 KINDS = ("no", "wider", "tight", "roomy")
 KIND_COLOURS = ("#8f9dab", "#d9962f", "#a9cdea", "#4a8fcb")  # dark words keep 4.5:1 on each
 TIGHT_SHARE = 0.1  # of the card left in the cache: less is tight
-WORDS_ON_MARKS = "#10151b"
-LINE = "#7a7f87"
 LONGEST_LINE = 14  # letters of a row's name
 
 
@@ -79,7 +78,7 @@ def waterfall_figure(budget: MemoryBudget) -> Spec:
         "hoverinfo": "text",
         "marker": {
             "color": ["rgba(0,0,0,0)" if step.name == "unused" else PART_COLOURS[_colour(step)] for step in steps],
-            "line": {"color": LINE, "width": [1.5 if step.name == "unused" else 0 for step in steps]},
+            "line": {"color": GREY, "width": [1.5 if step.name == "unused" else 0 for step in steps]},
         },
         "showlegend": False,
     }
@@ -133,7 +132,7 @@ def _colour(step: Step) -> int:
 
 
 def _upright(x: float, dash: str) -> Spec:
-    line = {"dash": dash, "width": 2, "color": LINE}
+    line = {"dash": dash, "width": 2, "color": GREY}
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line, "layer": "above"}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
+from llmsizer.deliver.charts.colours import BLUE, HEAT, ORANGE, WORDS_ON_MARKS
 from llmsizer.deliver.charts.load_charts import SIMULATED
 from llmsizer.deliver.charts.load_drawing import DAYS
 from llmsizer.deliver.charts.plan_latency import Spec, held_cell, note, simulated_seconds, stroke
@@ -14,9 +15,6 @@ from llmsizer.deliver.wording import plain_number
 from llmsizer.traffic.closed_load import ClosedLoss, SteadyHour
 from llmsizer.traffic.load_curves import Hour
 from llmsizer.traffic.service import Service
-
-_HELD, _MISSED = "#2b83c6", "#d2691e"  # 3:1 against white and near-black
-_HEAT = [[0.0, "#d6e4f2"], [0.5, "#74a9d8"], [1.0, "#0a4a85"]]
 
 
 def week_figure(hours: Sequence[SteadyHour] | Sequence[Hour]) -> Spec:
@@ -32,7 +30,8 @@ def week_figure(hours: Sequence[SteadyHour] | Sequence[Hour]) -> Spec:
         "texttemplate": "%{text}",
         "hovertemplate": "%{x} %{y}:00<br>%{customdata[0]:,.3~r} requests/s<br>%{text} % of what the fleet holds<br>"
         "SLO: %{customdata[1]}<extra></extra>",
-        "colorscale": _HEAT,
+        "colorscale": HEAT,
+        "textfont": {"color": WORDS_ON_MARKS},
         "zmin": 0,
         "zmax": 1,
         "xgap": 2,
@@ -159,7 +158,7 @@ def losses_figure(load: PlanLoad) -> Spec:
         "y": list(range(len(names))),
         "width": 0.4,
         "marker": {
-            "color": [_HELD if lost.holds_slo else _MISSED for lost in load.losses],
+            "color": [BLUE if lost.holds_slo else ORANGE for lost in load.losses],
             "pattern": {"shape": ["" if lost.holds_slo else "/" for lost in load.losses], "fillmode": "overlay"},
         },
         "hovertext": said,
@@ -177,7 +176,7 @@ def losses_figure(load: PlanLoad) -> Spec:
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
         "dragmode": False,
         "xaxis": {
-            "title": {"text": "ρ of the peak hour; from 1 on OVERLOADED"},
+            "title": {"text": "load of what is left (ρ); OVERLOADED from 1"},
             "range": [0, highest],
             "tickvals": [0, allowed, 1.0],
             "ticktext": ["0", "SLO", "1"],

@@ -11,6 +11,7 @@ from typing import Any
 
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
 from llmsizer.deliver.basis import MARKS
+from llmsizer.deliver.charts.colours import BLUE, GREEN, GREY, ORANGE
 from llmsizer.deliver.charts.load_charts import SIMULATED, Tail, limit_of
 from llmsizer.deliver.tables import Cell, Table, figure, words
 from llmsizer.deliver.wording import plain_number
@@ -21,9 +22,6 @@ from llmsizer.traffic.load_curves import RatePoint
 from llmsizer.units import format_seconds
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
-_MIDDLE, _TAIL, _MARK = "#1b9270", "#2b83c6", "#7a7f87"  # 3:1 against white and near-black
-_SIMULATED = "#d2691e"
-_HEAT = [[0.0, "#d6e4f2"], [0.5, "#74a9d8"], [1.0, "#0a4a85"]]
 _MARK_ROW = 18  # pixels for the words of an upright mark, above the chart
 _LABEL_WIDTH, _LABEL_HEIGHT = 0.3, 0.08  # of a narrow chart: the words at the left end of the limit's line
 _MOST_TIMES_LIMIT = 5.0  # a latency beyond so many times its limit is off the chart
@@ -40,8 +38,8 @@ def latency_figure(load: PlanLoad, metric: Tail, simulated: SimulatedLoad | None
     basis = MARKS[load.fleet.closed.basis]
     data = [
         *_band(stable, metric),
-        _line(f"p95, closed form {basis}", stable, [_tail(p.each, metric).value for p in stable], _TAIL, "solid"),
-        _line(f"mean, closed form {basis}", stable, [_mean(p.each, metric).value for p in stable], _MIDDLE, "dot"),
+        _line(f"p95, closed form {basis}", stable, [_tail(p.each, metric).value for p in stable], BLUE, "solid"),
+        _line(f"mean, closed form {basis}", stable, [_mean(p.each, metric).value for p in stable], GREEN, "dot"),
     ]
     if dots:
         data += [_dots("p95, simulated", dots, metric, 95), _dots("p50, simulated", dots, metric, 50)]
@@ -128,7 +126,7 @@ def _dots(name: str, points: Sequence[RatePoint], metric: Tail, share: int) -> S
         "x": [p.requests_per_second for p in points],
         "y": [_simulated(p, metric, share) for p in points],
         "hovertemplate": "%{x:,.3~r}/s: %{y:,.3~r} s<extra>" + name + "</extra>",
-        "marker": {"color": _SIMULATED, "symbol": symbol, "size": 9, "line": {"width": 2, "color": _SIMULATED}},
+        "marker": {"color": ORANGE, "symbol": symbol, "size": 9, "line": {"width": 2, "color": ORANGE}},
     }
 
 
@@ -178,7 +176,7 @@ def _above(text: str, at: float, shift: float, *, leftwards: bool) -> Spec:
 
 
 def stroke(**place: Any) -> Spec:
-    return {"type": "line", "line": {"dash": "dash", "width": 1.5, "color": _MARK}} | place
+    return {"type": "line", "line": {"dash": "dash", "width": 1.5, "color": GREY}} | place
 
 
 def note(text: str, **place: Any) -> Spec:

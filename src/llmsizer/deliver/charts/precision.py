@@ -11,21 +11,13 @@ from llmsizer.decide.quality import UNIT as QUALITY_UNIT
 from llmsizer.decide.side_by_side import FormatOnGpu, SideBySide
 from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.charts.charts import Bar, Segment
-from llmsizer.deliver.charts.figures import (
-    LINE_DASHES,
-    MARKERS,
-    PART_COLOURS,
-    Spec,
-    layout_of,
-    plain,
-    stacked,
-)
+from llmsizer.deliver.charts.colours import GREY, PART_COLOURS
+from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, Spec, layout_of, plain, stacked
 from llmsizer.deliver.residuals import Check
 from llmsizer.deliver.wording import amount, figure_amount, figure_range, size
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
 
-LINE = "#7a7f87"
 # The shapes of ``basis.MARKS`` as Plotly names them.
 SYMBOLS: dict[Basis, str] = {
     "measured": "circle",
@@ -69,7 +61,7 @@ def vram_figure(side: SideBySide) -> Spec:
         return {"data": [], "layout": {}}
     figure = stacked(bars, "bytes")
     card = side.gpu.memory_bytes or 0.0
-    line: Spec = {"type": "line", "x0": card, "x1": card, "line": {"dash": "dot", "width": 3, "color": LINE}}
+    line: Spec = {"type": "line", "x0": card, "x1": card, "line": {"dash": "dot", "width": 3, "color": GREY}}
     figure["layout"]["shapes"] = [line | {"y0": row - 0.34, "y1": row + 0.34} for row in range(len(bars))]
     figure["layout"]["xaxis"]["range"] = [0, max(card, *(bar.total for bar in bars)) * 1.004]
     return figure
@@ -147,7 +139,7 @@ def _rings(found: Sequence[tuple[Crossover, float]]) -> Spec:
         "y": [y for _, y in found],
         "hovertext": [plain(c.sentence) for c, _ in found],
         "hoverinfo": "text",
-        "marker": {"size": 13, "symbol": "circle-open", "color": LINE, "line": {"width": 3}},
+        "marker": {"size": 13, "symbol": "circle-open", "color": GREY, "line": {"width": 3}},
     }
 
 
@@ -160,7 +152,7 @@ def _ring_notes(found: Sequence[tuple[Crossover, float]]) -> list[Spec]:
             "text": f"{plain(c.second)} leads<br>from {c.loses_at:,}",
             "ax": 0,
             "ay": 46 if index % 2 else -46,
-            "arrowcolor": LINE,
+            "arrowcolor": GREY,
             "arrowwidth": 1,
             "arrowhead": 0,
             "standoff": 8,
@@ -237,7 +229,7 @@ def _spread(figures: Sequence[Figure]) -> Spec:
         "symmetric": False,
         "array": [(f.high if f.high is not None else f.value or 0.0) - (f.value or 0.0) for f in figures],
         "arrayminus": [(f.value or 0.0) - (f.low if f.low is not None else f.value or 0.0) for f in figures],
-        "color": LINE,
+        "color": GREY,
         "thickness": 2,
     }
 
@@ -252,7 +244,7 @@ def _row_note(name: str, figure: Figure) -> Spec:
 
 
 def _across(x: float, index: int) -> Spec:
-    line = {"dash": ("dash", "dot")[index % 2], "width": 1.5, "color": LINE}
+    line = {"dash": ("dash", "dot")[index % 2], "width": 1.5, "color": GREY}
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line, "layer": "below"}
 
 
@@ -304,7 +296,7 @@ def checks_figure(checks: Sequence[Check]) -> Spec:
             }
         )
     low, high = _decades([value for check in known for value in (check.measured, check.predicted)])
-    line = {"type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "line": {"color": LINE, "dash": "dash"}}
+    line = {"type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "line": {"color": GREY, "dash": "dash"}}
     axis: Spec = {"type": "log", "range": [log10(low), log10(high)], "fixedrange": True, "dtick": "D2"}
     return {
         "data": data,

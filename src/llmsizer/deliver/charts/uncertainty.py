@@ -15,7 +15,8 @@ from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.chart import Chart, Key, short_usd
-from llmsizer.deliver.charts.figures import PATH_COLOURS, Spec
+from llmsizer.deliver.charts.colours import BLUE, GREY, ORANGE, PATH_COLOURS, WORDS_ON_MARKS
+from llmsizer.deliver.charts.figures import Spec
 from llmsizer.deliver.confidence import PATH_WORDS
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import plain_number
@@ -29,7 +30,7 @@ LEAST_SHARE = 1e-3  # of the cost: a driver that moves it less is not worth a ba
 LEAST_VARIANCE = 0.01  # of the spread
 _ROW_CHARACTERS = 54  # above a bar on the narrowest screen, name and figures together
 _DRAWN: Basis = "assumed"  # draws are no surer than the ranges they are taken from
-_LOW, _HIGH = "#2b83c6", "#d2691e"  # a driver at its low and at its high end
+_LOW, _HIGH = BLUE, ORANGE  # a driver at its low and at its high end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,7 @@ def bands_figure(sure: Uncertainty) -> Spec:
             "mode": "markers",
             "x": [band.usd_p50 for band in bands],
             "y": rows,
-            "marker": {"symbol": "line-ns", "size": 13, "line": {"width": 3, "color": "#10151b"}},
+            "marker": {"symbol": "line-ns", "size": 13, "line": {"width": 3, "color": WORDS_ON_MARKS}},
             "hovertext": hover,
             "hoverinfo": "text",
             "showlegend": False,
@@ -343,7 +344,7 @@ def tornado_figure(sure: Uncertainty, limit: int = SHOWN_BARS) -> Spec:
     for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
         name = _shortened(driver_words(bar.driver), _ROW_CHARACTERS - len(end))
         notes += [_above(row, name), _above(row, end, right=True)]
-    line = {"dash": "dot", "width": 1.5, "color": "#7a7f87"}
+    line = {"dash": "dot", "width": 1.5, "color": GREY}
     shape = {"type": "line", "x0": middle, "x1": middle, "y0": 0, "y1": 1, "yref": "paper", "line": line}
     axis = {"title": {"text": "US dollars a month"}, "tickprefix": "$", "fixedrange": True, "nticks": 6}
     layout = _layout(len(bars), xaxis=axis, annotations=notes, shapes=[shape], barmode="overlay")

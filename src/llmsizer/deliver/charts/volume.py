@@ -10,14 +10,14 @@ from llmsizer.decide.volume_spread import VolumeSpread
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import mark
 from llmsizer.deliver.chart import short_tokens, short_usd
-from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, PATH_COLOURS, Spec, layout_of, plain
+from llmsizer.deliver.charts.colours import GREY, PATH_COLOURS
+from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, Spec, layout_of, plain
 from llmsizer.deliver.charts.stairs import drawn_paths, known_runs
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import amount, tokens
 from llmsizer.money.comparison import Comparison, Crossover, PathCost
 from llmsizer.units import format_usd
 
-_MARK = "#7a7f87"
 _LEAST_USD, _ROOM = 10.0, 1.5
 _MARKERS_SHOWN = 7  # of each line: enough to tell them apart without colour
 _BEYOND = 2.5  # times your volume and the last crossover that a proportional axis shows
@@ -174,7 +174,7 @@ def _crossing_markers(crossed: Sequence[tuple[Crossover, float]]) -> list[Spec]:
             "y": [cost for _, cost in crossed],
             "text": [plain(c.text) for c, _ in crossed],
             "hoverinfo": "text",
-            "marker": {"size": 13, "symbol": "circle-open", "color": _MARK, "line": {"width": 3}},
+            "marker": {"size": 13, "symbol": "circle-open", "color": GREY, "line": {"width": 3}},
         }
     ]
 
@@ -193,7 +193,7 @@ def _crossing_note(crossover: Crossover, cost: float, row: int, axes: Axes) -> S
 def _volume_line(asked: float | None, axes: Axes) -> tuple[list[Spec], list[Spec]]:
     if asked is None or asked <= 0:
         return [], []
-    line = {"dash": "dot", "width": 1.5, "color": _MARK}
+    line = {"dash": "dot", "width": 1.5, "color": GREY}
     shape = {"type": "line", "x0": asked, "x1": asked, "y0": 0, "y1": 1, "yref": "paper", "line": line}
     at = log10(asked) if axes.log_volume else asked
     note = {"x": at, "y": 1, "yref": "paper", "text": "your volume", "showarrow": False, "yanchor": "top"}

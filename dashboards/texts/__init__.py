@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-FOLDER = Path(__file__).parent / "texts"
+FOLDER = Path(__file__).parent
 FALLBACK = "en"
 LANGUAGES = {"en": "English", "it": "Italiano"}
 KEY = "language"
