@@ -76,7 +76,7 @@ FIELDS = (
     Field(key="paths", usual=list(PATHS), choices=lambda: PATHS),
     Field(key="precisions", usual=["bf16", "fp8", "int8", "int4"], choices=lambda: list(PRECISIONS)),
     Field(key="kv_format", usual="bf16", choices=lambda: list(KV_BYTES_PER_VALUE)),
-    Field(key="max_gpus", usual=8, least=1, most=1024),
+    Field(key="max_gpus", usual=32, least=1, most=1024),
     Field(key="interruptible", usual=False),
     Field(key="area", usual="EU27", choices=_areas),
     # A budget is a price of the user's own: it stays out of the address.

@@ -41,6 +41,10 @@ class PlanDoc(TypedDict):
     kv_format: str
     gpu: str
     tensor_parallel: int
+    pipeline_parallel: int
+    data_parallel: int
+    expert_parallel: int
+    servers_per_replica: int
     replicas: int
     spare_replicas: int
     gpus: int
@@ -184,12 +188,13 @@ class Plan:
     @property
     def label(self) -> str:
         d = self.deployment
-        count = self.replicas + self.spare_replicas
+        count, spread = self.replicas + self.spare_replicas, d.parallelism
+        layout = f" ({spread.label})" if spread.pipeline > 1 or spread.data > 1 else ""
         verb = {"own": "own", "rent": f"rent at {self.provider}", "api": "call"}[self.path]
         terms = [
             word for word, usual in ((self.term, ("", "on-demand")), (self.mode, ("always-on",))) if word not in usual
         ]
-        return ", ".join([f"{verb}: {count} × {d.weights.name} on {d.parallelism.gpus}× {d.gpu.name}", *terms])
+        return ", ".join([f"{verb}: {count} × {d.weights.name} on {spread.gpus}× {d.gpu.name}{layout}", *terms])
 
     def to_dict(self) -> PlanDoc:
         d = self.deployment
@@ -202,6 +207,10 @@ class Plan:
             "kv_format": d.kv_format,
             "gpu": d.gpu.id,
             "tensor_parallel": d.parallelism.tensor,
+            "pipeline_parallel": d.parallelism.pipeline,
+            "data_parallel": d.parallelism.data,
+            "expert_parallel": d.parallelism.expert,
+            "servers_per_replica": d.servers,
             "replicas": self.replicas,
             "spare_replicas": self.spare_replicas,
             "gpus": self.gpus,

@@ -119,13 +119,13 @@ class Terms:
 
         ``usd_per_instance_month``: of disks and people, whatever the hours.
         """
-        width, needed = sized.gpus, demand.held / sized.held.rate
+        width, span, needed = sized.gpus, sized.servers, demand.held / sized.held.rate
         serving = replica_counts(demand.held, sized.held.rate)
         packed: dict[tuple[int, float], tuple[Vector, list[Vector]]] = {}
         rentals, costs, instances, shares, hourly = [], [], [], [], []
         for contract, usd, lost in zip(self.contracts, self.usd_per_gpu_hour, self.lost_share, strict=True):
-            each = contract.offer.gpus_per_instance
-            key = (max(1, each // width), lost)
+            listed = contract.offer.gpus_per_instance
+            key, each = (max(1, listed // width), lost), max(listed, sized.gpus_per_server)
             if key not in packed:
                 packing = Packing(spare=spare, per_unit=key[0], lost_share=lost)
                 billed = [mode.billed_share(needed, demand.average, packing) for mode in modes]
@@ -135,10 +135,10 @@ class Terms:
                 if contract.is_reserved and not mode.is_always_on:
                     continue  # paid for every hour, asleep or not
                 rentals.append(Rental(contract=contract, following=mode))
-                costs.append(units * (share * (usd * max(each, width) * HOURS_PER_MONTH) + usd_per_instance_month))
-                instances.append(units)
+                costs.append(units * span * (share * (usd * each * HOURS_PER_MONTH) + usd_per_instance_month))
+                instances.append(units * span)
                 shares.append(share)
-                hourly.append(usd * max(each, width))
+                hourly.append(usd * each)
         index, column = np.argmin(np.array(costs), axis=0), np.arange(len(serving))
         return Chosen(
             rentals=tuple(rentals),
@@ -222,18 +222,18 @@ class Bills:
         """The GPU with as many to a server as a rack can feed; None where that is less than a replica."""
         gpu, most = sized.deployment.gpu, self.scenario.constraints.max_kw_per_rack
         if most is None:
-            return gpu if sized.gpus <= gpu.max_per_node else None
-        if self.least_kw(sized) > most or sized.gpus > gpu.max_per_node:
+            return gpu
+        if self.least_kw(sized) > most:
             return None
         if is_whole_board(gpu):
             return gpu
         fed = int((most * KILO / self._beside - self._host_watts(gpu)) / (gpu.tdp_watts or math.inf) + 1e-9)
-        return gpu.model_copy(update={"max_per_node": max(sized.gpus, min(gpu.max_per_node, fed))})
+        return gpu.model_copy(update={"max_per_node": max(sized.gpus_per_server, min(gpu.max_per_node, fed))})
 
     def least_kw(self, sized: Sized) -> float:
         """Kilowatts at full power of the smallest server that holds a replica; infinite where its draw is unknown."""
         gpu = sized.deployment.gpu
-        gpus = gpu.max_per_node if is_whole_board(gpu) else sized.gpus
+        gpus = gpu.max_per_node if is_whole_board(gpu) else sized.gpus_per_server
         watts = math.inf if gpu.tdp_watts is None else gpus * gpu.tdp_watts + self._host_watts(gpu)
         return watts * self._beside / KILO
 
@@ -250,8 +250,10 @@ class Bills:
         gpus = [gpu for sized in sizes if (gpu := self.housed(sized)) is not None]
         assert len(gpus) == len(sizes), "a replica that no server holds has no price to own"
         width, most = column(sized.gpus for sized in sizes), column(gpu.max_per_node for gpu in gpus)
-        servers = np.ceil(replicas / (most // width))
-        return servers, np.where(column(map(is_whole_board, gpus)) > 0, most, width * np.ceil(replicas / servers))
+        span, part = column(sized.servers for sized in sizes), column(sized.gpus_per_server for sized in sizes)
+        groups = np.ceil(replicas / np.maximum(most // width, 1))  # of one server, or of those that a replica spans
+        each = part * np.ceil(replicas / groups)
+        return groups * span, np.where(column(map(is_whole_board, gpus)) > 0, most, each)
 
     def server_usd(self, sized: Sized, gpus_each: Vector) -> Vector:
         """Dollars for one server with so many GPUs."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from llmsizer.decide.answer import Fit, Rejection
 from llmsizer.decide.fixes import nearest_fit
+from llmsizer.decide.layouts import may_span, ranked_layout, staged_layouts
 from llmsizer.decide.quality import quality_recovery
 from llmsizer.decide.question import TENSOR_PARALLEL, Memory, Question
 from llmsizer.errors import NoEvidenceError
@@ -18,7 +19,7 @@ from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.capacity import Capacity, LoadPoint
-from llmsizer.traffic.meanfield import Probe, Replica, make_replica, probe
+from llmsizer.traffic.meanfield import Probe, Replica, largest_batch, make_replica, probe
 from llmsizer.traffic.sizing import Held, describe, hold_each, load_at
 from llmsizer.units import format_gb, format_seconds
 
@@ -36,6 +37,16 @@ class Sized:
     @property
     def gpus(self) -> int:
         return self.deployment.parallelism.gpus
+
+    @property
+    def servers(self) -> int:
+        """That one replica takes."""
+        return self.deployment.servers
+
+    @property
+    def gpus_per_server(self) -> int:
+        """Of one replica: all of them, or their share where it spans several servers."""
+        return self.gpus // self.servers
 
     @property
     def is_robust(self) -> bool:
@@ -65,6 +76,7 @@ def size_candidates(
     """Every GPU × format at every width that works; one rejection for each GPU × format where none does."""
     fitting: list[_Candidate] = []
     rejected: list[Rejection] = []
+    lacking: list[tuple[GpuSpec, Precision, Figure, Rejection]] = []
     for precision in precisions:
         quality = quality_recovery(question.model, precision, question.prior, question.records)
         refused = _refused_for_quality(question, precision, quality)
@@ -74,9 +86,16 @@ def size_candidates(
         for gpu in gpus:
             found = _fitting(question, gpu, precision, quality)
             if isinstance(found, Rejection):
-                rejected.append(found)
+                lacking.append((gpu, precision, quality, found))
             else:
                 fitting.extend(found)
+    held_by_one = {candidate.deployment.gpu.id for candidate in fitting}
+    for gpu, precision, quality, refusal in lacking:
+        spread = refusal if gpu.id in held_by_one else _staged(question, gpu, precision, quality, refusal)
+        if isinstance(spread, Rejection):
+            rejected.append(spread)
+        else:
+            fitting.extend(spread)
     sized, missed = _held(question, fitting)
     return sized, rejected + missed
 
@@ -153,21 +172,61 @@ def _fitting(question: Question, gpu: GpuSpec, precision: Precision, quality: Fi
     if not widths:
         reason = f"no tensor-parallel width up to {most} divides the model's shape"
         return Rejection(candidate=name, kind="parallelism", reason=reason, nearest_fix="allow more GPUs a replica")
+    try:
+        found, refusals = _tried(question, name, quality, [_deployment(question, gpu, precision, w) for w in widths])
+    except NoEvidenceError as error:
+        fix = "a device whose memory is known"
+        return Rejection(candidate=name, kind="no evidence", reason=str(error), nearest_fix=fix)
+    return [*found, *_ranked(question, found)] if found else _closest(question, refusals)
+
+
+def _tried(
+    question: Question, name: str, quality: Figure, deployments: Sequence[Deployment]
+) -> tuple[list[_Candidate], list[tuple[Deployment, Rejection]]]:
+    """Those that have room for a request, and why the others have none. Raises NoEvidenceError."""
     found: list[_Candidate] = []
     refusals: list[tuple[Deployment, Rejection]] = []
-    for width in widths:
-        deployment = _deployment(question, gpu, precision, width)
-        try:
-            memory = question.physics.memory(deployment, question.workload)
-        except NoEvidenceError as error:
-            fix = "a device whose memory is known"
-            return Rejection(candidate=name, kind="no evidence", reason=str(error), nearest_fix=fix)
+    for deployment in deployments:
+        memory = question.physics.memory(deployment, question.workload)
         points = probe(question.workload, memory.room) if memory.fits else None
         if points is None:
-            refusals.append((deployment, _no_room(f"{name} ×{width}", memory)))
+            refusals.append((deployment, _no_room(f"{name} ×{deployment.parallelism.gpus}", memory)))
         else:
             found.append(_Candidate(deployment=deployment, memory=memory, probe=points, quality=quality, name=name))
-    return found or _closest(question, refusals)
+    return found, refusals
+
+
+def _ranked(question: Question, found: Sequence[_Candidate]) -> Iterator[_Candidate]:
+    """Data-parallel attention beside tensor parallelism, where copies of the cache are what bounds the batch."""
+    if question.speculation is not None:  # a draft model has no experts to divide
+        return
+    for twin in found:
+        width, precision = twin.deployment.parallelism.gpus, twin.deployment.weights
+        layout = ranked_layout(question.model, width, partial(question.physics.allows, question.model, precision))
+        if layout is None or largest_batch(question.workload, twin.memory.room)[1] != "kv cache":
+            continue
+        deployment = replace(twin.deployment, parallelism=layout)
+        more, _ = _tried(question, twin.name, twin.quality, [deployment])
+        yield from (one for one in more if one.memory.room.kv_capacity_tokens > twin.memory.room.kv_capacity_tokens)
+
+
+def _staged(
+    question: Question, gpu: GpuSpec, precision: Precision, quality: Figure, refusal: Rejection
+) -> list[_Candidate] | Rejection:
+    """Pipeline stages for what one server of the GPU does not hold in any format asked, or why not."""
+    constraints = question.scenario.constraints
+    if refusal.kind != "memory" or question.speculation is not None or not may_span(gpu, constraints):
+        return refusal
+    allows = partial(question.physics.allows, question.model, precision)
+    layouts = staged_layouts(question.model, gpu, constraints.max_gpus_per_replica, allows)
+    one = _deployment(question, gpu, precision, 1)
+    deployments = [replace(one, parallelism=layout) for layout in layouts]
+    found, refusals = _tried(
+        question, f"{question.model.name} {precision.name} on {gpu.name}", quality, deployments
+    )  # fmt: skip
+    if found or not refusals:
+        return found or refusal
+    return _closest(question, refusals)
 
 
 def _closest(question: Question, refusals: Sequence[tuple[Deployment, Rejection]]) -> Rejection:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
+from llmsizer.decide.layouts import staged_layouts
 from llmsizer.decide.question import TENSOR_PARALLEL, Question
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment, Parallelism
@@ -12,6 +14,7 @@ from llmsizer.facts.precision import PRECISIONS, kv_bytes_per_value
 
 _ENOUGH = 2  # fixes named
 _FORMATS = ("fp8", "int8", "int4")  # narrower than 16 bit, widest first
+_MOST_SERVERS = 8  # of one replica
 _LEAST_CONTEXT_SHARE = 0.25  # a context cut to less than a quarter is another workload
 
 
@@ -52,3 +55,15 @@ def _changes(question: Question, deployment: Deployment) -> Iterator[tuple[str, 
         more = width > deployment.parallelism.tensor and width <= deployment.gpu.max_per_node
         if more and question.physics.allows(deployment.model, deployment.weights, width):
             yield "gpus", f"on {width} GPUs", replace(deployment, parallelism=Parallelism(tensor=width))
+    yield from _more_servers(question, deployment)
+
+
+def _more_servers(question: Question, deployment: Deployment) -> Iterator[tuple[str, str, Deployment]]:
+    """Pipeline stages over several servers, beyond what the scenario allows if need be."""
+    model, gpu, most = deployment.model, deployment.gpu, question.scenario.constraints.max_gpus_per_replica
+    allows = partial(question.physics.allows, model, deployment.weights)
+    for layout in staged_layouts(model, gpu, _MOST_SERVERS * gpu.max_per_node, allows):
+        wider = replace(deployment, parallelism=layout)
+        if layout.gpus > deployment.parallelism.gpus:
+            asked = f" (max_gpus_per_replica = {layout.gpus})" if layout.gpus > most else ""
+            yield "gpus", f"on {layout.gpus} GPUs in {wider.servers} servers{asked}", wider

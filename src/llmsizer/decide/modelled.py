@@ -35,16 +35,17 @@ class ModelledPhysics:
             raise NoEvidenceError(str(error)) from None
         mean_context = workload.prompt_tokens + workload.generated_tokens // 2
         # Windowed layers hold less than their share of a token: count what really fits at once.
-        tokens = max(budget.kv_capacity_tokens, budget.max_concurrency(mean_context) * mean_context)
+        ranks = deployment.parallelism.data  # each with a cache of its own
+        tokens = ranks * max(budget.kv_capacity_tokens, budget.max_concurrency(mean_context) * mean_context)
         return Memory(
             fits=budget.fits,
             fit=Fit(
                 weights_bytes=budget.weight_bytes,
                 used_bytes=budget.used_bytes,
                 gpu_bytes=budget.gpu_bytes,
-                kv_capacity_tokens=budget.kv_capacity_tokens,
+                kv_capacity_tokens=ranks * budget.kv_capacity_tokens,
             ),
-            room=Room(kv_capacity_tokens=tokens, max_sequences=budget.max_sequences),
+            room=Room(kv_capacity_tokens=tokens, max_sequences=ranks * budget.max_sequences),
             missing_bytes=budget.shortfall_bytes,
             reason=budget.reason,
         )

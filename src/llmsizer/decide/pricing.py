@@ -19,9 +19,11 @@ from llmsizer.money.owning import Activity, Servers, Volume, own_cost, servers_f
 from llmsizer.money.prices import PriceBook, is_whole_machine
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, rented_replicas
+from llmsizer.physics.layouts import SERVER_LINK_BYTES_PER_SECOND
 from llmsizer.traffic.capacity import LoadPoint
 from llmsizer.traffic.elastic import Packing
 from llmsizer.traffic.sizing import loads_at, replicas_for
+from llmsizer.units import GIGA
 
 PATHS: tuple[Path, ...] = ("own", "rent")
 
@@ -137,6 +139,7 @@ class Pricer:
         return Rented(
             contract=rental.contract,
             gpus_per_replica=width,
+            servers_per_replica=sized.servers,
             replicas=rented_replicas(offer, serving, self.spare, self.book),
             billed_share=float(following.billed_share(demand.held / rate_each, demand.average, packing)[0]),
             hours_note="" if following.is_always_on else following.mode,
@@ -210,7 +213,7 @@ class Pricer:
         )
 
     def _notes(self, sized: Sized, workload: Workload, replicas: int, rental: Rental | None) -> Iterator[str]:
-        gpu, width, offer = sized.deployment.gpu, sized.gpus, rental.contract.offer if rental else None
+        gpu, width, offer = sized.deployment.gpu, sized.gpus_per_server, rental.contract.offer if rental else None
         (_, fewest), (_, most) = self._interval(sized, workload)
         if not sized.is_robust:
             yield "misses the SLO if steps are as slow as their interval allows"
@@ -227,6 +230,7 @@ class Pricer:
             yield f"{sized.deployment.weights.name} is stored small and computed in 16 bit on {gpu.name}"
         if offer is None and gpu.device_class == "consumer":
             yield "consumer card: check its driver licence and cooling before it goes into a data centre"
+        yield from _notes_of_layout(sized)
         if offer is not None and assumes_larger(offer, width):
             yield f"the list prices {offer.gpus_per_instance} GPU an instance; {width} at that price each are assumed"
         if rental is not None:
@@ -265,3 +269,21 @@ class Pricer:
             return ""
         whose = f"stands under {law} law" if law else "stands under a law that is not known here"
         return f"{offer.provider} {whose}, wherever its machines are; eu_only asks for an operator under EU law"
+
+
+def _notes_of_layout(sized: Sized) -> Iterator[str]:
+    """What a layout beyond tensor parallelism in one server asks for, and how little is known of it."""
+    spread, servers = sized.deployment.parallelism, sized.servers
+    if servers > 1:
+        yield (
+            f"each replica spans {servers} servers ({spread.label}): it stops when one of them does, and needs a "
+            f"network of {8 * SERVER_LINK_BYTES_PER_SECOND / GIGA:.0f} Gb/s or more between them; its step times are "
+            "assumed"
+        )
+    elif spread.pipeline > 1:
+        yield f"pipeline stages ({spread.label}): step times are assumed, few rows of them were measured"
+    if spread.data > 1:
+        yield (
+            f"data-parallel attention ({spread.label}): each of {spread.data} ranks keeps its own cache and the "
+            "experts are divided among all GPUs; step times are assumed, few rows of it were measured"
+        )

@@ -84,6 +84,7 @@ def _bill(
     rented = Rented(
         contract=contract,
         gpus_per_replica=width,
+        servers_per_replica=deployment.servers,
         replicas=rented_replicas(offer, max(1, running.peak_replicas - spare), spare, book),
         billed_share=1.0 if contract.is_reserved else share,
         hours_note=_RESERVED if contract.is_reserved and share < 1 else running.mode,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment
+from llmsizer.physics.layouts import is_staged
 from llmsizer.physics.step_answers import (
     DECODE,
     PREFILL,
@@ -47,6 +48,9 @@ def _sample(
     deployment: Deployment, probe: Probe, answer: StepAnswer, calibration: StoredCalibration | None
 ) -> StepSample:
     alone, tail, packed = answer.prefill_seconds.tolist()
+    # Stages work on different prompts at once, and so do attention ranks.
+    at_once = deployment.parallelism.pipeline * deployment.parallelism.data if is_staged(deployment) else 1
+    packed /= at_once
     return StepSample(
         decode_seconds=answer.decode_seconds[:, 0],
         first_token_seconds=alone,

@@ -244,7 +244,9 @@ def rent_path(found: Study, sized: Sized, rental: Rental, label: str) -> Uncerta
     contract, following, offer = rental.contract, rental.following, rental.contract.offer
     book, bills, workload = found.book, found.pricer.bills, found.question.workload
     load, pace = load_of(workload, book.assumed), _pace(found, sized)
-    hourly = gpu_hour_price(contract, book).scaled(max(offer.gpus_per_instance, sized.gpus), "USD/instance/h")
+    hourly = gpu_hour_price(contract, book).scaled(
+        max(offer.gpus_per_instance, sized.gpus_per_server), "USD/instance/h"
+    )
     record, figures = rent_drivers(book, instances=1.0, usd_per_instance_hour=mid(hourly), output_tokens_per_month=1.0)
     figures = {**figures, "usd_per_instance_hour": hourly}
     if offer.is_interruptible:
@@ -260,7 +262,7 @@ def rent_path(found: Study, sized: Sized, rental: Rental, label: str) -> Uncerta
         rate = pace.rate(values[pace.driver.name])
         packing = Packing(spare=spare, per_unit=max(1, offer.gpus_per_instance // sized.gpus),
                           lost_share=values["spot_lost_share"] if offer.is_interruptible else 0.0)  # fmt: skip
-        instances = packing.of(replica_counts(demand.held, rate))
+        instances = packing.of(replica_counts(demand.held, rate)) * sized.servers
         share = following.billed_share(demand.held / rate, demand.average, packing)
         changed: dict[str, Any] = {name: values[name] for name in figures if name in record.__dataclass_fields__}
         changed["usd_per_instance_hour"] = values["usd_per_instance_hour"] * values[RENTAL]

@@ -9,7 +9,7 @@ from llmsizer.decide.apis import SIBLING
 from llmsizer.decide.compare import crossover_figure
 from llmsizer.decide.study import Study
 from llmsizer.decide.uncertainty import share_text
-from llmsizer.facts.deployment import deployment
+from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.figure import Figure, exact
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.provenance import Estimate
@@ -103,9 +103,13 @@ def _run(plan: Plan) -> str:
     boxes = f"{plan.units} {plan.unit_name if plan.units != 1 else plan.unit_name.removesuffix('s')}{_terms(plan)}"
     spare = f", {plan.spare_replicas} of them spare" if plan.spare_replicas else ""
     replicas = "one replica" if count == 1 else f"{count} replicas{spare}, each"
-    return (
-        f"{verb} {boxes} and run {d.model.name} in {d.weights.name}: {replicas} on {d.parallelism.gpus}× {d.gpu.name}"
-    )
+    return f"{verb} {boxes} and run {d.model.name} in {d.weights.name}: {replicas} on {gpus_text(d)}"
+
+
+def gpus_text(d: Deployment) -> str:
+    """``8× H100 SXM``, ``16× L40S in 2 servers``."""
+    where = f" in {d.servers} servers" if d.servers > 1 else ""
+    return f"{d.parallelism.gpus}× {d.gpu.name}{where}"
 
 
 def _terms(plan: Plan) -> str:

@@ -130,7 +130,8 @@ def _ranks(count: int) -> tuple[str, ...]:
 
 def _replica(plan: Plan) -> str:
     d = plan.deployment
-    spread = f", TP{d.parallelism.tensor}" if d.parallelism.tensor > 1 else ""
+    spread = f", {d.parallelism.label}" if d.parallelism.gpus > 1 else ""
+    spread += f", {d.servers} servers" if d.servers > 1 else ""
     return f"{d.parallelism.gpus} × {d.gpu.name}{spread}, {d.engine}"
 
 

@@ -71,7 +71,12 @@ class Constraints(BaseModel):
     exclude_gpus: tuple[Name, ...] = Field(default=(), max_length=500)
     precisions: tuple[Name, ...] = Field(default=("bf16", "fp8", "int8", "int4"), min_length=1, max_length=50)
     kv_format: Name = "bf16"
-    max_gpus_per_replica: int = Field(default=8, ge=1, le=1024)
+    max_gpus_per_replica: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="more than one server holds only where no format asked fits one server of that GPU",
+    )
     zones: tuple[Name, ...] = Field(default=(), max_length=50, description="of rented GPUs (EU, US, GB …); empty: any")
     operator_jurisdictions: tuple[Name, ...] = Field(
         default=(), max_length=50, description="whose law the operator stands under (EU, US, GB …); empty: any"

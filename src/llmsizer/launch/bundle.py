@@ -62,6 +62,11 @@ def make_bundle(
 def bundle_of(fleet: Fleet, target: str, *, today: datetime.date, chosen: Chosen | None = None) -> Bundle:
     """The files of a fleet, with the plan it came from where there is one. Raises InputError where a rule is broken."""
     files_of = target_named(target)
+    if fleet.deployment.servers > 1 and target != "shell":
+        raise InputError(
+            f"one replica spans {fleet.deployment.servers} servers, which only the target shell starts: on each of "
+            "them start.sh with its NODE_RANK"
+        )
     broken = rule_findings(arguments(fleet), needs_of(fleet), fleet.engine)
     if broken:
         raise InputError(f"{fleet.deployment.label}: {broken[0].what}")

@@ -132,7 +132,8 @@ def fleet_for(
         raise InputError(f"{planned.label}: misses the SLO even when idle (TTFT p95 {slow}); plan with a looser one")
     replicas = replicas_for(workload.sizing_requests_per_second, rate)
     at_once = max(1, min(math.ceil(held.at_capacity.batch or 1), closed.max_batch))
-    deployment = replace(planned, max_sequences=max(1, closed.max_batch))
+    ranks = planned.parallelism.data  # the engine's limit is that of each of them
+    deployment = replace(planned, max_sequences=max(1, math.ceil(closed.max_batch / ranks)))
     budget = estimate_memory(deployment)
     return Fleet(
         engine=engine,
@@ -187,6 +188,8 @@ def under(deployment: Deployment, engine: Engine) -> Deployment:
     if engine.name in {"llama.cpp", "transformers"}:
         if engine.name == "transformers" and spread.gpus > 1:
             raise InputError("transformers serve runs on one GPU; plan with max_gpus_per_replica = 1")
+        if deployment.servers > 1:
+            raise InputError("llama.cpp is started on one server here; plan with fewer GPUs a replica, or take vllm")
         spread = Parallelism(tensor=1, pipeline=spread.gpus)
     if engine.name in {"llama.cpp", "transformers"} and deployment.speculates is not None:
         raise InputError(f"speculation under {engine.facts.title} is not modelled here; plan without it, or take vllm")
@@ -213,5 +216,7 @@ def _kv_tokens(sequences: int, workload: Workload, context_tokens: int, budget: 
     mean = workload.prompt_tokens + workload.generated_tokens // 2
     shared = min(workload.shared_prefix_tokens, mean) // block * block
     together = shared + sequences * (math.ceil((mean - shared) / block) * block)
-    held = max(budget.kv_capacity_tokens, budget.max_concurrency(mean) * mean)  # windows hold less than their share
+    ranks = budget.deployment.parallelism.data
+    # Windows hold less than their share.
+    held = ranks * max(budget.kv_capacity_tokens, budget.max_concurrency(mean) * mean)
     return min(max(together, context_tokens), held)

@@ -106,6 +106,15 @@ def _start(fleet: Fleet, target: str) -> str:
     started = _STARTED[target]
     if target == "k8s" and not scaling_of(fleet).metrics:
         started = "kubectl apply -f deployment.yaml"
+    if fleet.deployment.servers > 1:
+        last = fleet.deployment.servers - 1
+        lines.append(
+            f"One replica takes {fleet.deployment.servers} servers. On each of them the same script, with the address "
+            f"of server 0 and its own number, 0 to {last}: `MASTER_ADDR=10.0.0.1 NODE_RANK={last} sh {START}`. "
+            "Server 0 answers requests. All need the same program and weights, and a network as the plan's note "
+            "asks for; set NCCL_SOCKET_IFNAME where they have several."
+        )
+        started = f"MASTER_ADDR=10.0.0.1 NODE_RANK=0 sh {START}"
     lines.append(f"```\n{started}\nsh health.sh && sh smoke-test.sh && sh load-test.sh\n```")
     lines.append(_load_test(fleet))
     lines.append(

@@ -18,6 +18,7 @@ from llmsizer.launch.fleet import Fleet, default_checkpoint
 from llmsizer.units import GIB
 
 _OLD_FAMILIES = ("volta", "turing")  # without bfloat16
+HEAD, _HEAD_PORT = "127.0.0.1", 20000  # of the first server of a replica; a start script asks for it
 _LLAMA_CONTEXT_STEP = 256  # a slot's context is padded to it
 
 
@@ -89,8 +90,14 @@ def _vllm(fleet: Fleet, flags: _Flags) -> None:
     flags.add("--tensor-parallel-size", spread.tensor, "GPUs that share each layer")
     if spread.pipeline > 1:
         flags.add("--pipeline-parallel-size", spread.pipeline, "stages of whole layers")
+    if spread.data > 1:
+        flags.add("--data-parallel-size", spread.data, "attention ranks, each with sequences and a cache of its own")
     if spread.expert > 1:
         flags.add("--enable-expert-parallel", None, "experts are divided among the GPUs")
+    if deployment.servers > 1:
+        flags.add("--nnodes", deployment.servers, "servers of one replica")
+        flags.add("--node-rank", 0, "of this server: 0 answers requests, the others work for it")
+        flags.add("--master-addr", HEAD, "server 0, as the others reach it")
     _window_and_batch(fleet, flags, "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens")
     flags.add("--gpu-memory-utilization", memory_fraction(fleet),
               f"leaves {budget.kv_cache_bytes / GIB:.1f} GiB of cache on each GPU by the account")  # fmt: skip
@@ -109,6 +116,12 @@ def _sglang(fleet: Fleet, flags: _Flags) -> None:
     flags.add(("--tensor-parallel-size", "--tp-size"), spread.tensor, "GPUs that share each layer")
     if spread.pipeline > 1:
         flags.add(("--pipeline-parallel-size", "--pp-size"), spread.pipeline, "stages of whole layers")
+    if spread.data > 1:
+        raise InputError("SGLang divides its limits among attention ranks, which is not modelled here; take vllm")
+    if deployment.servers > 1:
+        flags.add("--nnodes", deployment.servers, "servers of one replica")
+        flags.add("--node-rank", 0, "of this server: 0 answers requests, the others work for it")
+        flags.add("--dist-init-addr", f"{HEAD}:{_HEAD_PORT}", "server 0, as the others reach it")
     if spread.expert > 1:
         flags.add(("--expert-parallel-size", "--ep-size"), spread.expert, "experts are divided among the GPUs")
     _window_and_batch(fleet, flags, "--context-length", "--max-running-requests", "--chunked-prefill-size")

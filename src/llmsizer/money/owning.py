@@ -30,7 +30,7 @@ DRIVERS_OF_GPU = ("gpu_watts", "host_watts", "one_sequence_power_share", "full_b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Servers:
-    """Whole servers for a number of replicas; a replica never spans two."""
+    """Whole servers for a number of replicas; a replica larger than a server takes several for itself."""
 
     count: int
     gpus_each: int
@@ -70,9 +70,13 @@ class Activity:
 
 
 def servers_for(gpu: GpuSpec, gpus_per_replica: int, replicas: int) -> Servers | None:
-    """The servers to buy; None where a replica is larger than a server. Cards are bought singly, boards whole."""
+    """The servers to buy; None where a replica does not fill servers evenly. Cards are bought singly, boards whole."""
     if gpus_per_replica > gpu.max_per_node:
-        return None
+        span = math.ceil(gpus_per_replica / gpu.max_per_node)
+        if gpus_per_replica % span:
+            return None
+        each = gpu.max_per_node if is_whole_board(gpu) else gpus_per_replica // span
+        return Servers(count=replicas * span, gpus_each=each)
     per_server = gpu.max_per_node // gpus_per_replica
     count = math.ceil(replicas / per_server)
     if is_whole_board(gpu):

@@ -63,6 +63,7 @@ class Rented:
     replicas: int
     billed_share: float = 1.0
     hours_note: str = ""
+    servers_per_replica: int = 1
 
     @property
     def offer(self) -> Offer:
@@ -70,11 +71,11 @@ class Rented:
 
     @property
     def instances(self) -> int:
-        return instances_for(self.offer, self.gpus_per_replica, self.replicas)
+        return instances_for(self.offer, self.gpus_per_replica, self.replicas) * self.servers_per_replica
 
     @property
     def gpus_each(self) -> int:
-        return max(self.offer.gpus_per_instance, self.gpus_per_replica)
+        return max(self.offer.gpus_per_instance, self.gpus_per_replica // self.servers_per_replica)
 
 
 def is_marketplace(offer: Offer) -> bool:

@@ -132,8 +132,13 @@ def own_live(sized: Sized, load: Load, shared: Shared, place: Place) -> OwnDrive
     gpu, book = sized.deployment.gpu, shared.found.book
     width, serving, replicas = _replicas(sized, load, shared, place)
     most_each = place.given("gpus_per_server_at_most", _counted(gpu.max_per_node, "GPUs"))
-    servers = place.put("servers", "servers", rounded_up(replicas / whole(most_each / width)))
-    each = most_each if is_whole_board(gpu) else width * rounded_up(replicas / servers)
+    if sized.servers > 1:
+        span = place.given("servers_per_replica", _counted(sized.servers, "servers"))
+        servers = place.put("servers", "servers", replicas * span)
+        each = most_each if is_whole_board(gpu) else width / span
+    else:
+        servers = place.put("servers", "servers", rounded_up(replicas / whole(most_each / width)))
+        each = most_each if is_whole_board(gpu) else width * rounded_up(replicas / servers)
     each = place.put("gpus_per_server", "GPUs", each)
     gpus = place.put("gpus", "GPUs, all servers", servers * each)
     server_usd = _server_usd(sized, each, shared, place)
@@ -191,16 +196,22 @@ def rent_live(sized: Sized, rental: Rental, load: Load, shared: Shared, place: P
     rented = place.put("replicas_rented", "replicas", rented) if away is not None else rented
     in_instance = place.given("gpus_per_instance", _counted(offer.gpus_per_instance, "GPUs"))
     per_unit = place.put("replicas_per_instance", "replicas", most(1, whole(in_instance / width)))
-    instances = place.put("instances", "instances", rounded_up(rented / per_unit))
+    groups, part = rounded_up(rented / per_unit), width
+    if sized.servers > 1:
+        groups = place.put("groups", "groups of instances, one a replica", groups)
+        span = place.given("servers_per_replica", _counted(sized.servers, "instances"))
+        instances, part = place.put("instances", "instances", groups * span), width / span
+    else:
+        groups = instances = place.put("instances", "instances", groups)
     hours, tokens = instances * HOURS_PER_MONTH, load.output_tokens
     if not following.is_always_on:
-        share = _billed_share(sized, rental, load, shared, place, per_unit, instances, away)
+        share = _billed_share(sized, rental, load, shared, place, per_unit, groups, away)
         hours = hours * place.put("billed_share", "of the hours of a month", share)
     if following.served_share < 1:
         served = exact(following.served_share, "of requests", "published", "the scenario's hours and window")
         tokens = tokens * place.given("served_share", served)
     hour = place.given("usd_per_gpu_hour", gpu_hour_price(rental.contract, book))
-    hourly = place.put("usd_per_instance_hour", "USD/h", hour * most(in_instance, width))
+    hourly = place.put("usd_per_instance_hour", "USD/h", hour * most(in_instance, part))
     plain, figures = rent_drivers(book, instances=1.0, usd_per_instance_hour=1.0, output_tokens_per_month=1.0)
     used = _used(plain, shared)
     changes: dict[str, Any] = {n: shared.driver(n, figure, place) for n, figure in figures.items() if n in used}

@@ -22,6 +22,7 @@ from llmsizer.physics.parallelism import tensor_problem
 FP8_BLOCK = 128
 _TENSOR = ("--tensor-parallel-size", "--tp-size")
 _PIPELINE = ("--pipeline-parallel-size", "--pp-size")
+_DATA = ("--data-parallel-size", "--dp-size")
 _EXPERT = ("--expert-parallel-size", "--ep-size")
 _CONTEXT = {"vllm": "--max-model-len", "sglang": "--context-length", "llama.cpp": "--ctx-size"}
 _SEQUENCES = {"vllm": "--max-num-seqs", "sglang": "--max-running-requests", "llama.cpp": "--parallel"}
@@ -53,6 +54,16 @@ class _Read:
         if self.engine.name == "llama.cpp":
             return int(self.needs["gpus_per_replica"])
         return int(number_of(self.given, _PIPELINE) or 1)
+
+    @property
+    def data(self) -> int:
+        """Attention ranks of vLLM; SGLang counts its own among the tensor-parallel GPUs."""
+        return int(number_of(self.given, _DATA) or 1) if self.engine.name == "vllm" else 1
+
+    @property
+    def spread(self) -> Parallelism:
+        expert = self.tensor * self.data if self.data > 1 else 1
+        return Parallelism(tensor=self.tensor, pipeline=self.pipeline, data=self.data, expert=expert)
 
     @property
     def slots(self) -> int:
@@ -92,7 +103,7 @@ def _heads_divide(read: _Read) -> str:
 
 
 def _width_is_the_plans(read: _Read) -> str:
-    gpus, planned = read.tensor * read.pipeline, int(read.needs["gpus_per_replica"])
+    gpus, planned = read.spread.gpus, int(read.needs["gpus_per_replica"])
     return "" if gpus == planned else f"the flags spread over {gpus} GPUs, the plan has {planned} a replica"
 
 
@@ -131,7 +142,7 @@ def _context_is_enough(read: _Read) -> str:
 
 def _sequences_are_enough(read: _Read) -> str:
     sequences, wanted = read.number(_SEQUENCES), int(read.needs["sequences"])
-    if sequences is None or sequences >= wanted:
+    if sequences is None or sequences * read.data >= wanted:
         return ""
     name = _SEQUENCES[read.engine.name]
     return f"{name} {sequences:g} is less than the {wanted} requests at once that the plan counts with"
@@ -149,7 +160,7 @@ def _cache_is_enough(read: _Read) -> str:
             return f"--ctx-size {said:,} holds fewer tokens than the {wanted:,} that the plan needs"
         return "" if budget.fits else budget.reason
     mean = max(1, wanted // max(1, int(read.needs["sequences"])))
-    held = max(budget.kv_capacity_tokens, budget.max_concurrency(mean) * mean)
+    held = read.data * max(budget.kv_capacity_tokens, budget.max_concurrency(mean) * mean)
     if not budget.fits:
         return budget.reason
     if held + _TOLERANCE_TOKENS < wanted:
@@ -167,7 +178,7 @@ def _budget(read: _Read) -> MemoryBudget:
             gpu=default_catalog().gpu(str(read.needs["gpu"])),
             weights=read.precision,
             kv_format=str(read.needs["kv_format"]),
-            parallelism=Parallelism(tensor=read.tensor, pipeline=read.pipeline),
+            parallelism=read.spread,
             engine=str(read.needs["memory_engine"]),
             engine_version=read.engine.version if name in {"vllm", "sglang"} else None,
             max_context_tokens=max(1, read.context),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 
 from llmsizer.launch.fleet import Fleet
-from llmsizer.launch.settings import model_words, settings_of
+from llmsizer.launch.settings import HEAD, model_words, settings_of
 
 START = "start.sh"
+_WORKER = """HEADLESS="${HEADLESS:-}"
+if [ "${NODE_RANK:-0}" -gt 0 ]; then HEADLESS=--headless; fi
+"""
 
 
 def shell_files(fleet: Fleet) -> dict[str, str]:
@@ -24,11 +27,19 @@ def shell_files(fleet: Fleet) -> dict[str, str]:
             lines.append(f'--port "${{PORT:-{setting.value}}}"')
         elif setting.flag == "--host":
             lines.append(f'--host "${{HOST:-{setting.value}}}"')
+        elif setting.flag == "--node-rank":
+            lines.append(f'--node-rank "${{NODE_RANK:-{setting.value}}}"')
+        elif (setting.value or "").startswith(HEAD):
+            lines.append(f'{setting.flag} "${{MASTER_ADDR:-{HEAD}}}{(setting.value or "").removeprefix(HEAD)}"')
         else:
             lines.append(" ".join(shlex.quote(word) for word in setting.words))
     split = (
         "# shellcheck disable=SC2086 # the program may be several words\n" if fleet.engine.name == "llama.cpp" else ""
     )
+    works = ""
+    if fleet.deployment.servers > 1 and fleet.engine.name == "vllm":  # the others answer no requests
+        works = _WORKER
+        lines.append("$HEADLESS")
     joined = " \\\n  ".join(lines)
     text = (
         "#!/bin/sh\n"
@@ -36,6 +47,6 @@ def shell_files(fleet: Fleet) -> dict[str, str]:
         f"# {fleet.gpus} x {fleet.deployment.gpu.name}. Written by llmsizer; README.md says what it promises.\n"
         "set -eu\n"
         f'MODEL="${{MODEL:-{fleet.checkpoint}}}"\n'
-        f"{split}exec {joined}\n"
+        f"{works}{split}exec {joined}\n"
     )
     return {START: text}
