@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import answers
+import measured_by_hand
 
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
@@ -92,8 +93,8 @@ def measured(tmp_path: Path) -> None:
     """Records as the demo leaves them."""
     folder = tmp_path / "run"
     folder.mkdir()
-    write(folder / "profiles.jsonl", answers.profiles())
-    write(folder / "quality.jsonl", answers.quality())
+    write(folder / "profiles.jsonl", measured_by_hand.profiles())
+    write(folder / "quality.jsonl", measured_by_hand.quality())
 
 
 def write(path: Path, records: list[Any]) -> None:

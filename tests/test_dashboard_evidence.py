@@ -15,6 +15,7 @@ pytest.importorskip("plotly")
 from streamlit.testing.v1 import AppTest
 
 import answers
+import hostile_answers
 from dashboard_pages import HOSTILE, show, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
@@ -88,7 +89,7 @@ def test_where_nothing_fits_the_page_says_that_there_is_no_figure(monkeypatch: p
 
 
 def test_hostile_names_in_an_answer_stay_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cached.answers.recommendation", lambda _: answers.hostile(HOSTILE))
+    monkeypatch.setattr("cached.answers.recommendation", lambda _: hostile_answers.hostile(HOSTILE))
     app = opened()
     shown = [str(e.value) for e in (*app.markdown, *app.caption, *app.info, *app.warning)]
     shown += [str(cell) for table in app.table for row in table.value.to_dict("records") for cell in row.values()]

@@ -14,7 +14,8 @@ pytest.importorskip("plotly")
 
 from streamlit.testing.v1 import AppTest
 
-import answers
+import hostile_answers
+import measured_by_hand
 from dashboard_pages import HOSTILE, show, words_of, write
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
@@ -52,7 +53,7 @@ def machine(dashboards: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("LLMSIZER_STORE", raising=False)
     (tmp_path / "program.py").write_text(PROGRAM)
-    write(tmp_path / "to-measure", answers.profiles())
+    write(tmp_path / "to-measure", measured_by_hand.profiles())
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv("RECORDS_OF_TEST", str(tmp_path / "to-measure"))
     monkeypatch.setenv("PIPE_OF_TEST", str(tmp_path / "pipe"))
@@ -132,16 +133,16 @@ def test_two_variants_are_compared_in_a_sentence_a_chart_and_a_table() -> None:
 
 
 def test_two_that_share_no_point_are_said_to_share_none(tmp_path: Path) -> None:
-    write(tmp_path / "profiles.jsonl", [answers.profile("fp16", 1), answers.profile("int4", 8)])
+    write(tmp_path / "profiles.jsonl", [measured_by_hand.profile("fp16", 1), measured_by_hand.profile("int4", 8)])
     assert "share no operating point" in words_of(opened())
 
 
 def test_a_torn_line_and_points_without_any_figure_leave_the_rest(tmp_path: Path) -> None:
-    bare = answers.profile("int4", 1).model_copy(update={
+    bare = measured_by_hand.profile("int4", 1).model_copy(update={
         "ttft_seconds": None, "tpot_seconds": None, "output_tokens_per_second": None, "measured_at": "",
         "process_peak_bytes": None, "unknown": {"tpot_seconds": "the engine streams nothing"},
     })  # fmt: skip
-    (tmp_path / "profiles.jsonl").write_bytes(jsonl(answers.profile("fp16", 1), bare) + b'{"record_id": "x"\n')
+    (tmp_path / "profiles.jsonl").write_bytes(jsonl(measured_by_hand.profile("fp16", 1), bare) + b'{"record_id": "x"\n')
     text = words_of(opened())
     assert "not whole records: 1 lines" in text
     assert "the engine streams nothing" in text
@@ -149,7 +150,7 @@ def test_a_torn_line_and_points_without_any_figure_leave_the_rest(tmp_path: Path
 
 
 def test_thousands_of_points_stay_a_page(tmp_path: Path) -> None:
-    base = answers.profile("fp16", 1)
+    base = measured_by_hand.profile("fp16", 1)
     many = [base.model_copy(update={"record_id": f"r{i}", "batch": 1 + i}) for i in range(1000)]
     write(tmp_path / "profiles.jsonl", many)
     app = opened()
@@ -159,8 +160,8 @@ def test_thousands_of_points_stay_a_page(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("measured")
 def test_an_upload_is_shown_before_it_is_kept_and_kept_once(tmp_path: Path) -> None:
-    new = answers.profile("int4", 1).model_copy(update={"record_id": "new", "tpot_seconds": 0.123})
-    content = jsonl(answers.profile("fp16", 1), new) + b"{torn\n\n[1]\n"
+    new = measured_by_hand.profile("int4", 1).model_copy(update={"record_id": "new", "tpot_seconds": 0.123})
+    content = jsonl(measured_by_hand.profile("fp16", 1), new) + b"{torn\n\n[1]\n"
     app = upload(opened(), "from-a-colleague.jsonl", content)
     text = words_of(app)
     assert "2 profile records and 0 quality records in from-a-colleague.jsonl" in text
@@ -177,7 +178,7 @@ def test_an_upload_is_shown_before_it_is_kept_and_kept_once(tmp_path: Path) -> N
 
 def test_an_upload_can_go_into_the_store_and_be_looked_at_there() -> None:
     pytest.importorskip("sqlalchemy")
-    app = upload(opened(), "r.jsonl", jsonl(*answers.profiles()))
+    app = upload(opened(), "r.jsonl", jsonl(*measured_by_hand.profiles()))
     app.button(key="keep_in_store").click().run()
     assert "7 records are new and kept in" in str(app.success[0].value).replace("\\", "")
     app.session_state["source"] = "store"
@@ -218,7 +219,7 @@ def test_a_hostile_upload_is_one_sentence_and_writes_nothing(tmp_path: Path) -> 
 
 
 def test_hostile_names_in_records_stay_names(tmp_path: Path) -> None:
-    write(tmp_path / "profiles.jsonl", answers.hostile_profiles(HOSTILE))
+    write(tmp_path / "profiles.jsonl", hostile_answers.hostile_profiles(HOSTILE))
     app = opened()
     app.selectbox(key="one_record").select_index(0).run()
     shown = [str(e.value) for e in (*app.markdown, *app.caption, *app.info, *app.warning)]

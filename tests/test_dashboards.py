@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import answers
+import hostile_answers
 
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
@@ -85,9 +86,9 @@ def test_where_nothing_fits_the_page_says_what_would(view: str, monkeypatch: pyt
 @pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("view", PAGES)
 def test_hostile_names_stay_names(view: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bad = replace(answers.hostile(HOSTILE), comparison=answers.hostile_comparison(HOSTILE))
+    bad = replace(hostile_answers.hostile(HOSTILE), comparison=hostile_answers.hostile_comparison(HOSTILE))
     monkeypatch.setattr("cached.answers.recommendation", lambda _: bad)
-    write(tmp_path / "run" / "profiles.jsonl", answers.hostile_profiles(HOSTILE))
+    write(tmp_path / "run" / "profiles.jsonl", hostile_answers.hostile_profiles(HOSTILE))
     app = show(view)
     assert not app.exception
     shown = [str(e.value) for e in (*app.markdown, *app.caption, *app.info, *app.warning, *app.subheader)]

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import answers
+import hostile_answers
+import measured_by_hand
 from llmsizer.decide.recommend import recommend
 from llmsizer.deliver import answer_tables, svg, wording
 from llmsizer.deliver.basis import MARKS
@@ -75,8 +77,8 @@ def full_report() -> str:
     return render_report(
         recommendation=answers.recommendation(),
         comparison=answers.comparison(),
-        profiles=answers.profiles(),
-        quality=answers.quality(),
+        profiles=measured_by_hand.profiles(),
+        quality=measured_by_hand.quality(),
         calibration=CALIBRATION,
         written_on="2026-07-15",
     )
@@ -195,7 +197,7 @@ def test_candidates_out_for_the_very_same_reason_share_a_row() -> None:
 
 
 def test_variants_stand_widest_first_with_their_measured_numbers() -> None:
-    (group,) = groups(answers.profiles())
+    (group,) = groups(measured_by_hand.profiles())
     assert [p.batch for p in group.points] == [1, 8]
     table = variants_table(group, group.points[0])
     assert [row[0].text for row in table.rows] == ["fp16", "int8", "int4"]
@@ -204,7 +206,7 @@ def test_variants_stand_widest_first_with_their_measured_numbers() -> None:
 
 
 def test_a_smaller_format_that_is_not_faster_gets_its_reason() -> None:
-    (group,) = groups(answers.profiles())
+    (group,) = groups(measured_by_hand.profiles())
     faster, slower = speed_sentences(group, group.points[0])
     assert faster.startswith("INT8 against FP16: decodes 1.40 times as fast")
     # 29.3 MB at 21 GB/s are 1.4 ms of 6.2 ms
@@ -214,8 +216,8 @@ def test_a_smaller_format_that_is_not_faster_gets_its_reason() -> None:
 
 def test_without_a_measured_bandwidth_no_reason_is_made_up() -> None:
     records = [
-        r.model_copy(update={"device": answers.DEVICE.model_copy(update={"read_bytes_per_second": None})})
-        for r in answers.profiles()
+        r.model_copy(update={"device": measured_by_hand.DEVICE.model_copy(update={"read_bytes_per_second": None})})
+        for r in measured_by_hand.profiles()
     ]
     (group,) = groups(records)
     assert "cannot be said" in speed_sentences(group, group.points[0])[1]
@@ -223,8 +225,8 @@ def test_without_a_measured_bandwidth_no_reason_is_made_up() -> None:
 
 def test_throughput_over_load_compares_like_with_like() -> None:
     # the point of another length at one request has no place on the line
-    other = answers.profile("fp16", 1).model_copy(update={"prompt_tokens": 32})
-    (group,) = groups([other, *answers.profiles()])
+    other = measured_by_hand.profile("fp16", 1).model_copy(update={"prompt_tokens": 32})
+    (group,) = groups([other, *measured_by_hand.profiles()])
     assert {(r.batch, r.prompt_tokens) for r in group.over_load} == {(1, 256), (8, 256)}
     assert groups([other])[0].over_load == ()
 
@@ -244,14 +246,14 @@ def test_predictions_stand_beside_what_was_measured() -> None:
 
 def test_what_was_not_measured_is_unknown_with_its_reason() -> None:
     update = {"ttft_seconds": None, "unknown": {"ttft_seconds": "the engine does not stream"}}
-    (group,) = groups([answers.profile("fp16", 1).model_copy(update=update)])
+    (group,) = groups([measured_by_hand.profile("fp16", 1).model_copy(update=update)])
     row = variants_table(group, group.points[0]).rows[0]
     assert row[3].plain == "? unknown · the engine does not stream"
     assert row[5].plain == "? unknown · not measured"
 
 
 def test_what_a_format_loses_stands_against_its_reference() -> None:
-    (group,) = quality_groups([*answers.quality(), answers.quality()[1]])
+    (group,) = quality_groups([*measured_by_hand.quality(), measured_by_hand.quality()[1]])
     table = quality_table(group)
     assert [row[0].text for row in table.rows] == ["fp16", "int8", "int4"]
     assert [cell.text for cell in table.rows[0][3:]] == ["reference"] * 3
@@ -265,14 +267,15 @@ def test_what_a_format_loses_stands_against_its_reference() -> None:
 
 
 def test_without_agreement_perplexity_is_drawn_with_its_interval() -> None:
-    records = [r.model_copy(update={"top1_agreement": None}) for r in answers.quality()]
+    records = [r.model_copy(update={"top1_agreement": None}) for r in measured_by_hand.quality()]
     _, perplexity = quality_measures(records)
     # 31.42 ± 1.645 × 0.62
     assert perplexity.values[0] == ("fp16", 31.42, pytest.approx(30.40, abs=0.01), pytest.approx(32.44, abs=0.01))
 
 
 def test_medians_apart_with_intervals_that_overlap_are_called_scattered() -> None:
-    records = [r.model_copy(update={"tpot_seconds_low": 0.001, "tpot_seconds_high": 0.02}) for r in answers.profiles()]
+    wide = {"tpot_seconds_low": 0.001, "tpot_seconds_high": 0.02}
+    records = [r.model_copy(update=wide) for r in measured_by_hand.profiles()]
     (group,) = groups(records)
     assert "1.40 times as fast by the medians, but the repeats scatter" in speed_sentences(group, group.points[0])[0]
 
@@ -295,7 +298,7 @@ def test_labels_are_pushed_apart_and_stay_inside() -> None:
 def test_every_chart_draws_within_its_box(width: float) -> None:
     recommendation = answers.recommendation()
     costs = [(o.label, o.cost) for o in best_by_path(recommendation)]
-    (group,) = groups(answers.profiles())
+    (group,) = groups(measured_by_hand.profiles())
     drawings = [
         memory_chart(recommendation.plans[:3]).draw(width),
         cost_chart(costs, answer_tables.costs_table(costs)).draw(width),
@@ -379,10 +382,10 @@ def test_every_number_in_the_report_carries_its_basis_as_shape_and_word() -> Non
 
 def test_no_name_from_outside_becomes_markup() -> None:
     text = render_report(
-        recommendation=answers.hostile(HOSTILE),
-        comparison=answers.hostile_comparison(HOSTILE),
-        profiles=answers.hostile_profiles(HOSTILE),
-        quality=answers.hostile_quality(HOSTILE),
+        recommendation=hostile_answers.hostile(HOSTILE),
+        comparison=hostile_answers.hostile_comparison(HOSTILE),
+        profiles=hostile_answers.hostile_profiles(HOSTILE),
+        quality=hostile_answers.hostile_quality(HOSTILE),
         calibration=CalibrationSummary(
             text=HOSTILE, checks=(Check(what=HOSTILE, quantity=HOSTILE, measured=1, predicted=1, unit=HOSTILE),)
         ),
@@ -397,7 +400,7 @@ def test_no_name_from_outside_becomes_markup() -> None:
 
 
 def test_a_dollar_name_is_not_taken_for_a_place_in_the_template() -> None:
-    text = render_report(recommendation=answers.hostile("$body ${style} $$"))
+    text = render_report(recommendation=hostile_answers.hostile("$body ${style} $$"))
     assert "$body ${style} $$" in Page(text).text
 
 

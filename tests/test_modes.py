@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deciding import CATALOG, TODAY, RooflinePhysics
 from llmsizer.decide.answer import ModePrice, Recommendation
 from llmsizer.decide.recommend import recommend
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import parse_scenario
 from llmsizer.traffic.elastic import Following, Packing, Sleep, awake_shares, caught_share, kept_up, shape_of
 from llmsizer.traffic.week import Sizing, awake_share, run_week, unit_share
-from test_decide import CATALOG, TODAY, RooflinePhysics
 
 WEEKS = st.lists(st.floats(0, 10), min_size=168, max_size=168).filter(lambda week: max(week) > 0.01)
 

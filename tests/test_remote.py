@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import answers
+import measured_by_hand
 
 pytest.importorskip("fastapi")
 pytest.importorskip("mcp")
@@ -144,7 +144,7 @@ def test_fuzzing_by_the_published_schema_finds_no_server_error() -> None:
 
 
 def test_records_are_listed_and_kept_all_or_none(client: TestClient) -> None:
-    held = list(answers.profiles())
+    held = list(measured_by_hand.profiles())
 
     def keep(records: Any) -> AddedDoc:
         held.extend(records)
@@ -236,7 +236,7 @@ def test_who_asks_while_too_many_wait_is_told_when_to_come_back() -> None:
         return {"new": 0, "known": 0}
 
     with TestClient(rest_app(Backing(keep=keep), Limits(questions_at_once=1)), base_url=LOCAL) as found:
-        asked = {"records": [answers.profiles()[0].model_dump(mode="json")]}
+        asked = {"records": [measured_by_hand.profiles()[0].model_dump(mode="json")]}
         assert found.post("/v1/add_records", json=asked).status_code == 200
         assert seen == [(503, "5"), (200, None)]
         assert found.post("/v1/memory", json=MEMORY).status_code == 200  # the place is free again
@@ -250,7 +250,7 @@ def test_an_assistant_lists_and_calls_each_tool() -> None:
         "compare": {"scenario": SMALL},
         "predict": {"rows": [{"model": "llama-3.1-8b", "gpu": "H100"}]},
         "records": {"limit": 1},
-        "add_records": {"records": [answers.profiles()[0].model_dump(mode="json")]},
+        "add_records": {"records": [measured_by_hand.profiles()[0].model_dump(mode="json")]},
     }
     kept: list[Any] = []
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deciding import CATALOG, TODAY, RooflinePhysics
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.apis import api_choices
 from llmsizer.decide.bills import Demand
@@ -25,7 +26,6 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.operators import load_jurisdictions
 from llmsizer.facts.scenario import Scenario, parse_scenario
 from llmsizer.money.draws import Driver, conditional_means, draw, information_usd, normal_share, variance_share
-from test_decide import CATALOG, TODAY, RooflinePhysics
 
 FEW = '[constraints]\ngpus = ["h100-sxm-80", "l40s", "l4"]\n'
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import answers
+import measured_by_hand
 from known_answer_server import KnownAnswers, Programme, serve, steady
 from llmsizer.cli import main
 from llmsizer.errors import InputError
@@ -69,7 +70,7 @@ def seen(
             percentiles={"p95": Quantile(value=p95, low=p95 * 0.9, high=p95 * 1.05)},
         )
 
-    return answers.profile("int8", 1).model_copy(
+    return measured_by_hand.profile("int8", 1).model_copy(
         update={
             "precision": "fp8",
             "device": DeviceRecord(name="somewhere", kind="unknown"),
