@@ -48,6 +48,8 @@ class KnownAnswers:
     key: str | None = None
     counts_tokens: bool = True
     refuses: tuple[str, ...] = ()  # keys of a request that it rejects with 400
+    context_tokens: int = 100_000
+    tells_context: bool = True
     bodies: list[dict[str, Any]] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
     served: int = 0
@@ -103,7 +105,8 @@ class Served(asyncio.Protocol):
         if answers.key is not None and b"Bearer " + answers.key.encode() not in head:
             return self.plain(401, {"error": {"message": "no such key"}})
         if head.startswith(b"GET /v1/models"):
-            return self.plain(200, {"data": [{"id": SERVED_MODEL, "max_model_len": 100_000}]})
+            context = {"max_model_len": answers.context_tokens} if answers.tells_context else {}
+            return self.plain(200, {"data": [{"id": SERVED_MODEL, **context}]})
         if not head.startswith(b"POST /v1/c"):
             return self.plain(404, {"error": "no such path"})
         request = json.loads(body)
@@ -111,6 +114,8 @@ class Served(asyncio.Protocol):
             return self.plain(400, {"error": f"unknown key {answers.refuses[0]}"})
         if request["model"] != SERVED_MODEL:
             return self.plain(404, {"error": f"no model {request['model']}"})
+        if prompt_words(request) + request["max_tokens"] > answers.context_tokens:
+            return self.plain(400, {"error": f"the context holds {answers.context_tokens} tokens"})
         programme = answers.plan(len(answers.bodies), request)
         answers.bodies.append(request)
         answers.arrivals.append(self.loop.time())

@@ -160,6 +160,12 @@ def test_words_that_cost_two_tokens_make_half_as_many() -> None:
     assert len(prompts.text(105, 1).split()) == 50
 
 
+def test_a_server_that_cuts_prompts_is_found_out() -> None:
+    for counted in ((17, 17), (17, 64)):  # of 145: a context of 64 tokens that nothing refuses
+        with pytest.raises(InputError, match="cuts prompts"):
+            measured_prompts((16, 144), counted)
+
+
 def test_with_the_models_tokenizer_lengths_are_exact() -> None:
     tokenizers = pytest.importorskip("tokenizers")
     vocabulary = {"<s>": 0, "<unk>": 1, "▁": 2}

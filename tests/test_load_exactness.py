@@ -291,6 +291,15 @@ def test_each_turn_of_a_conversation_says_all_that_was_said_before() -> None:
     assert ends[1][0] - ends[0][1] == pytest.approx(1e9, abs=10)  # a second to think, then due
 
 
+def test_later_turns_add_to_the_shared_prefix_and_do_not_repeat_it() -> None:
+    shape = Shape(prompt=Fixed(tokens=40), output=Fixed(tokens=3), shared_prefix_tokens=24, turns=3)
+    ran, known = run(Closed(concurrency=1), shape, requests=2, warmup=0)
+    # of 40 tokens 24 are shared: each later turn adds 16 to them, and the answers of 3 before it
+    assert [prompt_words(body) for body in known.bodies[:3]] == [40, 40 + 3 + 16, 40 + 2 * (3 + 16)]
+    assert [s.prompt_tokens_asked for s in ran.sent[:3]] == [s.prompt_tokens for s in ran.sent[:3]]
+    assert len({tuple(body["prompt"].split()[:24]) for body in known.bodies}) == 1
+
+
 def test_failures_are_counted_by_kind_and_in_no_latency() -> None:
     kinds = ["", "die", "429", "", "malformed", "error event", "stall", "not streaming", "500", "401"]
 

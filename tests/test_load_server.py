@@ -154,6 +154,26 @@ def test_a_server_that_refuses_unknown_keys_is_asked_without_them(start: Start) 
     assert record.load.output_forced is False
 
 
+@pytest.mark.parametrize("context", [48, 80, 200])
+def test_a_small_context_is_asked_as_much_as_it_holds(start: Start, context: int) -> None:
+    url = start(KnownAnswers(at_once, context_tokens=context, tells_context=False))
+    assert main(["profile", url, "--concurrency", "1", *QUICK]) == 0
+    (record,) = records_of()
+    assert (record.prompt_tokens, record.output_tokens, record.flags.count("errors")) == (40, 4, 0)
+
+
+def test_a_prompt_beyond_the_context_is_a_line_where_the_server_tells_it_and_else_a_row(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, start(KnownAnswers(at_once, context_tokens=80)), "--concurrency", "1")
+    assert "640 tokens of prompt and output do not fit the server's context of 80" in line
+    url = start(KnownAnswers(at_once, context_tokens=80, tells_context=False))
+    assert main(["profile", url, "--concurrency", "1", "--requests", "3"]) == 1
+    assert "the context holds 80 tokens" in str(records_of()[0].failure)
+    line = complaint(capsys, start(KnownAnswers(at_once, context_tokens=30)), *QUICK)
+    assert "answers 16 words but not 32" in line and "the context holds 30 tokens" in line
+
+
 def test_chat_is_asked_as_chat(start: Start) -> None:
     answers = KnownAnswers(at_once)
     assert main(["profile", start(answers), "--api", "chat", "--concurrency", "1", *QUICK]) == 0

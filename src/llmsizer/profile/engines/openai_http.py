@@ -309,7 +309,8 @@ def _device(target: Target, stored: Sequence[ProfileRecord]) -> DeviceRecord:
 
 
 def _check_context(server: Server, shape: Shape) -> None:
-    needed = shape.turns * (shape.prompt.longest_tokens + shape.output.longest_tokens)
+    prompt, output = shape.prompt.longest_tokens, shape.output.longest_tokens
+    needed = prompt + output + (shape.turns - 1) * (prompt - shape.shared_prefix_tokens + output)
     if server.context_tokens is not None and needed > server.context_tokens:
         raise InputError(
             f"{needed:,} tokens of prompt and output do not fit the server's context of {server.context_tokens:,}; "

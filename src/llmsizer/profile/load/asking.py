@@ -90,10 +90,18 @@ class Asks:
         return prompts.prefix(shared, group) + prompts.text(ask.prompt_tokens - shared, self.seed, ask.index)
 
     def next_prompt(self, ask: Ask, turn: int) -> str:
-        return self.asking.prompts.addition(ask.prompt_tokens, self.seed, ask.index, turn)
+        """What a later turn adds: the shared prefix was said in the first."""
+        return self.asking.prompts.addition(self._added_tokens(ask), self.seed, ask.index, turn)
+
+    def asked_tokens(self, ask: Ask, turn: int) -> int:
+        """Of the whole prompt of a turn, what was said and answered before included."""
+        return ask.prompt_tokens + turn * (ask.output_tokens + self._added_tokens(ask))
 
     def body(self, ask: Ask) -> bytes:
         return self.asking.body([self.first_prompt(ask)], ask.output_tokens)
+
+    def _added_tokens(self, ask: Ask) -> int:
+        return ask.prompt_tokens - self._shared_tokens(ask)
 
     def _shared_tokens(self, ask: Ask) -> int:
         """A trace's own share of cached tokens, else the shape's; at least one token stays its own."""

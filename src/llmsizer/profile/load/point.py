@@ -297,7 +297,8 @@ class _Run:
     # Reading, when nothing is timed any more.
     def _read_held(self) -> None:
         for held in self._held:
-            self._sent.append(_sent(held, read_answer(held.exchange), keep_text=self._task.keep_text))
+            asked = self._task.asks.asked_tokens(held.ask, held.turn)
+            self._sent.append(_sent(held, read_answer(held.exchange), asked, keep_text=self._task.keep_text))
         self._held.clear()
         self._held_chunks = 0
 
@@ -310,7 +311,7 @@ def _failed(exchange: Exchange) -> bool:
     return exchange.failure is not None or not 200 <= exchange.status < 300
 
 
-def _sent(held: _Held, answer: Answer, *, keep_text: bool) -> Sent:
+def _sent(held: _Held, answer: Answer, prompt_tokens_asked: int, *, keep_text: bool) -> Sent:
     return Sent(
         index=held.ask.index,
         part=held.part,
@@ -319,7 +320,7 @@ def _sent(held: _Held, answer: Answer, *, keep_text: bool) -> Sent:
         sent_ns=held.exchange.sent_ns,
         ended_ns=held.exchange.ended_ns,
         chunk_ns=tuple(answer.chunk_ns),
-        prompt_tokens_asked=held.ask.prompt_tokens,
+        prompt_tokens_asked=prompt_tokens_asked,
         output_tokens_asked=held.ask.output_tokens,
         prompt_tokens=answer.prompt_tokens,
         output_tokens=answer.output_tokens,

@@ -12,6 +12,8 @@ from llmsizer.profile.load.asking import Api, Asking
 from llmsizer.profile.load.failures import (
     BUSY,
     DIED,
+    EMPTY,
+    ERROR_EVENT,
     NOT_FOUND,
     NOT_STREAMING,
     REFUSED,
@@ -26,8 +28,10 @@ from llmsizer.profile.load.failures import (
 from llmsizer.profile.load.prompts import COMMON_WORDS, Prompts, counter, exact_prompts, measured_prompts
 from llmsizer.profile.load.wire import Client
 
-PROBE_WORDS = (16, 144)
+SHORT_WORDS = 16
+LONG_WORDS = (144, 64, 32)  # the first that the server takes: some have a small context
 PROBE_OUTPUT_TOKENS = 8
+TOO_LONG = (REJECTED, SERVER_ERROR, ERROR_EVENT, EMPTY)  # what servers say to a prompt beyond their context
 MOST_JOINED_TOKENS = 1  # a template may join the prompt's first token or its last with its own
 
 
@@ -52,17 +56,17 @@ async def probe(client: Client, *, model: str | None, api: Api | None, tokenizer
     plain = Prompts(words=COMMON_WORDS, seed=seed)
     # Chat adds a template of unknown length and may think aloud: completions say more exactly what was asked.
     apis: tuple[Api, ...] = (api,) if api else ("completions", "chat")
-    asking, first = await _accepted(client, [Asking(model=name, api=a, prompts=plain) for a in apis], seed)
-    answers = [first, *[await _ask(client, asking, words, seed, repeat) for repeat, words in enumerate(PROBE_WORDS)]]
-    counted = [answer.prompt_tokens for _, answer, _ in answers[1:]]
+    asking = await _accepted(client, [Asking(model=name, api=a, prompts=plain) for a in apis], seed)
+    short = await _ask(client, asking, SHORT_WORDS, seed, 0)
+    words, long = await _long(client, asking, seed)
+    told = [count for _, answer, _ in (short, long) if (count := answer.prompt_tokens)]
     prompts = replace(plain, seed=seed)
-    told = [count for count in counted if count]
     if len(told) == 2:
-        prompts = measured_prompts(PROBE_WORDS, told, seed=seed)
+        prompts = measured_prompts((SHORT_WORDS, words), told, seed=seed)
     if tokenizer is not None:
-        texts = [_probe_text(asking, words, seed, repeat) for repeat, words in enumerate(PROBE_WORDS)]
+        texts = [_probe_text(asking, SHORT_WORDS, seed, 0), _probe_text(asking, words, seed, 1)]
         prompts = _exact(tokenizer, texts, told, seed)
-    sent_ns, last, software = answers[-1]
+    sent_ns, last, software = long
     tokens = last.output_tokens or len(last.chunk_ns)
     first_ns, end_ns = last.chunk_ns[0], last.chunk_ns[-1]
     return Server(
@@ -122,7 +126,7 @@ async def _model(client: Client, model: str | None) -> tuple[str, int | None]:
 _Probed = tuple[int, Answer, str]
 
 
-async def _accepted(client: Client, askings: list[Asking], seed: int) -> tuple[Asking, _Probed]:
+async def _accepted(client: Client, askings: list[Asking], seed: int) -> Asking:
     """The first way of asking that the server takes: options that not all servers know are dropped one by one."""
     failure = Failure(REJECTED, "")
     for asking in askings:
@@ -131,16 +135,31 @@ async def _accepted(client: Client, askings: list[Asking], seed: int) -> tuple[A
             replace(asking, force_output=False),
             replace(asking, force_output=False, usage=False),
         ):
-            probed = await _ask(client, variant, PROBE_WORDS[0], seed, -1, must=False)
-            found = probed[1].failure
-            if found is None:
-                return variant, probed
-            failure = found
+            _, answer, _ = await _ask(client, variant, SHORT_WORDS, seed, -1, must=False)
+            if answer.failure is None:
+                return variant
+            failure = answer.failure
             if failure.kind not in (REJECTED, SERVER_ERROR):
                 break
         if failure.kind != NOT_FOUND:
             break
     raise _error(failure, client.endpoint.url, askings[0].path)
+
+
+async def _long(client: Client, asking: Asking, seed: int) -> tuple[int, _Probed]:
+    """A prompt long enough to tell what a word costs, of as many words as the context holds; and their number."""
+    failure = Failure(REJECTED, "")
+    for words in LONG_WORDS:
+        probed = await _ask(client, asking, words, seed, 1, must=False)
+        if probed[1].failure is None:
+            return words, probed
+        failure = probed[1].failure
+        if failure.kind not in TOO_LONG:
+            raise _error(failure, client.endpoint.url, asking.path)
+    raise MeasurementError(
+        f"{client.endpoint.url}{asking.path} answers {SHORT_WORDS} words but not {LONG_WORDS[-1]} ({failure.text()}); "
+        "is its context so small? 64 tokens are the least that can be measured"
+    )
 
 
 async def _ask(client: Client, asking: Asking, words: int, seed: int, repeat: int, *, must: bool = True) -> _Probed:

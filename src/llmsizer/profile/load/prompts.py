@@ -33,6 +33,7 @@ cost period industry land security image phone blood type window range test pict
 COMMON_WORDS = tuple(_WORDS.split())
 UNIQUE_WORDS = 12  # of some 200 words: 10²⁷ beginnings, so that no two prompts share even a first cache block
 MOST_WORDS = 4096
+LEAST_TOKENS_PER_WORD = 0.9  # no vocabulary joins words drawn by chance: fewer were cut off
 _PLAIN_WORD = re.compile(r"[Ġ▁ ]([a-z]{2,10})")
 
 CountTokens = Callable[[str], int]
@@ -112,7 +113,7 @@ def exact_prompts(tokenizer: Any, *, seed: int = 0) -> Prompts:
 def measured_prompts(words: Sequence[int], tokens: Sequence[int], *, seed: int = 0) -> Prompts:
     """Prompts by what a server counted for two numbers of words; exact where every word was one token."""
     slope = (tokens[1] - tokens[0]) / (words[1] - words[0])
-    if not slope > 0:
+    if not slope > LEAST_TOKENS_PER_WORD:
         raise InputError(
             f"the server counts {tokens[0]} tokens for {words[0]} words and {tokens[1]} for {words[1]}: "
             "it cuts prompts or does not count them, and their lengths would be unknown; mend its context or its usage"
