@@ -168,6 +168,8 @@ def print_recommendation(recommendation: Recommendation) -> None:
         if note:
             out.print(note, style="italic", highlight=False)
     _print_plans(recommendation)
+    for note in recommendation.plans[0].notes if recommendation.plans else ():
+        out.print(f"· the first plan: {note}", highlight=False)
     _print_modes(recommendation)
     _print_apis(recommendation)
     if recommendation.near_misses:
