@@ -32,8 +32,7 @@ def test_usual_other_names(written: str, name: str):
 
 
 def test_storage_and_arithmetic_are_kept_apart():
-    assert PRECISIONS["int4"].is_weight_only
-    assert not PRECISIONS["fp8"].is_weight_only
+    assert (PRECISIONS["int4"].compute, PRECISIONS["fp8"].compute) == ("16bit", "fp8")
     gpus = load_catalog()
     assert gpus.gpu("h100").effective_compute("fp8") == "fp8"
     assert gpus.gpu("a100").effective_compute("fp8") == "16bit"  # no units: weight-only

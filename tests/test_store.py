@@ -16,7 +16,7 @@ from llmsizer.facts.record_parts import Energy, Load
 from llmsizer.facts.records import DeviceRecord, ProfileRecord, QualityRecord
 from llmsizer.profile import append_record, read_records
 from llmsizer.store import default_location, location_of, open_store
-from llmsizer.store.content import Document, content_id, document_of
+from llmsizer.store.content import TYPES, Document, content_id, document_of
 from llmsizer.store.exchange import export_items, read_items, table_rows
 from llmsizer.store.location import hidden, is_store
 from tiny_models import needs
@@ -82,7 +82,7 @@ def test_what_goes_in_comes_out_and_a_second_import_changes_nothing(address: str
         assert {r.variant for r in store.profiles(batch=1, precision="int4")} == {"int4"}
         assert len(store.quality(variant="int8")) == 1
     with open_store(address) as store:
-        assert store.counts() == {"records": 18, "quality": 3, "scenarios": 0, "plans": 0}
+        assert [len(store.items(kind)) for kind in TYPES] == [18, 3, 0, 0]
 
 
 def test_every_field_of_the_schema_survives(address: str) -> None:
@@ -96,8 +96,8 @@ def test_every_field_of_the_schema_survives(address: str) -> None:
 def test_scenarios_and_plans_are_held_too(address: str) -> None:
     with open_store(address) as store:
         assert store.add("plans", [PLAN, PLAN]).new == 1
-        assert store.documents("plans", name="eu-chat") == [PLAN]
-        assert store.documents("scenarios") == []
+        assert [item for _, item in store.items("plans", {"name": "eu-chat"})] == [PLAN]
+        assert store.items("scenarios") == []
 
 
 def _write(address: str, first: int) -> int:

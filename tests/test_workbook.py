@@ -19,7 +19,7 @@ import recalculate
 from llmsizer.deliver.pack.decision import Decision
 from llmsizer.deliver.workbook.live import Live, least, live, most, rounded_up
 from llmsizer.deliver.workbook.money import program_cash
-from llmsizer.deliver.workbook.places import Nowhere, Register, column_letters, safe_name
+from llmsizer.deliver.workbook.places import Register, column_letters, safe_name
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import monthly_parts
 
@@ -139,13 +139,6 @@ def test_names_are_never_taken_for_cells() -> None:
     assert safe_name("pue") == "pue_" and safe_name("api1_usd") == "api1_usd"
     assert safe_name("A1") == "A1_" and safe_name("=cmd|x") == "cmd_x" and safe_name("1st") == "v_1st"
     assert [column_letters(i) for i in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
-    assert math.isnan(Nowhere().given("x", papers_unknown()).value)
-
-
-def papers_unknown() -> Any:
-    from llmsizer.facts.figure import unknown
-
-    return unknown("nobody says", "USD")
 
 
 def test_the_variants_rent_in_every_mode(decisions: dict[str, Decision]) -> None:

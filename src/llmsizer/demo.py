@@ -8,7 +8,7 @@ quantization damage shows as perplexity, and a larger one with random weights, w
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ METHODS = ("openvino-fp16", "openvino-int8", "openvino-int4")
 SCENARIOS = ("eu-chat", "eu-chat-22b")  # both readings of Mistral Small 4
 QUALITY_DOCUMENTS = 48
 DEMO_REPEATS = 5  # half of what a measurement to rely on takes: the demo shows the path
-Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ Inside the package everything is bytes, seconds, FLOPs, tokens, watts and dollar
 from __future__ import annotations
 
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
-KIB, MIB, GIB = 2**10, 2**20, 2**30
+GIB = 2**30
 HOURS_PER_MONTH = 730.0  # 8,760 hours a year over 12 months: the convention of cloud price lists
 HOURS_PER_YEAR = 8_760.0
 MONTHS_PER_YEAR = 12

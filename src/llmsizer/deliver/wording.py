@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Sequence
 
-from llmsizer.deliver.basis import mark
 from llmsizer.facts.figure import Figure
 from llmsizer.units import GIGA, KILO, MEGA, TERA, UNKNOWN, format_seconds, format_usd
 from llmsizer.units import plain_number as plain_number
@@ -69,15 +68,6 @@ def figure_range(figure: Figure) -> str:
     if unit not in _SECONDS | _BYTES and unit != _USD:
         low = low.removesuffix(" %" if unit in _FRACTIONS else unit.replace("/", " / ")).removesuffix(unit).strip()
     return "" if low == high else f"{low} to {high}"
-
-
-def figure_text(figure: Figure) -> str:
-    """Everything in one line: ``$12,340 / month ($10,900 to $14,200) ◆ calibrated``."""
-    if figure.value is None:
-        return f"{UNKNOWN} ({figure.estimate.reason}) {mark('unknown')}"
-    between = figure_range(figure)
-    stale = ", stale price" if figure.stale else ""
-    return f"{figure_amount(figure)}{f' ({between})' if between else ''} {mark(figure.basis)}{stale}"
 
 
 def shown_parts(values: Sequence[float], digits: int) -> list[float]:

@@ -6,8 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llmsizer.facts.provenance import Provenance
 
-EU_ZONES = frozenset({"EU"})
-
 
 class PurchasePrice(BaseModel):
     """A price seen for one device, board or server. Datacentre figures are press estimates: use them as a range."""

@@ -33,10 +33,6 @@ class Precision:
         return self.weight_bits < self.rest_bits
 
     @property
-    def is_weight_only(self) -> bool:
-        return self.is_quantized and self.compute == "16bit"
-
-    @property
     def bits_per_quantized_weight(self) -> float:
         """Stored bits with scales and zero points; one scale per channel is counted as one per 4,096 weights."""
         return self.weight_bits + (self.scale_bits + self.zero_point_bits) / (self.group_size or 4096)

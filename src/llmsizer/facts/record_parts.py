@@ -18,7 +18,6 @@ Pattern = Literal[
 ]
 Bound = Literal["launch", "bandwidth", "compute", "kv", "client", "throttled", "mixed"]
 EnergySource = Literal["nvml-counter", "nvml-power", "amdsmi-counter", "amdsmi-power", "xpu-power", "rapl"]
-Phase = Literal["load", "compile", "warm-up", "prefill", "decode", "run"]
 
 # Names under ``ProfileRecord.distributions``; a reader must accept others. All in seconds but the last, in tokens/s.
 METRICS = (

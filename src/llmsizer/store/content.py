@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 
 Kind = Literal["records", "quality", "scenarios", "plans"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Document(BaseModel):

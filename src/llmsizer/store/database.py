@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from llmsizer.errors import InputError
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.store import read_line, without_replaced
-from llmsizer.store.content import KINDS, TYPES, Document, Item, Kind, columns_of, content_id, document_of
+from llmsizer.store.content import TYPES, Item, Kind, columns_of, content_id, document_of
 from llmsizer.store.location import EXAMPLE, Location, hidden
 from llmsizer.store.tables import NEWEST, STEPS, TABLES, schema_version
 
@@ -101,18 +101,6 @@ class Store:
 
     def quality(self, **where: object) -> list[QualityRecord]:
         return [cast(QualityRecord, item) for _, item in self.items("quality", where)]
-
-    def documents(self, kind: Kind, **where: object) -> list[Document]:
-        """Scenarios or plans."""
-        return [cast(Document, item) for _, item in self.items(kind, where)]
-
-    def counts(self) -> dict[Kind, int]:
-        """How many of each kind."""
-        with self._said(), self._engine.connect() as connection:
-            return {
-                kind: int(connection.execute(sql.select(sql.func.count()).select_from(TABLES[kind])).scalar_one())
-                for kind in KINDS
-            }
 
     def close(self) -> None:
         self._engine.dispose()

@@ -14,7 +14,6 @@ Text, Integer = sql.Text, sql.Integer
 
 schema_version = sql.Table("llmsizer_schema", metadata, sql.Column("version", Integer, nullable=False))
 
-_ITEM = ("content_id", "document", "added_at")
 RECORD_COLUMNS = ("record_id", "status", "model", "variant", "precision", "engine", "device")
 RECORD_NUMBERS = ("batch", "prompt_tokens", "output_tokens")
 

@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument(
         "--records",
         metavar="FILE|STORE",
-        help=f"without --url: {SOURCE_HELP}; with it: the file appended to (default: {DEFAULT_RECORDS})",
+        help=RECORDS_HELP,
     )
     parser.add_argument("--replicas", type=whole_number("replicas", most=10_000), default=1, help="behind the URL")
     parser.add_argument(

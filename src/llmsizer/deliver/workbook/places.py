@@ -1,6 +1,6 @@
-"""Where the numbers of a workbook go: plain ones for files without formulas, named rows or cells of a row for a sheet.
+"""Where the numbers of a workbook go: named rows, or the cells of one row.
 
-What a fleet is made of is written once (``deliver.live_bills``) and put in different places.
+What a fleet is made of is written once (``live_bills``) and put in different places.
 """
 
 from __future__ import annotations
@@ -29,16 +29,6 @@ class Place(Inputs, Protocol):
     def put(self, key: str, unit: str, number: Live) -> Live:
         """What follows from other numbers."""
         ...
-
-
-class Nowhere:
-    """Keeps values only: for what needs no spreadsheet."""
-
-    def given(self, key: str, figure: Figure) -> Live:
-        return Live(key, NAN if figure.value is None else figure.value)
-
-    def put(self, key: str, unit: str, number: Live) -> Live:
-        return Live(key, number.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

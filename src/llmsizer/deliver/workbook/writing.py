@@ -1,6 +1,6 @@
 """The workbook of a decision: live formulas on every sheet, driven by one sheet of assumptions.
 
-The formulas are the program's own (``deliver.live``), and each cell holds the program's value beside its formula, so a
+The formulas are the program's own (``workbook.live``), and each cell holds the program's value beside its formula, so a
 reader without a recalculating program sees the same figures.
 """
 

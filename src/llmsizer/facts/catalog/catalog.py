@@ -292,7 +292,7 @@ class Catalog:
         plain = plain_name(name)
         wanted = [spec for spec in self._engines if plain in (spec.engine, *spec.aliases)]
         if not wanted:
-            raise UnknownNameError("engine", name, {spec.engine for spec in self._engines})
+            raise UnknownNameError("engine", name, self.engine_names)
         return newest_first(wanted, version)
 
     @cached_property
