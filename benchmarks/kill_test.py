@@ -36,8 +36,11 @@ HERE = Path(__file__).resolve()
 ENGINES = HERE.parent.parent / "tests"
 POINTS_A_SWEEP = 8
 VARIANTS = ("A", "B")
-# A sweep takes some two seconds here, half of it the start of Python; kills fall anywhere into it.
-LONGEST_SECONDS = 2.0
+# A sweep costs some two seconds of a core, more than half of it the start of Python; strikes fall anywhere into it,
+# counted in the sweep's own CPU time, so that a busy machine does not put them all into the start.
+LONGEST_CPU_SECONDS = 2.0
+LOOK_SECONDS = 0.01
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 INTERRUPTED_SHARE = 0.1
 
 
@@ -79,7 +82,7 @@ def sweep(records: Path, seed: int) -> None:
 
 
 def kill_many(
-    kills: int, *, folder: Path, seed: int = 0, longest_seconds: float = LONGEST_SECONDS, say: bool = False
+    kills: int, *, folder: Path, seed: int = 0, longest_cpu_seconds: float = LONGEST_CPU_SECONDS, say: bool = False
 ) -> Result:
     """As many kills as asked for, over as many sweeps as that takes."""
     choose, result, known = random.Random(seed), Result(), {}  # type: ignore[var-annotated]
@@ -88,7 +91,7 @@ def kill_many(
     while result.kills_of_parent + result.kills_of_child < kills:
         records = folder / f"records-{round_number}.jsonl"
         parent = _start(records, seed=round_number)
-        _strike(parent, choose, result, longest_seconds)
+        _strike(parent, choose, result, longest_cpu_seconds)
         result.processes_left += _left_behind(parent)
         _inspect(records, known, result)
         runs = _runs_kept(records, runs, result)
@@ -113,14 +116,15 @@ def _start(records: Path, *, seed: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _strike(parent: subprocess.Popen[bytes], choose: random.Random, result: Result, longest_seconds: float) -> None:
+def _strike(parent: subprocess.Popen[bytes], choose: random.Random, result: Result, longest_cpu_seconds: float) -> None:
     """SIGKILL after a random time, to the parent or to a child; where a child is struck the sweep goes on."""
+    at = 0.0
     while True:
-        try:
-            parent.wait(choose.uniform(0.0, longest_seconds))
-            return
-        except subprocess.TimeoutExpired:
-            pass
+        at += choose.uniform(0.0, longest_cpu_seconds)
+        while _cpu_seconds(parent.pid) < at:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                parent.wait(choose.uniform(0.0, LOOK_SECONDS))  # between two ticks of the count, too
+                return
         if choose.random() < INTERRUPTED_SHARE:
             result.interrupts += 1
             parent.send_signal(signal.SIGINT)
@@ -138,14 +142,19 @@ def _strike(parent: subprocess.Popen[bytes], choose: random.Random, result: Resu
         return
 
 
+def _cpu_seconds(parent: int) -> float:
+    """What a sweep and its children have used so far, those that ended included."""
+    ticks = 0
+    for process, fields in ((parent, slice(11, 15)), *((child, slice(11, 13)) for child in _children(parent))):
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[fields]))
+    return ticks / TICKS_A_SECOND
+
+
 def _children(parent: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and fields[0] != "Z":
-                found.append(int(stat.parent.name))
-    return found
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    return []
 
 
 def _left_behind(parent: subprocess.Popen[bytes]) -> int:
