@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -82,13 +83,19 @@ def sweep(records: Path, seed: int) -> None:
 
 
 def kill_many(
-    kills: int, *, folder: Path, seed: int = 0, longest_cpu_seconds: float = LONGEST_CPU_SECONDS, say: bool = False
+    kills: int,
+    *,
+    folder: Path,
+    seed: int = 0,
+    longest_cpu_seconds: float = LONGEST_CPU_SECONDS,
+    until: float = math.inf,
+    say: bool = False,
 ) -> Result:
-    """As many kills as asked for, over as many sweeps as that takes."""
+    """As many kills as asked for, over as many sweeps as that takes, or until that moment of the monotonic clock."""
     choose, result, known = random.Random(seed), Result(), {}  # type: ignore[var-annotated]
     runs: Counter[str] = Counter()
     round_number = 0
-    while result.kills_of_parent + result.kills_of_child < kills:
+    while result.kills_of_parent + result.kills_of_child < kills and time.monotonic() < until:
         records = folder / f"records-{round_number}.jsonl"
         parent = _start(records, seed=round_number)
         _strike(parent, choose, result, longest_cpu_seconds)
@@ -208,6 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="at most")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -216,7 +224,9 @@ def main() -> int:
         return 0
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        result = kill_many(arguments.kills, seed=arguments.seed, folder=Path(folder), say=True)
+        result = kill_many(
+            arguments.kills, seed=arguments.seed, folder=Path(folder), until=start + 60 * arguments.minutes, say=True
+        )
     document = {**asdict(result), "faults": result.faults, "seconds": round(time.monotonic() - start, 1)}
     text = json.dumps(document, indent=2)
     print(text)
