@@ -37,9 +37,9 @@ HERE = Path(__file__).resolve()
 ENGINES = HERE.parent.parent / "tests"
 POINTS_A_SWEEP = 8
 VARIANTS = ("A", "B")
-# A sweep costs some two seconds of a core, more than half of it the start of Python; strikes fall anywhere into it,
+# A sweep costs some two seconds of a core, and each start one of Python alone; strikes fall anywhere into it,
 # counted in the sweep's own CPU time, so that a busy machine does not put them all into the start.
-LONGEST_CPU_SECONDS = 2.0
+LONGEST_CPU_SECONDS = 4.0
 LOOK_SECONDS = 0.01
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 INTERRUPTED_SHARE = 0.1
