@@ -23,6 +23,8 @@ from llmsizer.traffic.meanfield import Probe, Replica, largest_batch, make_repli
 from llmsizer.traffic.sizing import Held, describe, hold_each, load_at
 from llmsizer.units import format_gb, format_seconds
 
+WORTH_RANKS = 1.25  # times what tensor parallelism holds: below it the layout whose step times were measured is taken
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sized:
@@ -123,9 +125,24 @@ def _held(question: Question, fitting: Sequence[_Candidate]) -> tuple[list[Sized
         else:
             label = f"{candidate.name} ×{candidate.deployment.parallelism.gpus}"
             missed(candidate.name, _too_slow(label, load_at(replica, 0.0), slo))
+    sized = _worth_their_ranks(sized)
     working = {(s.deployment.gpu.id, s.deployment.weights.name) for s in sized}
     names = {c.name: (c.deployment.gpu.id, c.deployment.weights.name) for c in fitting}
     return sized, [misses[name] for name, which in names.items() if name in misses and which not in working]
+
+
+def _worth_their_ranks(sized: Sequence[Sized]) -> list[Sized]:
+    """Without data-parallel attention that holds little more than tensor parallelism does, which is better known."""
+    grouped = {_on(one): one.held.rate for one in sized if one.deployment.parallelism.data == 1}
+    return [
+        one
+        for one in sized
+        if one.deployment.parallelism.data == 1 or one.held.rate >= WORTH_RANKS * grouped.get(_on(one), 0.0)
+    ]
+
+
+def _on(sized: Sized) -> tuple[str, str, int]:
+    return sized.deployment.gpu.id, sized.deployment.weights.name, sized.gpus
 
 
 def _sized(candidate: _Candidate, replica: Replica, held: Held) -> Sized:

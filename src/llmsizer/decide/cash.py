@@ -8,38 +8,39 @@ from dataclasses import replace
 import numpy as np
 
 from llmsizer.decide.apis import ApiChoice
+from llmsizer.decide.bills import Demand
 from llmsizer.decide.curves import Machines
+from llmsizer.decide.following import Way, flow_of
 from llmsizer.decide.study import Study
 from llmsizer.money.api import api_cost
-from llmsizer.money.cashflow import CashFlow, cash_flow, serves_from_month
+from llmsizer.money.cashflow import CashFlow, serves_from_month
 from llmsizer.money.comparison import Payback
 from llmsizer.money.cost import Cost, Path
-from llmsizer.money.ranges import mid
 
 
-def bills_asked(found: Study, machines: Mapping[Path, Machines], choices: Sequence[ApiChoice]) -> tuple[Cost, ...]:
+def ways_asked(found: Study, machines: Mapping[Path, Machines], choices: Sequence[ApiChoice]) -> tuple[Way, ...]:
     """The cheapest fleet of each path, then the first API of the same model and the first of another tier."""
     workload = found.question.workload
-    bills = []
+    ways = []
     for path, each in machines.items():
         best = each.cheapest_asked()
         if best is not None:
-            bills.append(found.pricer.plan(best, path, workload).cost)
+            plan = found.pricer.plan(best, path, workload)
+            rental = found.pricer.bills.cheapest_rental(best, Demand.of(workload)) if path == "rent" else None
+            ways.append(Way(path=path, cost=plan.cost, sized=best, rental=rental, billed_share=plan.billed_share))
     firsts = {choice.same_model: choice for choice in reversed(choices)}
     for same in (True, False):
         if same in firsts:
             bill = api_cost(firsts[same].offer, workload, found.book)
-            bills.append(bill if same else replace(bill, label=f"{bill.label} (another model: another quality tier)"))
-    return tuple(bills)
+            named = bill if same else replace(bill, label=f"{bill.label} (another model: another quality tier)")
+            ways.append(Way(path="api", cost=named))
+    return tuple(ways)
 
 
-def cash_flows(found: Study, bills: Sequence[Cost]) -> tuple[CashFlow, ...]:
-    """One for each bill, from one month 0 and over the same months of service, discounted at the cost of capital."""
-    months = found.question.scenario.horizon_months
-    rate = mid(found.book.assumed["capital_charge_per_year"])
-    vat = found.book.options.vat_rate
-    start = serves_from_month(bills)
-    return tuple(cash_flow(bill, months, rate, vat_rate=vat, serves_from=start) for bill in bills)
+def cash_flows(found: Study, ways: Sequence[Way]) -> tuple[CashFlow, ...]:
+    """One for each way, from one month 0 and over the same months of service, discounted at the cost of capital."""
+    start = serves_from_month([way.cost for way in ways])
+    return tuple(flow_of(found, way, serves_from=start) for way in ways)
 
 
 def paybacks(bills: Sequence[Cost], flows: Sequence[CashFlow]) -> tuple[Payback, ...]:

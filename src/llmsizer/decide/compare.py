@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from llmsizer.decide.apis import OTHER_TIER, SIBLING, ApiChoice
-from llmsizer.decide.cash import bills_asked, cash_flows, paybacks
+from llmsizer.decide.cash import cash_flows, paybacks, ways_asked
 from llmsizer.decide.curves import LEAST_TOKENS, MOST_TOKENS, Machines, api_curve, at_volume, tokens_of
 from llmsizer.decide.study import Study
 from llmsizer.facts.figure import Figure, exact, unknown
@@ -17,7 +17,7 @@ from llmsizer.money.api import api_cost
 from llmsizer.money.comparison import Comparison, Crossover, FirstMonth, PathCost, Step
 from llmsizer.money.cost import USD_PER_MONTH, Path
 from llmsizer.money.crossing import Curve, crossing
-from llmsizer.units import format_count, format_usd
+from llmsizer.units import MONTHS_PER_YEAR, format_count, format_usd
 
 _DECADES = 6
 _LEAVES_OUT = (
@@ -42,8 +42,8 @@ def compare_study(found: Study, choices: Sequence[ApiChoice]) -> Comparison:
         # The same model where someone hosts it; else another one, and its name in the crossover says so.
         curves[f"API ({choices[0].label})"] = api_curve(found, choices[0])
     crossovers = _crossovers(found, curves, machines)
-    bills = bills_asked(found, machines, choices)
-    flows = cash_flows(found, bills)
+    ways = ways_asked(found, machines, choices)
+    bills, flows = tuple(way.cost for way in ways), cash_flows(found, ways)
     return Comparison(
         model=model.name,
         reading=model.reading,
@@ -149,9 +149,8 @@ def _first_month(found: Study, below: str, above: str, low: Curve, high: Curve) 
     growth, workload = found.question.workload.growth, found.question.workload
     if growth is None:
         return FirstMonth()
-    years = (growth.until - growth.start).days / 365.25
-    months = np.arange(max(found.question.scenario.horizon_months, int(np.ceil(12 * years))) + 1)
-    factor = (1 + growth.yearly) ** np.minimum(months / 12, years)
+    months = np.arange(max(found.question.scenario.horizon_months, int(np.ceil(12 * growth.years))) + 1)
+    factor = np.array([growth.factor_after(month / MONTHS_PER_YEAR) for month in months])
     volumes = tokens_of(workload) * factor
     dearer = high(volumes) - low(volumes)
     searched = int(months[-1])

@@ -95,7 +95,9 @@ class Machines:
         """The candidate to take at each volume; None where none has a price."""
         if not self.candidates:
             return [None] * len(tokens)
-        return [self.candidates[int(index)] for index in np.argmin(self.all_usd(tokens), axis=0)]
+        is_searched = tokens.min() >= LEAST_TOKENS and tokens.max() <= MOST_TOKENS
+        candidates = self._contenders if is_searched else self.candidates
+        return [candidates[int(index)] for index in np.argmin(self._usd_of(candidates, tokens), axis=0)]
 
     def cheapest_asked(self) -> Sized | None:
         """The candidate to take for the scenario as it is, growth and all."""

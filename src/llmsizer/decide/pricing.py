@@ -11,6 +11,7 @@ import numpy as np
 from llmsizer.decide.answer import Plan, Rejection
 from llmsizer.decide.bills import Bills, Demand, Rental, activity
 from llmsizer.decide.candidates import Sized
+from llmsizer.decide.orders import Fleet, orders_for, orders_in_words
 from llmsizer.decide.question import Question
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
@@ -231,6 +232,8 @@ class Pricer:
         if offer is None and gpu.device_class == "consumer":
             yield "consumer card: check its driver licence and cooling before it goes into a data centre"
         yield from _notes_of_layout(sized)
+        if rental is None and workload.growth is not None:
+            yield self._orders(sized, workload, replicas)
         if offer is not None and assumes_larger(offer, width):
             yield f"the list prices {offer.gpus_per_instance} GPU an instance; {width} at that price each are assumed"
         if rental is not None:
@@ -241,6 +244,25 @@ class Pricer:
             yield law
         if is_whole_machine(gpu) and replicas + self.spare > 1:
             yield "desktop machines, one replica each"
+
+    def order_fleet(self, sized: Sized, serving: int) -> Fleet:
+        """What is owned, as orders see it."""
+        servers = self._servers(sized, serving + self.spare)
+        each = sized.gpus_per_server if servers is None else servers.gpus_each
+        return Fleet(
+            serving=serving,
+            spare=self.spare,
+            rate_each=sized.held.rate,
+            replicas_per_server=max(1, each // sized.gpus),
+            servers_per_replica=sized.servers,
+        )
+
+    def _orders(self, sized: Sized, workload: Workload, serving: int) -> str:
+        """By when what is bought has to be ordered, step by step."""
+        found = orders_for(
+            workload, self.order_fleet(sized, serving), self.book.assumed["hardware_lead_months"], self.book.today
+        )
+        return f"{found.text.split('. ')[0].rstrip('.')}. In steps, spares included: {orders_in_words(found)}"
 
     def _notes_of_rental(self, sized: Sized, workload: Workload, replicas: int, rental: Rental) -> Iterator[str]:
         rented, following = self.rental(sized, sized.held.rate, workload, rental), rental.following

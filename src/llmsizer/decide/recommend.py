@@ -22,7 +22,7 @@ from llmsizer.decide.pricing import PATHS
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
 from llmsizer.decide.sure import Pick, sureness
-from llmsizer.decide.wording import flips, memory_note, sentence
+from llmsizer.decide.wording import flips, growth_note, memory_note, sentence
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.hub import load_model
 from llmsizer.facts.model import ModelSpec
@@ -104,7 +104,11 @@ def answer_of(found: Study, catalog: Catalog) -> Recommendation:
         assumptions={**found.book.assumed, "usd_per_kwh": found.book.usd_per_kwh},
         memory_note=memory_note(found, catalog.gpu(_USUAL_CARD) if _USUAL_CARD in catalog.gpu_names else None),
         leaves_out=LEAVES_OUT,
-        flags=(*_flags(found, plans, apis), *stated_effects(found, plans[0] if plans else None)),
+        flags=(
+            *_flags(found, plans, apis),
+            *filter(None, [growth_note(found, comparison)]),
+            *stated_effects(found, plans[0] if plans else None),
+        ),
         priced_on=found.book.today.isoformat(),
         comparison=comparison,
         uncertainty=sure,

@@ -175,8 +175,7 @@ class Load:
         factor = values[DEMAND]
         held = self.demand.held * factor
         if self.growth is not None:
-            years = (self.growth.until - self.growth.start).days / 365.25
-            grown = np.maximum(1.0, np.maximum(1 + self.growth.yearly * values[GROWTH], 1e-9) ** years)
+            grown = np.maximum(1.0, np.maximum(1 + self.growth.yearly * values[GROWTH], 1e-9) ** self.growth.years)
             held = held * grown / self.growth.largest_factor
         return Demand(average=self.demand.average * factor, held=held)
 
@@ -184,9 +183,11 @@ class Load:
 def load_of(workload: Workload, assumed: Mapping[str, Figure]) -> Load:
     """The scenario's load, and how far off it may be."""
     drivers = [_ranged(DEMAND, assumed[DEMAND])]
-    if workload.growth is not None:
+    # A ramp ends at the volume that is written, whose doubt is the demand's.
+    growth = None if workload.growth is None or workload.growth.is_ramp else workload.growth
+    if growth is not None:
         drivers.append(_ranged(GROWTH, assumed[GROWTH]))
-    return Load(demand=Demand.of(workload), growth=workload.growth, drivers=tuple(drivers))
+    return Load(demand=Demand.of(workload), growth=growth, drivers=tuple(drivers))
 
 
 def _ranged(name: str, figure: Figure, *, group: str = "", correlation: float = 0.0) -> Driver:

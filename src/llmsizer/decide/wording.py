@@ -226,6 +226,25 @@ def _flip_of_price(best: Plan, others: Sequence[Plan]) -> Iterator[Flip]:
     )
 
 
+def growth_note(found: Study, comparison: Comparison) -> str:
+    """What each way costs over the horizon while use grows; empty where nothing grows."""
+    scenario, growth = found.question.scenario, found.question.workload.growth
+    flows = [flow for flow in comparison.cash_flows if flow.total_usd is not None]
+    if growth is None or not flows:
+        return ""
+    use = (
+        f"from {growth.from_share:.0%} of full use on {growth.start} to all of it on {growth.until}"
+        if growth.from_share is not None
+        else f"growing by {growth.yearly:.0%} a year from {growth.start} to {growth.until}"
+    )
+    said = "; ".join(f"{f.label}: {format_usd(f.total_usd)} ({format_usd(f.npv_usd)} today)" for f in flows)
+    whole = "full use" if growth.is_ramp else "the fleet for the end of that growth"
+    return (
+        f"over {scenario.horizon_months} months of service, {use}, with machines that follow it, paid and discounted: "
+        f"{said}; a monthly bill is that of {whole}"
+    )
+
+
 def memory_note(found: Study, card: GpuSpec | None) -> str:
     """What the model takes at 16 bit, on how many of a usual card it fits, and where a round figure stops holding."""
     model = found.question.model

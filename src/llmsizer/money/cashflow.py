@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from llmsizer.money.cost import Cost
 from llmsizer.units import MONTHS_PER_YEAR
 
-_NOT_CASH = ("hardware", "network", "spare parts", "capital")  # spread over the months; bought and sold once
+NOT_CASH = ("hardware", "network", "spare parts", "capital")  # spread over the months; bought and sold once
 
 
 class CashFlowDoc(TypedDict):
@@ -92,7 +92,7 @@ def cash_flow(
             label=bill.label, usd_by_month=None, discount_rate_per_year=discount_rate_per_year, reason=reason
         )
     owned = bool(bill.one_offs)
-    running = [p for p in bill.parts if not (owned and p.name in _NOT_CASH) and p.name != "VAT"]
+    running = [p for p in bill.parts if not (owned and p.name in NOT_CASH) and p.name != "VAT"]
     taxed = sum(p.usd_per_month.value or 0.0 for p in running if p.taxed)
     month_usd = sum(p.usd_per_month.value or 0.0 for p in running) + vat_rate * taxed
     first = max(serves_from, math.ceil(bill.service_from_month))

@@ -6,7 +6,6 @@ worse, and near saturation a little less room is a lot more waiting.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal
@@ -241,15 +240,12 @@ def rolling_upgrade(during: Loss, replicas: int, start_seconds: Estimate) -> Rol
 
 
 def growth(site: Site, workload: Workload, rate_each: float, fleet_rate: float, plan: GrowthPlan) -> Growth:
-    """The peak hour at the end of a growth, compounding, and the day on which the fleet no longer holds it."""
+    """The peak hour at the end of a growth or ramp, and the day on which the fleet no longer holds it."""
     peak = workload.peak_requests_per_second
     later = peak * plan.factor(plan.until)
-    years = math.inf
-    if fleet_rate < peak:
-        years = 0.0
-    elif plan.yearly > 0:
-        years = math.log(fleet_rate / peak) / math.log1p(plan.yearly)
-    exhausted = None if years > _FARTHEST_YEARS else plan.start + timedelta(days=int(years * DAYS_PER_YEAR))
+    years = plan.years_to(fleet_rate / peak)
+    lasts = years is None or years > _FARTHEST_YEARS
+    exhausted = None if years is None or lasts else plan.start + timedelta(days=int(years * DAYS_PER_YEAR))
     return Growth(
         growth_per_year=plan.yearly,
         until=plan.until,

@@ -11,6 +11,7 @@ from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.apis import ApiChoice, api_choices
 from llmsizer.decide.bills import Demand, Rental
 from llmsizer.decide.candidates import Sized
+from llmsizer.decide.following import Way
 from llmsizer.decide.question import Physics
 from llmsizer.decide.study import Study, study
 from llmsizer.deliver.report import scenario_hash
@@ -91,6 +92,11 @@ class Decision:
     def path(self, path: Path) -> LivePath | None:
         """The first of a path; of APIs the first of the same model. None where there is none."""
         return next((p for p in self.paths if p.path == path and p.same_model), None)
+
+    def way(self, one: LivePath) -> Way:
+        """A path as its cash is computed from."""
+        share = one.plan.billed_share if one.plan else 1.0
+        return Way(path=one.path, cost=one.cost, sized=one.sized, rental=one.rental, billed_share=share)
 
     @property
     def taken(self) -> Path | None:

@@ -36,6 +36,7 @@ def _conditions(found: Sequence[Condition]) -> str:
 def _orders(orders: OrderDates) -> str:
     rows = tuple(
         (
+            words(str(step.servers)),
             words(str(step.replicas)),
             words(step.needed_on.isoformat()),
             words(step.order_by.isoformat()),
@@ -43,7 +44,7 @@ def _orders(orders: OrderDates) -> str:
         )
         for step in orders.steps
     )
-    heads = ("Replicas, spares included", "Needed on", "Order by", "Order by, at the longest lead")
+    heads = ("Servers in all", "Replicas they hold", "Needed on", "Order by", "Order by, at the longest lead")
     steps = html.table(Table(title="Bought in steps", headers=heads, rows=rows)) if rows else ""
     return section("When to order", html.said("p", sentence(orders.text)), steps)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+from llmsizer.decide.following import flow_of
 from llmsizer.deliver.pack.decision import Decision, LivePath
+from llmsizer.deliver.workbook.growth import months_table
 from llmsizer.deliver.workbook.live import GENERATIONS, Live, either, least, live, most, rounded_up
 from llmsizer.deliver.workbook.places import column_letters
 from llmsizer.deliver.workbook.spreadsheet import Sheet
-from llmsizer.money.cashflow import CashFlow, cash_flow, serves_from_month
+from llmsizer.money.cashflow import CashFlow, serves_from_month
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import residual_fraction
 from llmsizer.units import MONTHS_PER_YEAR
@@ -77,11 +79,8 @@ def api_sheet(sheet: Sheet, decision: Decision) -> None:
 
 def program_cash(decision: Decision, one: LivePath) -> CashFlow:
     """The program's own cash flow of a bill."""
-    book = decision.found.book
-    rate = book.assumed["capital_charge_per_year"].value or 0.0
     start = serves_from_month([path.cost for path in decision.paths])
-    months, vat = decision.scenario.horizon_months, book.options.vat_rate
-    return cash_flow(one.cost, months, rate, vat_rate=vat, serves_from=start)
+    return flow_of(decision.found, decision.way(one), serves_from=start)
 
 
 def npv_of(decision: Decision, one: LivePath) -> float:
@@ -101,7 +100,11 @@ def cash_sheet(sheet: Sheet, decision: Decision) -> None:
     start = rounded_up(lead) if any(_has_lead(one) for one in decision.paths) else live(0)
     starts = {one.key: start for one in decision.paths}  # all serve the same months
     bought = next((one for one in decision.paths if one.cost.one_offs), None)
-    ranges = _generations(sheet, decision, bought, starts[bought.key], lead) if bought else None
+    grows = decision.found.question.workload.growth is not None
+    by_month = months_table(sheet, decision, start, lead) if grows else None
+    ranges = by_month.bought if by_month else ()
+    if bought and not by_month:
+        ranges = _generations(sheet, decision, bought, starts[bought.key], lead)
     sheet.words(0, "month", "header")
     for column, one in enumerate(decision.paths, start=1):
         sheet.words(column, one.label, "header")
@@ -115,7 +118,8 @@ def cash_sheet(sheet: Sheet, decision: Decision) -> None:
         sheet.number(0, month, "short")
         for column, one in enumerate(decision.paths, start=1):
             at, start = f"$A{sheet.row + 1}", starts[one.key]
-            paid = f"IF(AND({at}>={start.text},{at}<{start.text}+{horizon.text}),{running[one.key].text},0)"
+            month_usd = by_month.of(one.key, at, start) if by_month else running[one.key].text
+            paid = f"IF(AND({at}>={start.text},{at}<{start.text}+{horizon.text}),{month_usd},0)"
             if ranges and one is bought:
                 paid += "".join(f"+SUMIF({when},{at},{usd})" for when, usd in ranges)
             value = flows[one.key][month] if month < len(flows[one.key]) else 0.0

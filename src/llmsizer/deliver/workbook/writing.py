@@ -144,10 +144,13 @@ def _fleet(sheet: Sheet, decision: Decision, orders: OrderDates) -> None:
     sheet.row += 1
     sheet.line(orders.text, style="plain")
     if orders.steps:
-        sheet.line("Replicas, spares included", "needed on", "order by", "at the longest lead", style="header")
+        sheet.line(
+            "Servers in all", "needed on", "order by", "at the longest lead", "replicas they hold", style="header"
+        )
         lead = decision.register.given("hardware_lead_months", orders.lead_months)
         for step in orders.steps:
-            sheet.number(0, step.replicas, "short")
+            sheet.number(0, step.servers, "short")
+            sheet.number(4, step.replicas, "short")
             sheet.day(1, step.needed_on)
             serial = (step.order_by - _EPOCH).days
             sheet.formula(2, f"=B{sheet.row + 1}-INT({lead.text}*30.4375)", serial, "date")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -12,6 +12,7 @@ from llmsizer.facts.workload.hours import peak_to_average, week_of
 from llmsizer.units import MONTHS_PER_YEAR, SECONDS_PER_MONTH
 
 DAYS_PER_YEAR = 365.25
+_HALVINGS = 40  # of a ramp's years: to less than a millisecond
 
 
 def _read_day(value: object) -> object:
@@ -26,19 +27,35 @@ Day = Annotated[datetime.date, BeforeValidator(_read_day)]
 
 
 class Growth(BaseModel):
-    """Demand that compounds from a day to another: what is written as the workload is the demand on ``start``."""
+    """Demand that changes from one day to another, and neither before nor after.
+
+    It compounds (``per_year``, ``per_month``): what is written as the workload is the demand on ``start``. Or it is a
+    ramp (``from_share``), from a pilot to full use: what is written is the full demand, which is reached on ``until``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_year: float | None = Field(default=None, gt=-1, le=100, allow_inf_nan=False, description="0.5 is +50 % a year")
     per_month: float | None = Field(default=None, gt=-1, le=1, allow_inf_nan=False, description="0.03 is +3 % a month")
+    from_share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="a ramp: use on the first day as a share of the full volume, 0.1 is a tenth",
+    )
+    shape: Literal["s-curve", "linear"] | None = Field(
+        default=None, description="of a ramp: s-curve (slow, quick, slow; where left out) or linear"
+    )
     start: Day
     until: Day
 
     @model_validator(mode="after")
     def _is_one_rate_forward_in_time(self) -> Self:
-        if (self.per_year is None) == (self.per_month is None):
-            raise ValueError("growth needs per_year or per_month, one of them")
+        if sum(rate is not None for rate in (self.per_year, self.per_month, self.from_share)) != 1:
+            raise ValueError("growth needs per_year or per_month, one of them, or from_share for a ramp to full use")
+        if self.shape is not None and not self.is_ramp:
+            raise ValueError(f"shape = {self.shape} is that of a ramp; give from_share, or leave shape out")
         if self.until <= self.start:
             raise ValueError(f"until = {self.until} is not after start = {self.start}; give a later day")
         if (self.until - self.start).days > 30 * DAYS_PER_YEAR:
@@ -46,17 +63,52 @@ class Growth(BaseModel):
         return self
 
     @property
+    def is_ramp(self) -> bool:
+        return self.from_share is not None
+
+    @property
+    def years(self) -> float:
+        """From the first day to the last."""
+        return (self.until - self.start).days / DAYS_PER_YEAR
+
+    @property
     def yearly(self) -> float:
-        """0.5 is +50 % a year."""
+        """0.5 is +50 % a year; of a ramp the steady rate between the same ends."""
+        if self.from_share is not None:
+            return float((1 / self.from_share) ** (1 / self.years) - 1)
         if self.per_year is not None:
             return self.per_year
         assert self.per_month is not None
         return float((1 + self.per_month) ** MONTHS_PER_YEAR - 1)
 
     def factor(self, day: datetime.date) -> float:
-        """Demand on a day over that on ``start``; it neither grows before nor after."""
-        inside = min(max(day, self.start), self.until)
-        return float((1 + self.yearly) ** ((inside - self.start).days / DAYS_PER_YEAR))
+        """Demand on a day over what is written; it neither grows before nor after."""
+        return self.factor_after((day - self.start).days / DAYS_PER_YEAR)
+
+    def factor_after(self, years: float) -> float:
+        """The same so many years after the first day. A ramp's s-curve is 3x² − 2x³ of the time between its ends."""
+        part = min(max(years / self.years, 0.0), 1.0)
+        if self.from_share is None:
+            return float((1 + self.yearly) ** (part * self.years))
+        eased = part if self.shape == "linear" else part * part * (3 - 2 * part)
+        return self.from_share + (1 - self.from_share) * eased
+
+    def years_to(self, factor: float) -> float | None:
+        """Years after the first day at which demand is so many times what is written; None where it never is.
+
+        What compounds is taken to go on beyond its last day; a ramp ends at 1.
+        """
+        if factor <= self.factor_after(0.0):
+            return 0.0
+        if self.from_share is None:
+            return math.log(factor) / math.log1p(self.yearly) if self.yearly > 0 else None
+        if factor > 1:
+            return None
+        low, high = 0.0, self.years
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.factor_after(middle) < factor else (low, middle)
+        return high
 
     @property
     def largest_factor(self) -> float:
