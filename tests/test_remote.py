@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import socket
 import sys
@@ -24,13 +25,20 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from starlette.testclient import TestClient
 
 from llmsizer.cli import main
+from llmsizer.cli.decide.planning import read_evidence
+from llmsizer.cli.serve import remote
 from llmsizer.errors import InputError
+from llmsizer.facts.record_parts import Load
+from llmsizer.facts.records import DeviceRecord, ProfileRecord
+from llmsizer.physics.predict import predict_rows
+from llmsizer.profile.store import append_record, read_records
 from llmsizer.remote.guard import Guard, Limits, limits_for
 from llmsizer.remote.mcp_server import mcp_server
 from llmsizer.remote.operations import OPERATIONS, AddedDoc, Backing
 from llmsizer.remote.rest import rest_app
 
 LOCAL = "http://127.0.0.1"
+EXAMPLE = read_records(Path(__file__).parent.parent / "dashboards/example/profiles.jsonl", ProfileRecord)[0]
 TOKEN = "a-token-of-enough-characters"
 MEMORY = {"model": "llama-3.1-8b", "gpu": "h100"}
 
@@ -83,12 +91,42 @@ def test_rest_and_the_command_line_give_one_answer_to_a_scenario(
 
 
 def test_predictions_are_those_of_the_library(client: TestClient) -> None:
-    from llmsizer.physics.predict import predict_rows
-
     rows = [{"model": "llama-3.1-8b", "gpu": "H100"}, {"model": "nobody-knows-it", "gpu": "H100"}]
     found = client.post("/v1/predict", json={"rows": rows}).json()["rows"]
     assert found == predict_rows(rows)
     assert found[1]["abstained"]
+
+
+def test_records_in_the_store_calibrate_and_so_do_those_that_come_later(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    h100 = {"device": DeviceRecord(name="h100", kind="gpu"), "engine": "vllm", "method": "fp16"}
+    measured = [record.model_copy(update=h100) for record in EXAMPLE]
+    file, store = tmp_path / "r.jsonl", str(tmp_path / "store.sqlite")
+    append_record(file, measured[0].model_copy(update={"load": Load(pattern="closed", concurrency=1)}))
+    assert main(["records", "import", str(file), "--store", store]) == 0
+    rows = [{"model": "llama-3.1-8b", "gpu": "H100"}]
+    backing = remote._backing(argparse.Namespace(store=store, records=None, quality=None))
+    with TestClient(rest_app(backing, Limits()), base_url=LOCAL) as found:
+        # a point of load alone tells nothing of a step's time
+        assert found.post("/v1/predict", json={"rows": rows}).json()["rows"] == predict_rows(rows)
+        sent = {"records": [record.model_dump(mode="json") for record in measured]}
+        assert found.post("/v1/add_records", json=sent).json()["new"] == len(measured)
+        calibrated = found.post("/v1/predict", json={"rows": rows}).json()["rows"]
+    assert calibrated == predict_rows(rows, calibration=read_evidence(store, None).calibration) != predict_rows(rows)
+    assert backing.own() is backing.own()  # worked out once
+
+
+def test_a_store_whose_records_calibrate_nothing_answers_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sqlalchemy")
+    unknown = {"device": DeviceRecord(name="a card that nobody knows", kind="gpu")}
+    file, store = tmp_path / "r.jsonl", str(tmp_path / "store.sqlite")
+    append_record(file, EXAMPLE[0].model_copy(update=unknown))
+    assert main(["records", "import", str(file), "--store", store]) == 0
+    backing = remote._backing(argparse.Namespace(store=store, records=None, quality=None))
+    assert backing.own().calibration is None
+    assert "no record in it calibrates" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,18 @@ class AddedDoc(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backing:
-    """What the answers rest on beside the catalogue; nothing of it comes from the one who asks."""
+class Own:
+    """Own measurements, as answers use them."""
 
     calibration: StoredCalibration | None = None
     quality: tuple[QualityRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backing:
+    """What the answers rest on beside the catalogue; of the one who asks only the records that ``keep`` took."""
+
+    own: Callable[[], Own] = Own  # asked for every answer, as a store may have grown
     records: Callable[[], Sequence[ProfileRecord]] = field(default=tuple)
     keep: Keep | None = None  # None: nothing may be added
 
@@ -145,11 +152,12 @@ def _memory(question: MemoryQuestion, _: Backing) -> MemoryDoc:
 def _recommendation(question: ScenarioQuestion, backing: Backing) -> Recommendation:
     catalog = default_catalog()
     scenario = _scenario(question.scenario, catalog)
+    own = backing.own()
     return recommend_today(
         scenario,
         catalog,
-        calibration=backing.calibration,
-        records=backing.quality,
+        calibration=own.calibration,
+        records=own.quality,
         find=lambda name, known: known.model(name),
     )
 
@@ -177,7 +185,7 @@ def _compare(question: ScenarioQuestion, backing: Backing) -> ComparisonDoc:
 
 
 def _predict(question: PredictQuestion, backing: Backing) -> RowsDoc:
-    return {"rows": predict_rows(question.rows, calibration=backing.calibration)}
+    return {"rows": predict_rows(question.rows, calibration=backing.own().calibration)}
 
 
 def _records(question: RecordsQuestion, backing: Backing) -> RecordsDoc:

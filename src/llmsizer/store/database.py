@@ -102,6 +102,12 @@ class Store:
     def quality(self, **where: object) -> list[QualityRecord]:
         return [cast(QualityRecord, item) for _, item in self.items("quality", where)]
 
+    def count(self, kind: Kind) -> int:
+        """How many there are: items are never taken out, so the same number means the same items."""
+        with self._said(), self._engine.connect() as connection:
+            query = sql.select(sql.func.count()).select_from(TABLES[kind])
+            return int(connection.execute(query).scalar_one())
+
     def close(self) -> None:
         self._engine.dispose()
 

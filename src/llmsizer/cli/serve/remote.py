@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, number, whole_number
 from llmsizer.cli.decide.planning import add_evidence, read_evidence
 from llmsizer.cli.output import console
-from llmsizer.cli.sources import is_store, open_source, read_source
+from llmsizer.cli.sources import complain, is_store, open_source, read_source
 from llmsizer.errors import InputError
 from llmsizer.installed import optional
 
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord
-    from llmsizer.remote.operations import AddedDoc, Backing
+    from llmsizer.remote.operations import AddedDoc, Backing, Own
 
 TOKEN_VARIABLE = "LLMSIZER_TOKEN"
 
@@ -35,7 +36,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     serve.add_argument("--tls-key", type=Path, metavar="FILE")
     mcp = commands.add_parser("mcp", help="be a tool of an assistant that starts this process (MCP over stdio)")
     for parser in (serve, mcp):
-        parser.add_argument("--store", metavar="STORE", help="where records are read and kept")
+        parser.add_argument("--store", metavar="STORE", help="where records are read, and kept: they calibrate")
         add_evidence(parser)
     serve.set_defaults(run=_serve)
     mcp.set_defaults(run=_mcp)
@@ -98,17 +99,13 @@ def _token(file: Path | None) -> str | None:
 
 def _backing(arguments: argparse.Namespace) -> Backing:
     from llmsizer.facts.records import ProfileRecord
-    from llmsizer.remote.operations import Backing
+    from llmsizer.remote.operations import Backing, Own
 
-    evidence = read_evidence(arguments.records, arguments.quality)
     store: str | None = arguments.store
     if store is None:
-        source = arguments.records
-        return Backing(
-            calibration=evidence.calibration,
-            quality=evidence.quality,
-            records=(lambda: read_source(source, ProfileRecord)) if source else tuple,
-        )
+        evidence, source = read_evidence(arguments.records, arguments.quality), arguments.records
+        own = Own(calibration=evidence.calibration, quality=evidence.quality)
+        return Backing(own=lambda: own, records=(lambda: read_source(source, ProfileRecord)) if source else tuple)
     if not is_store(store) and Path(store).exists():
         raise InputError(f"{store}: not a store; make one with: llmsizer records import FILE --store STORE.sqlite")
 
@@ -121,5 +118,30 @@ def _backing(arguments: argparse.Namespace) -> Backing:
             added = opened.add("records", records)
         return {"new": added.new, "known": added.known}
 
-    read()  # a store that cannot be opened is said now and not at the first question
-    return Backing(calibration=evidence.calibration, quality=evidence.quality, records=read, keep=keep)
+    measured = _own_of(store, arguments)
+    measured()  # a store that cannot be opened is said now and not at the first question
+    return Backing(own=measured, records=read, keep=keep)
+
+
+def _own_of(store: str, arguments: argparse.Namespace) -> Callable[[], Own]:
+    """What is measured, from the store unless a file of it was named; worked out again when the store has grown."""
+    from llmsizer.remote.operations import Own
+
+    @lru_cache(maxsize=1)
+    def at(counts: tuple[int, int]) -> Own:
+        quality = arguments.quality or store
+        try:
+            evidence = read_evidence(arguments.records or store, quality)
+        except InputError as reason:
+            if arguments.records:
+                raise
+            complain([f"! {store}: no record in it calibrates ({reason})"])
+            evidence = read_evidence(None, quality)
+        return Own(calibration=evidence.calibration, quality=evidence.quality)
+
+    def own() -> Own:
+        with open_source(store) as opened:
+            counts = opened.count("records"), opened.count("quality")
+        return at(counts)
+
+    return own
