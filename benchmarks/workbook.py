@@ -1,4 +1,4 @@
-"""Whether the workbook, recalculated by LibreOffice from its formulas alone, gives the program's figures: 20 scenarios.
+"""Whether the workbook, recalculated by LibreOffice from its formulas alone, gives the program's figures: 22 scenarios.
 
 Usage: python benchmarks/workbook.py [--output benchmarks/results/workbook.json]
 Every scenario that ships, and variants of two of them in taxes, terms, lens, volumes, horizon, growth and assumptions.
@@ -29,6 +29,7 @@ from llmsizer.facts.scenario import Scenario, load_scenario  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "workbook.json"
 GROWTH = {"per_year": 0.8, "start": "2027-03-01", "until": "2029-03-01"}
+RAMP = {"from_share": 0.05, "start": "2027-03-01", "until": "2028-09-01"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAT of 19 %": ("eu-chat", {"money": {"vat_rate": 0.19}}),
     "leased": ("eu-chat", {"money": {"acquisition": "lease", "vat_rate": 0.19}, "horizon_months": 48}),
@@ -41,11 +42,18 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "a trillion tokens": ("build-or-buy", {"workload": {"preset": "rag", "tokens_per_month": 1e12}}),
     "growing": ("eu-chat-22b", {"workload": {"preset": "chat", "tokens_per_month": 5e10, "growth": GROWTH},
                                 "fleet": {"headroom": 0.25}}),
+    "ramping up, replaced": ("eu-chat-22b", {"workload": {"preset": "chat", "tokens_per_month": 3e11, "growth": RAMP},
+                                             "horizon_months": 72, "assumptions": {"depreciation_years": 4},
+                                             "money": {"vat_rate": 0.19}}),
+    "over two servers": ("build-or-buy", {"model": "deepseek-v3", "spare_replicas": 0,
+                                          "workload": {"preset": "chat", "tokens_per_month": 1e9},
+                                          "slo": {"ttft_p95_seconds": 10.0, "tpot_p95_seconds": 0.2},
+                                          "constraints": {"gpus": ["l40s"], "precisions": ["int4"]}}),
 }  # fmt: skip
 
 
 def scenarios() -> dict[str, Scenario]:
-    """Twenty: those that ship, then variants."""
+    """Those that ship, then variants."""
     folder = default_catalog().root / "scenarios"
     found = {path.stem: load_scenario(path) for path in sorted(folder.glob("*.toml"))}
     for name, (base, changes) in VARIANTS.items():
@@ -53,7 +61,7 @@ def scenarios() -> dict[str, Scenario]:
         for key, value in changes.items():
             data[key] = data.get(key, {}) | value if isinstance(value, dict) else value
         found[f"{base}, {name}"] = Scenario.model_validate(data | {"name": f"{base}, {name}"})
-    return dict(list(found.items())[-20:])
+    return found
 
 
 def compare(found: dict[str, Scenario], folder: Path) -> list[dict[str, Any]]:
