@@ -95,6 +95,8 @@ def _extremes(line: Line, drivers: Drivers, used: Mapping[str, Figure]) -> tuple
         column[2 * index], column[2 * index + 1] = ends[name]
         one_by_one[name] = column
     alone = np.broadcast_to(np.asarray(line.usd(_with(drivers, one_by_one))), (2 * count,))
+    if count == 1:
+        return float(alone.min()), float(alone.max())  # there is no other to move with
     together = {
         name: np.array(ends[name] if alone[2 * i] <= alone[2 * i + 1] else ends[name][::-1], dtype=np.float64)
         for i, name in enumerate(names)

@@ -97,14 +97,15 @@ def describe(replica: Replica, held: Held) -> Capacity:
         reason=f"largest rate within the SLO; limited by {held.edge.limit}",
     )
     figure = Figure(estimate=rate, unit="requests/s", source=METHOD)
+    at_capacity, unloaded = loads_at([(replica, held.rate), (replica, 0.0)])
     return Capacity(
         requests_per_second=figure,
         output_tokens_per_second=figure.scaled(replica.output_tokens, "tokens/s"),
         limited_by=held.edge.limit,
         max_batch=replica.max_batch,
         prefill_time_share=prefill_share(replica, replica.mid, held.edge.companions),
-        at_capacity=load_at(replica, held.rate),
-        unloaded=load_at(replica, 0.0),
+        at_capacity=at_capacity,
+        unloaded=unloaded,
         method=METHOD,
         leaves_out=LEAVES_OUT,
     )

@@ -67,9 +67,10 @@ class Catalog:
             if plain_name(known) == wanted:
                 return self._model_file(known)
         if "/" in name:
-            for spec in self.models():
-                if spec.hf_repo.lower() == name.strip().lower():
-                    return spec
+            last = plain_name(name.rsplit("/", 1)[-1])  # most ids begin with the model's own name: read that file first
+            for known in sorted(self.model_names, key=lambda own: not last.startswith(plain_name(own))):
+                if self._model_file(known).hf_repo.lower() == name.strip().lower():
+                    return self._model_file(known)
         raise UnknownNameError("model", name, [*self.model_names, *(str(r["name"]) for r in self._readings)])
 
     def readings(self, name: str) -> tuple[ModelSpec, ...]:
