@@ -185,3 +185,12 @@ def test_api_only_asks_for_no_machines() -> None:
 def test_names_and_numbers_that_cannot_be_meant_are_refused(text: str, error: type[LlmSizerError], says: str) -> None:
     with pytest.raises(error, match=says):
         answer(scenario(text))
+
+
+def test_a_gpu_without_a_known_power_draw_is_out_of_a_rack_in_words() -> None:
+    blind = [gpu.id for gpu in CATALOG.gpus() if gpu.tdp_watts is None and gpu.device_class == "datacenter"]
+    assert blind
+    names = ", ".join(f'"{name}"' for name in blind)
+    found = answer(scenario(f"[constraints]\ngpus = [{names}]\nmax_kw_per_rack = 15\n"))
+    reasons = {r.candidate: r.reason for r in found.rejections if r.candidate.startswith("own: ")}
+    assert reasons and all("power draw is not in the catalogue" in reason for reason in reasons.values())

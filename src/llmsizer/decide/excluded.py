@@ -42,7 +42,14 @@ def _too_hot(found: Study) -> Iterator[Rejection]:
         else:
             least[name] = 0.0
     for name, kw in least.items():
-        if kw > most:
+        if math.isinf(kw):
+            yield Rejection(
+                candidate=f"own: {name}",
+                kind="constraint",
+                reason=f"its power draw is not in the catalogue; a rack gives {most:g} kW",
+                nearest_fix="tdp_watts of that GPU in an overrides file",
+            )
+        elif kw > most:
             yield Rejection(
                 candidate=f"own: {name}",
                 kind="constraint",
