@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from llmsizer.physics.cases import GpuRates
+import numpy as np
+
+from llmsizer.physics.cases import GpuRates, Words
 
 # llama.cpp tools/quantize/README.md, Llama-3.1-8B: bits per weight with scales and the mix over layers.
 GGUF_BITS = {
@@ -16,7 +18,10 @@ GGUF_BITS = {
     "f16": 16.0, "bf16": 16.0, "f32": 32.0,
 }  # fmt: skip
 _GGUF_BY_DIGIT = {"1": 2.1, "2": 3.16, "3": 4.00, "4": 4.89, "5": 5.70, "6": 6.56, "8": 8.50}
-KV_BYTES = {"fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp32": 4.0, "nvfp4": 0.5625, "q8_0": 1.06}
+KV_BYTES = {
+    "fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "8bit": 1.0, "int4": 0.5, "4bit": 0.5,
+    "nvfp4": 0.5625, "q8_0": 1.06, "q5_1": 0.75, "q5_0": 0.69, "q4_1": 0.625, "q4_0": 0.5625,
+}  # fmt: skip
 
 # llama.cpp multiplies its block formats in INT8 on the cards its kernels were tuned on (ggml-cuda/mmq.cuh); blocks of
 # 32 weights with a scale each leave about this share of the INT8 rate.
@@ -45,16 +50,16 @@ class WeightFormat:
 
 def weight_format(dtype: str, architecture: str) -> WeightFormat:
     """The format a dtype label means. ``int8`` is W8A8; ``int8-gptq``, ``-bnb``, ``-awq`` are weight-only."""
-    text = dtype.strip().lower()
-    if text in {"", "auto", "native", "nan"}:
+    text = _plain_label(dtype)
+    if text in SAYS_NOTHING:
         native = NATIVE_FORMATS.get(architecture)
         if native is None:
             return WeightFormat(weight_class=UNSTATED, bits=16.0, rest_bits=16.0)
         text = native
     if text.startswith("gguf") or text in GGUF_BITS or re.match(r"(ud-)?i?q\d_", text):
         return _gguf(re.sub(r"^gguf[-_]?|^ud-", "", text))
-    if text.startswith("exl"):
-        bits = float(match[1]) if (match := re.search(r"-(\d+(?:\.\d+)?)", text)) else 4.0
+    if text.startswith("exl") or text.endswith("bpw"):
+        bits = float(match[1]) if (match := re.search(r"(?:-|^)(\d+(?:\.\d+)?)", text)) else 4.0
         rest = min(bits + 2.0, 8.0)
         return WeightFormat(weight_class="int4" if bits < 6.5 else "int8-wo", bits=bits, rest_bits=rest)
     for pattern, weight_class, bits in _LABELS:
@@ -64,24 +69,33 @@ def weight_format(dtype: str, architecture: str) -> WeightFormat:
     return WeightFormat(weight_class="16bit" if known else UNSTATED, bits=16.0, rest_bits=16.0)
 
 
+def _plain_label(dtype: str) -> str:
+    return re.sub(r"(\d)[-_ ]?bits?\b", r"\1bit", dtype.strip().lower())
+
+
 def is_weight_format(dtype: str) -> bool:
     """Whether a label says which format is meant; an empty one says none, and is none the worse for it."""
-    text = dtype.strip().lower()
-    return text in {"", "auto", "native", "nan"} or weight_format(text, "").weight_class != UNSTATED
+    text = _plain_label(dtype)
+    return text in SAYS_NOTHING or weight_format(text, "").weight_class != UNSTATED
 
 
-_SIXTEEN_BITS = r".*(fp16|bf16|float16|f16|half|16bit|16-bit|w16a16|none).*"
+_SIXTEEN_BITS = r".*(fp16|bf16|float16|f16|half|16bit|w16a16|none|unquantized).*"
+# Labels that say nothing of the format.
+SAYS_NOTHING = frozenset({"", "auto", "native", "nan", "null", "n/a", "-", "unknown", "default", "unstated"})
 
 _LABELS = (
-    (r"fp32|float32|f32", "fp32", 32.0),
-    (r".*fp8.*|float8.*|w8a8-fp8", "fp8", 8.03),
-    (r"int8-(gptq|awq|bnb|wo)|w8a16|8bit|.*q8.*", "int8-wo", 8.15),
-    (r"int8.*|w8a8|smoothquant", "int8", 8.03),
-    (r"nvfp4.*|fp4|w4a4", "fp4", 4.5),
-    (r"mxfp4.*", "mxfp4", 4.25),
-    (r".*(int2|2bit).*", "int4", 2.25),
+    (r"t?fp?32|float32|32bit", "fp32", 32.0),
+    (r".*(fp8|float8|e4m3|e5m2).*", "fp8", 8.03),
+    (r"1(\.58)?bit|tq[12].*|bitnet.*|ternary", "int4", 2.0),
+    (r"int8-(gptq|awq|bnb|wo)|.*gptq-?(int)?8.*|.*w8a16.*|.*(?<!\d)8bit.*|int8wo|eetq|.*q8.*", "int8-wo", 8.15),
+    (r"int8.*|.*w8a8.*|smoothquant|.*[-_]int8", "int8", 8.03),
+    (r".*mxfp4.*", "mxfp4", 4.25),
+    (r".*(nvfp4|w4a4).*|.*[-_]?fp4", "fp4", 4.5),
+    (r".*(fp6|int6|(?<!\d)6bit).*", "int8-wo", 6.25),
+    (r".*(int5|5bit).*", "int4", 5.2),
+    (r".*(int2|2bit|aqlm|quip).*", "int4", 2.25),
     (r".*(int3|3bit).*", "int4", 3.25),
-    (r".*(int4|awq|gptq|4bit|nf4|w4a16|w4a8|q4).*", "int4", 4.16),
+    (r".*(int4|awq|gptq|4bit|nf4|w4a16|w4a8|q4|hqq|marlin).*", "int4", 4.16),
 )
 
 
@@ -112,7 +126,8 @@ def peak_flops(weight_class: str, gpu: GpuRates) -> tuple[float, bool]:
     if weight_class == "fp4":
         return gpu.flops_fp4 or gpu.flops_16bit, not gpu.flops_fp4
     if weight_class == "mxfp4":  # 8-bit activations where the device has block-scaled units
-        return (gpu.flops_fp8 if gpu.flops_fp4 else gpu.flops_16bit), not gpu.flops_fp4
+        eight = gpu.flops_fp8 or gpu.flops_16bit  # a data sheet may print the one rate and not the other
+        return (eight if gpu.flops_fp4 else gpu.flops_16bit), not gpu.flops_fp4
     if weight_class == "gguf" and gpu.family in INTEGER_GGUF_FAMILIES:
         return max(INTEGER_GGUF_SHARE * gpu.flops_int8, gpu.flops_16bit), True
     return gpu.flops_16bit, weight_class in {"int4", "int8-wo", "gguf"}
@@ -120,10 +135,10 @@ def peak_flops(weight_class: str, gpu: GpuRates) -> tuple[float, bool]:
 
 def kv_bytes(dtype: str, weight_class: str, engine: str) -> float:
     """Bytes of a cached value; unstated: 16 bit, except TensorRT-LLM's FP8 and FP4 checkpoints, which cache FP8."""
-    text = dtype.strip().lower()
+    text = _plain_label(dtype)
     if text in KV_BYTES:
         return KV_BYTES[text]
-    if text.startswith("fp8"):
+    if re.match(r"fp8|e4m3|e5m2|float8", text):
         return 1.0
     return 1.0 if weight_class in {"fp8", "fp4"} and engine.startswith("trtllm") else 2.0
 
@@ -142,6 +157,17 @@ def version_number(version: str) -> float | None:
     return int(match[1]) * 100.0 + int(match[2]) if match else None
 
 
+def minor_version(version: str) -> str:
+    """``0.19.1`` → ``0.19``; what is no such number stays as it is."""
+    return re.sub(r"^(v?\d+\.\d+).*", r"\1", version)
+
+
+def setups_of(engine: Words, version: Words, gpu: Words) -> Words:
+    """Each row's engine, minor version and GPU as one word; without the version where none is stated."""
+    rows = zip(engine.tolist(), version.tolist(), gpu.tolist(), strict=True)
+    return np.array([f"{e} {minor_version(v)}|{g}" if v else f"{e}|{g}" for e, v, g in rows], dtype=np.str_)
+
+
 def engine_class(engine: str, version: str, date: str) -> str:
     """Engine and era: releases between which the same GPU and model differ by up to 2×. Empty: not known."""
     name = engine.strip().lower()
@@ -150,26 +176,33 @@ def engine_class(engine: str, version: str, date: str) -> str:
         if number is None:
             number = 20.0 if year is None or "nightly" in version or year >= 2025.5 else 4.0 if year < 2024.7 else 7.0
         return "vllm-first" if number < 5 else "vllm-v0" if number < 9 else "vllm-v1"
-    if "tensorrt" in name or "trt" in name:
+    if "trt" in name or "tensorrt" in name or re.search(r"\bnim\b", name):
         old = number < 16 if number is not None else year is not None and year < 2025.0
         return "trtllm-cpp" if old else "trtllm-pytorch"
     return next((known for known, pattern in _ENGINES if re.search(pattern, name)), "")
 
 
-_VLLM_KIN = frozenset({"aphrodite", "atom"})  # forks of vLLM, or built on its scheduler
+_VLLM_KIN = frozenset({"aphrodite", "atom", "dynamo", "llm-d", "lmi", "nano-vllm"})  # forks of it, or built on it
 _ENGINES = (
     ("sglang", r"sglang"),
     ("mlx", r"mlx"),
-    ("mlc", r"mlc"),
-    ("exllama", r"exllama|tabby"),
-    ("llama.cpp", r"llama\W*cpp|ollama|kobold|lm-?studio|ctransformers|llamafile|gguf"),
+    ("mlc", r"mlc|web-?llm"),
+    ("exllama", r"exl|tabby|text[-_ ]generation[-_ ]web|oobabooga"),
+    (
+        "llama.cpp",
+        r"llama[\W_]*(cpp|bench)|ollama|kobold|lm[-_ ]?studio|ctransf|llamafile|gguf|gpt4all|\bjan\b|powerinfer",
+    ),
     ("autoawq", r"autoawq"),
-    ("lmdeploy", r"lmdeploy|turbomind"),
+    ("lmdeploy", r"lm[-_ ]?deploy|turbomind"),
     ("qserve", r"qserve"),
-    ("tgi", r"text-generation|\btgi\b"),
-    ("deepspeed", r"deepspeed|mii"),
-    ("transformers", r"transformers|hugging"),
-    ("other", r"ctranslate|onnx|openvino|lightllm|lmi|nim|optimum|gaudi|habana|neuron|tpu|jetstream|ipex|fastertransf"),
+    ("tgi", r"text[-_ ]generation|\btgi\b"),
+    ("deepspeed", r"deep[-_ ]?speed|mii"),
+    ("transformers", r"(?<!k)transformers|hugging|\bhf\b|pytorch|auto-?gptq|gptq-for"),
+    (
+        "other",
+        r"ctranslate|onnx|openvino|lightllm|optimum|gaudi|habana|neuron|tpu|jetstream|ipex|faster-?transf"
+        r"|mistral\.?rs|candle|ktransformers|scalellm|rtp-?llm|mindie|tinygrad|executorch|directml",
+    ),
 )
 
 EARLY_ROCM = frozenset({"vllm-first", "vllm-v0"})
