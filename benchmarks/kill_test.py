@@ -39,7 +39,7 @@ POINTS_A_SWEEP = 8
 VARIANTS = ("A", "B")
 # A sweep costs some two seconds of a core, and each start one of Python alone; strikes fall anywhere into it,
 # counted in the sweep's own CPU time, so that a busy machine does not put them all into the start.
-LONGEST_CPU_SECONDS = 4.0
+LONGEST_CPU_SECONDS = 2.0
 LOOK_SECONDS = 0.01
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 INTERRUPTED_SHARE = 0.1
@@ -62,6 +62,10 @@ class Result:
     samples_wrong: int = 0
     runs_lost: int = 0
     processes_left: int = 0
+
+    @property
+    def kills(self) -> int:
+        return self.kills_of_parent + self.kills_of_child
 
     @property
     def faults(self) -> int:
@@ -94,8 +98,8 @@ def kill_many(
     """As many kills as asked for, over as many sweeps as that takes, or until that moment of the monotonic clock."""
     choose, result, known = random.Random(seed), Result(), {}  # type: ignore[var-annotated]
     runs: Counter[str] = Counter()
-    round_number = 0
-    while result.kills_of_parent + result.kills_of_child < kills and time.monotonic() < until:
+    round_number = said = 0
+    while result.kills < kills and time.monotonic() < until:
         records = folder / f"records-{round_number}.jsonl"
         parent = _start(records, seed=round_number)
         _strike(parent, choose, result, longest_cpu_seconds)
@@ -107,7 +111,8 @@ def kill_many(
             result.points_finished += len(known)
             known, runs = {}, Counter()
             round_number += 1
-        if say and (result.kills_of_parent + result.kills_of_child) % 50 == 0:
+        if say and result.kills >= said + 25:
+            said = result.kills
             print(asdict(result), flush=True)
     result.points_finished += len(known)
     return result
