@@ -71,10 +71,11 @@ def predicted(**cells: str) -> dict[str, str]:
     return found
 
 
-def test_a_row_on_an_alien_device_abstains_with_the_reason():
-    found = predicted(gpu="gaudi3")
-    assert "no evidence for Gaudi" in found["abstained"]
-    assert found["pred_tpot_ms"] == found["pred_vram_gb"] == ""
+def test_a_row_on_an_alien_device_is_the_data_sheets_and_says_so():
+    found, known = predicted(gpu="gaudi3"), predicted()
+    assert found["basis"].startswith("datasheet (GPU family unseen); no evidence for Gaudi")
+    widths = [float(row["pred_tpot_ms_high"]) / float(row["pred_tpot_ms_low"]) for row in (known, found)]
+    assert widths[1] > 3 * widths[0]
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])

@@ -91,10 +91,6 @@ def test_an_unknown_gpu_abstains_with_the_nearest_names() -> None:
     assert found["pred_tpot_ms"] == "" and "did you mean" in found["abstained"]
 
 
-def test_an_unknown_engine_abstains() -> None:
-    assert "no evidence for the engine" in predicted(engine="abacus")["abstained"]
-
-
 def test_an_unknown_model_uses_its_size_with_a_wider_interval() -> None:
     def width(cells: dict[str, str]) -> float:
         return float(cells["pred_tpot_ms_high"]) / float(cells["pred_tpot_ms_low"])

@@ -38,7 +38,6 @@ def numbers(row: dict[str, str]) -> list[float]:
         ("load_value", "-3", "load_value = -3 is out of range"),
         ("load_kind", "sometimes", "load kind 'sometimes' is not one of"),
         ("gpu", "h1000x", "no GPU named 'h1000x'"),
-        ("engine", "abacus", "no evidence for the engine 'abacus'"),
     ],
 )
 def test_a_cell_that_cannot_be_abstains_with_the_reason(key: str, value: str, reason: str) -> None:

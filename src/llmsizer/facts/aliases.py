@@ -56,7 +56,7 @@ def plain_model_name(name: str) -> str:
 
 def billions_in_name(name: str) -> float | None:
     """The size a name states: ``Foo-13B-Chat`` → 13, ``8x7b`` → 56."""
-    text = plain_model_name(name)
+    text = re.sub(r"\d+b-\d+e(?![a-z])", "", plain_model_name(name))  # 17B-128E: active size and experts
     mixture = re.search(r"(\d+)x(\d+(?:\.\d+)?)b(?![a-z])", text)
     if mixture:
         return float(mixture[1]) * float(mixture[2])
@@ -155,7 +155,8 @@ def _gpu_spellings(name: str) -> list[str]:
     text = re.sub(r"[\s_/\[\](),]+", "-", name.strip().lower()).strip("-")
     text = re.sub(r"^(tesla|google|aws|apple|huawei)-", "", text)
     text = re.sub(r"-generation$|-edition$", "", text)
-    text = re.sub(r"^\d+x-", "", text)
+    text = re.sub(r"^\d+-?x-?(?=[a-z])|-(x\d{1,2}|\d{1,2}x)$", "", text)
+    text = re.sub(r"-(vf|gpu)$|^(macbook-(pro|air)|mac-(studio|mini|pro)|imac)-", "", text)
     without_size = _MEMORY_SUFFIX.sub("", text)
     without_form = _FORM_SUFFIX.sub("", without_size)
     return list(dict.fromkeys([name, text, without_size, _FORM_SUFFIX.sub("", text), without_form]))
@@ -271,34 +272,51 @@ def _compact_model(row: dict[str, str]) -> ModelSpec:
     )
 
 
-def generic_model(name: str, billions: float) -> ModelSpec:
-    """A dense decoder of that size with the depth and width usual for it, for ids nobody knows.
+def active_billions_in_name(name: str) -> float | None:
+    """Parameters a token passes, where a name says so: ``30B-A3B`` → 3, ``235b-a22b`` → 22."""
+    match = re.search(r"(?<=\db-)a(\d+(?:\.\d+)?)b(?![a-z0-9])", plain_model_name(name))
+    return float(match[1]) if match else None
 
-    Depth over log size follows the Llama and Qwen families; 12.5 × width² parameters per layer is theirs too.
+
+def generic_model(name: str, billions: float) -> ModelSpec:
+    """A decoder of that size with the depth and width usual for it, for ids nobody knows.
+
+    Depth over log size follows the Llama and Qwen families; 12.5 × width² parameters per layer is theirs too. A name
+    that says how many parameters a token passes (``100B-A10B``) is a mixture of experts: 128 of which 8 are picked,
+    as in most, behind the attention of a dense model of the active size.
     """
+    active = active_billions_in_name(name)
+    mixture = active is not None and active < 0.7 * billions
+    body = active if mixture and active is not None else billions
     sizes = (0.1, 1.0, 3.0, 8.0, 14.0, 32.0, 70.0, 400.0)
     depths = (12, 20, 28, 32, 42, 62, 80, 126)
-    size = min(max(billions, sizes[0]), sizes[-1])
+    size = min(max(body * (2.0 if mixture else 1.0), sizes[0]), sizes[-1])
     upper = next(i for i, known in enumerate(sizes) if size <= known) or 1
     share = math.log(size / sizes[upper - 1]) / math.log(sizes[upper] / sizes[upper - 1])
     layers = round(depths[upper - 1] + share * (depths[upper] - depths[upper - 1]))
-    hidden_size = max(64 * round(math.sqrt(billions * 1e9 / layers / 12.5) / 64), 64)
+    hidden_size = max(64 * round(math.sqrt(body * 1e9 / layers / 12.5) / 64), 64)
     heads = max(hidden_size // 128, 1)
+    attention = Attention(kind="full", query_heads=heads, kv_heads=min(8, heads), head_dim=128, value_head_dim=128)
+    # The experts hold what is not active already: of E experts k are, so the rest is (E − k) of them in every layer.
+    picked, experts = 8, 128
+    expert_size = (billions - body) * 1e9 / ((experts - picked) * layers * 3 * hidden_size)
+    feed_forward = (
+        FeedForward(
+            hidden_size=max(round(expert_size), 1),
+            experts=experts,
+            active_experts=picked,
+            shared_hidden_size=max(round(3.5 * hidden_size - picked * expert_size), 0),
+        )
+        if mixture
+        else FeedForward(hidden_size=int(3.5 * hidden_size))
+    )
     return ModelSpec(
         name=name,
         hf_repo="",
         model_type="generic",
         hidden_size=hidden_size,
         vocab_size=100_000 if billions > 1 else 32_000,
-        layer_groups=(
-            LayerGroup(
-                count=layers,
-                attention=Attention(
-                    kind="full", query_heads=heads, kv_heads=min(8, heads), head_dim=128, value_head_dim=128
-                ),
-                feed_forward=FeedForward(hidden_size=int(3.5 * hidden_size)),
-            ),
-        ),
+        layer_groups=(LayerGroup(count=layers, attention=attention, feed_forward=feed_forward),),
         max_context_tokens=32_768,
         tied_embeddings=billions < 2,
         published_total_params=billions * 1e9,

@@ -153,7 +153,7 @@ MAKERS = {
     "rdna": "amd-gddr",
     "apple": "apple",
     "intel": "intel",
-    "gaudi": "intel",
+    "gaudi": "asic",
     "cpu": "cpu",
     "asic": "asic",
 }
@@ -206,6 +206,7 @@ class Case(ModelShape, GpuRates):
     batch_size: float  # NaN: not stated
     memory_fraction: float = 0.9
     max_sequences: float = float("nan")  # NaN: the engine's default
+    lengths_spread: float = 0.0  # 1 where lengths are means of answers that differ
 
     @property
     def gpus(self) -> float:

@@ -3,7 +3,7 @@
 Split conformal prediction by class (Vovk, Lindsay, Nouretdinov, Gammerman, "Mondrian confidence machine", 2003): the
 5 % and 95 % quantiles of log(measured/predicted seconds) on held-out rows of the same kind of target and the same
 distance from evidence. Distance: everything seen (held-out groups), GPU unseen (held-out GPUs), architecture unseen
-(held-out models), both.
+(held-out models), both; set-up unseen, where nobody ran this version of the engine on this GPU (held-out publishers).
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from llmsizer.physics.cases import Floats, Words
 
 COVERAGE = 0.90
 DISTANCES = ("seen", "gpu unseen", "model unseen", "both unseen")
+SETUP_UNSEEN, MODEL_AND_SETUP_UNSEEN = "set-up unseen", "model and set-up unseen"
 FAMILY_UNSEEN, OWN = "GPU family unseen", "own"
 FAMILY_WIDENING = 1.5
 ANY_TARGET_GROUPS = 8.0  # how many effective groups of a target weigh as much as all targets together
 ANY_TARGET = "any"
 SAFETY = 1.05  # held-out rows come from sources that the fit knows; the next source is a little farther away
 UNKNOWN_SHAPE_WIDENING = 1.5  # a model known only by its size
+UNKNOWN_STACK_WIDENING = 1.5  # a device whose software nobody measured; the step beyond an unseen family
 
 
 @dataclass(frozen=True, slots=True)

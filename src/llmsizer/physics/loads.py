@@ -30,6 +30,7 @@ MANY_REQUESTS = 20_000.0  # an offline run whose request count is not stated: lo
 LEAST_CACHE_SHARE = 0.02  # of memory; a model that leaves less was measured with something offloaded
 FIXED_POINT_STEPS = 40
 QUEUED_REQUESTS = 1000.0  # of an open loop beyond capacity: public benchmarks send about so many
+RAREST_REQUESTS = 1e-6  # a second; a rate of nothing is asked as next to nothing
 
 MAX_SEQUENCES = {
     "vllm-first": 256.0,
@@ -232,7 +233,7 @@ def _open_loop(model: StepModel, most: Floats) -> _Outcome:
     Beyond capacity the queue grows as long as requests come: TTFT is then the mean wait of ``QUEUED_REQUESTS``.
     """
     c, outputs = model.cases, model.cases["output_tokens"]
-    rate = np.nan_to_num(c["load_value"], nan=1.0, posinf=1e9) / c["replicas"]
+    rate = np.maximum(np.nan_to_num(c["load_value"], nan=1.0, posinf=1e9), RAREST_REQUESTS) / c["replicas"]
     full_turn = _turn(model, most)
     full = _steady(model, full_turn, most, most)
     capacity = full.throughput / outputs

@@ -13,7 +13,7 @@ import numpy as np
 from llmsizer.facts.aliases import Names, names
 from llmsizer.physics.cases import Case, Cases
 from llmsizer.physics.correction import Corrected, correct
-from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING
+from llmsizer.physics.intervals import UNKNOWN_SHAPE_WIDENING, UNKNOWN_STACK_WIDENING
 from llmsizer.physics.rows import Reading, Row, read_row
 from llmsizer.physics.steps import SPILLING_ENGINES
 from llmsizer.physics.store import StoredCalibration, default_calibration
@@ -43,7 +43,7 @@ def predict_rows(
     table = list(rows)
     used = calibration or default_calibration()
     resolve = resolver or names()
-    readings = [_abstain_without_evidence(read_row(row, resolve), used) for row in table]
+    readings = [_abstain_where_nothing_ran(read_row(row, resolve)) for row in table]
     known = [i for i, reading in enumerate(readings) if reading.case is not None]
     cells = _predicted_cells([readings[i] for i in known], used) if known else []
     predicted = dict(zip(known, cells, strict=True))
@@ -54,13 +54,15 @@ def predict_rows(
     ]
 
 
-def _abstain_without_evidence(reading: Reading, calibration: StoredCalibration) -> Reading:
-    """No number where nothing measured supports the engine's class or the GPU's family."""
-    case = reading.case
-    if case is None:
-        return reading
-    problem = evidence_problem(case.gpu, case.family, case.engine, calibration) or _too_large(case)
+def _abstain_where_nothing_ran(reading: Reading) -> Reading:
+    """No number where the weights certainly do not fit."""
+    problem = _too_large(reading.case) if reading.case is not None else ""
     return Reading(case=None, reason=problem) if problem else reading
+
+
+def _missing_evidence(case: Case, calibration: StoredCalibration) -> str:
+    """What no measured row supports: then the data sheet and other devices' software speak, with a wide interval."""
+    return evidence_problem(case.gpu, case.family, case.engine, calibration).partition(":")[0]
 
 
 def _too_large(case: Case) -> str:
@@ -72,9 +74,11 @@ def _too_large(case: Case) -> str:
 
 
 def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration) -> list[dict[str, str]]:
-    cases = Cases.of([reading.case for reading in readings if reading.case is not None])
+    known = [reading.case for reading in readings if reading.case is not None]
+    cases = Cases.of(known)
+    missing = [_missing_evidence(case, calibration) for case in known]
     sure = [reading.model_known and reading.engine_known for reading in readings]
-    widening = np.where(sure, 1.0, UNKNOWN_SHAPE_WIDENING)
+    widening = np.where(sure, 1.0, UNKNOWN_SHAPE_WIDENING) * np.where(missing, UNKNOWN_STACK_WIDENING, 1.0)
     found = correct(cases, calibration, widening)
     columns: dict[str, list[str]] = {}
     for name, (metric, factor) in _METRIC_OF.items():
@@ -83,16 +87,16 @@ def _predicted_cells(readings: Sequence[Reading], calibration: StoredCalibration
     memory = [reading.vram.value_bytes for reading in readings]
     for end, factor in (("", 1.0), ("_low", 1 - MEMORY_BAND), ("_high", 1 + MEMORY_BAND)):
         columns[f"pred_vram_gb{end}"] = ["" if v is None else f"{v / GIB * factor:.6g}" for v in memory]
-    columns["basis"] = [_basis(found, i, reading) for i, reading in enumerate(readings)]
+    columns["basis"] = [_basis(found, i, reading, missing[i]) for i, reading in enumerate(readings)]
     columns["abstained"] = [""] * len(readings)
     return [{key: column[i] for key, column in columns.items()} for i in range(len(readings))]
 
 
-def _basis(found: Corrected, i: int, reading: Reading) -> str:
-    notes = [*reading.notes, *(["saturated"] if found.times.saturated[i] else [])]
+def _basis(found: Corrected, i: int, reading: Reading, missing: str) -> str:
+    notes = [*([missing] if missing else []), *reading.notes, *(["saturated"] if found.times.saturated[i] else [])]
     if reading.vram.value_bytes is None:
         notes.append(f"vram unknown: {reading.vram.reason}")
-    return "; ".join([f"calibrated ({found.distance[i]})", *notes])
+    return "; ".join([f"{'datasheet' if missing else 'calibrated'} ({found.distance[i]})", *notes])
 
 
 def columns_used() -> Mapping[str, str]:

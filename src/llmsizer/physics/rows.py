@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from llmsizer.errors import UnknownNameError
-from llmsizer.facts.aliases import Names
+from llmsizer.facts.aliases import Names, ResolvedModel
 from llmsizer.physics.cases import Case, rates_of, shape_of
 from llmsizer.physics.formats import (
     LAYER_SPLIT_ENGINES,
+    UNSTATED,
     class_on_device,
     engine_class,
     engine_on,
@@ -19,17 +21,21 @@ from llmsizer.physics.formats import (
     peak_flops,
     weight_format,
 )
+from llmsizer.physics.labels import LOAD_KINDS, gpus_in_name, load_kind, weight_label
 from llmsizer.physics.row_memory import RowMemory, vram_bytes
+from llmsizer.physics.steps import SPILLING_ENGINES
+
+__all__ = ["INPUT_COLUMNS", "LOAD_KINDS", "RANGES", "Reading", "Row", "number", "problem", "read_row"]
 
 Row = Mapping[str, str]
 INPUT_COLUMNS = (
     "row_id", "engine", "engine_version", "date", "model", "n_params_b", "weight_dtype", "kv_dtype", "gpu", "n_gpus",
     "tp", "pp", "ep", "dp", "input_len", "output_len", "load_kind", "load_value", "batch_size",
 )  # fmt: skip
-LOAD_KINDS = ("single-stream", "single-batch-static", "concurrency", "request_rate", "offline-max-throughput")
 
 # Lengths where a row states none: a short chat turn alone, a ShareGPT turn under load.
 _LONE_INPUT, _LONE_OUTPUT, _SHARED_INPUT, _SHARED_OUTPUT = 64.0, 256.0, 220.0, 200.0
+LARGEST_SHARE = 0.95  # of the GPUs' memory that weights can take and still run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +63,15 @@ RANGES = {
     "load_value": (0.0, math.inf),
     "batch_size": (1.0, 1_000_000.0),
 }
+_NOTHING = frozenset({"", "nan", "none", "null", "n/a", "-", "unknown"})
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
 
 
 def number(row: Row, key: str) -> float | None:
-    """A cell as number; None where it is empty or says that it is (nan, none)."""
+    """A cell as number, ``1,024`` and ``8B`` parameters too; None where it is empty or says that it is (nan, none)."""
     text = (row.get(key) or "").strip().lower()
+    text = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
+    text = text.removesuffix("b") if key == "n_params_b" else text
     try:
         value = float(text)
     except ValueError:
@@ -73,7 +83,7 @@ def problem(row: Row) -> str:
     """Why a row cannot be read: a cell that is no number or one that cannot be; empty where all can."""
     for key, (low, high) in RANGES.items():
         text = (row.get(key) or "").strip()
-        if text.lower() in {"", "nan", "none", "null", "n/a", "-"}:
+        if text.lower() in _NOTHING:
             continue
         value = number(row, key)
         if value is None:
@@ -98,20 +108,18 @@ def read_row(row: Row, names: Names) -> Reading:
     except UnknownNameError as error:
         more = "" if error.kind != "model" or error.nearest else "; n_params_b would do"
         return Reading(case=None, reason=f"{error}{more}")
-    load = (row.get("load_kind") or "").strip().lower() or "concurrency"
-    if load not in LOAD_KINDS:
-        return Reading(case=None, reason=f"load kind {load!r} is not one of {', '.join(LOAD_KINDS)}")
-    stated = (row.get("engine") or "").strip()
-    usual = "llama.cpp" if "gguf" in (row.get("weight_dtype") or "").lower() else "vllm"
-    engine = engine_class(stated or usual, row.get("engine_version") or "", row.get("date") or "")
-    if not engine:
-        return Reading(case=None, reason=f"no evidence for the engine {stated!r}")
+    stated_load = (row.get("load_kind") or "").strip()
+    load = load_kind(stated_load or "concurrency")
+    if not load:
+        return Reading(case=None, reason=f"load kind {stated_load!r} is not one of {', '.join(LOAD_KINDS)}")
+    engine, engine_note = _engine(row)
     tensor, pipeline, data, replicas = _spread(row, engine)
     rates = rates_of(gpu, tensor * data)
     engine = engine_on(engine, rates.family)
-    stored = weight_format(row.get("weight_dtype") or "", model.architecture)
+    label, label_note = _weights(row, model, engine, rates.memory_bytes * tensor * pipeline * data)
+    stored = weight_format(label, model.architecture)
     peak, weight_only = peak_flops(stored.weight_class, rates)
-    lone = load == "single-stream"
+    input_tokens, output_tokens = _lengths(row, load)
     case = Case(
         **asdict(shape_of(model.spec)),
         **asdict(rates),
@@ -129,30 +137,77 @@ def read_row(row: Row, names: Names) -> Reading:
         expert=number(row, "ep") or 1.0,
         data=data,
         replicas=replicas,
-        input_tokens=max(number(row, "input_len") or (_LONE_INPUT if lone else _SHARED_INPUT), 1.0),
-        output_tokens=max(number(row, "output_len") or (_LONE_OUTPUT if lone else _SHARED_OUTPUT), 1.0),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        lengths_spread=float(load == "offline-max-throughput" and are_means(input_tokens, row)),
         load=load,
         load_value=_or_nan(number(row, "load_value")),
         batch_size=_or_nan(number(row, "batch_size")),
     )
     return Reading(
         case=case,
-        notes=_notes(row, model.is_known, engine),
+        notes=(*_notes(row, model.is_known, load), *(note for note in (engine_note, label_note) if note)),
         model_known=model.is_known,
-        engine_known=bool(stated),
+        engine_known=not engine_note,
         vram=vram_bytes(case, model.spec, gpu),
     )
 
 
-def _notes(row: Row, model_known: bool, engine: str) -> tuple[str, ...]:
+def _engine(row: Row) -> tuple[str, str]:
+    """The class of the row's engine, and a note where another one stands in for it."""
+    stated, version, date = ((row.get(key) or "").strip() for key in ("engine", "engine_version", "date"))
+    known = engine_class(stated, version, date) if stated else ""
+    if known:
+        return known, ""
+    files = f"{row.get('weight_dtype') or ''} {row.get('model') or ''}".lower()
+    usual = "llama.cpp" if "gguf" in files else "vllm"
+    note = f"no evidence for the engine {stated[:40]!r}: read as {usual}" if stated else f"engine assumed: {usual}"
+    return engine_class(usual, "" if stated else version, date), note
+
+
+def _weights(row: Row, model: ResolvedModel, engine: str, memory_bytes: float) -> tuple[str, str]:
+    """The label of the row's weight format, and a note where it was read elsewhere or assumed.
+
+    What is stated nowhere and would not fit at 16 bit was run smaller: FP8, else four bits.
+    """
+    label, note = weight_label(row.get("weight_dtype") or "", row.get("model") or "", engine, model.architecture)
+    if weight_format(label, model.architecture).weight_class != UNSTATED or engine in SPILLING_ENGINES:
+        return label, note
+    total = model.spec.total_params
+    for bits, smaller in ((16, ""), (8, "fp8"), (4.5, "int4")):
+        if total * bits / 8 <= LARGEST_SHARE * memory_bytes:
+            return (smaller, f"weight_dtype assumed: {smaller}, 16 bit would not fit") if smaller else (label, note)
+    return label, note
+
+
+def _lengths(row: Row, load: str) -> tuple[float, float]:
+    """Prompt and output tokens; at least one of each."""
+    lone = load == "single-stream"
+    prompt, output = number(row, "input_len"), number(row, "output_len")
+    prompt = (_LONE_INPUT if lone else _SHARED_INPUT) if prompt is None else prompt
+    output = (_LONE_OUTPUT if lone else _SHARED_OUTPUT) if output is None else output
+    return max(prompt, 1.0), max(output, 1.0)
+
+
+def are_means(input_tokens: float, row: Row) -> bool:
+    """Whether lengths are means of requests that differ: not stated, or no length that anybody would choose.
+
+    Chosen are round ones (within what tokenizers miss: 0.5 %): a digit and zeros, 15, 25, or multiples of 64 or 128.
+    """
+    if number(row, "input_len") is None:
+        return True
+    scale = 10.0 ** math.floor(math.log10(input_tokens))
+    chosen = [step * round(input_tokens / step) for step in (scale / 2, 64.0) if input_tokens >= step]
+    return input_tokens >= 20 and all(abs(input_tokens / near - 1) > 0.005 for near in chosen if near)
+
+
+def _notes(row: Row, model_known: bool, load: str) -> tuple[str, ...]:
     found = [] if model_known else ["model shape assumed from its size"]
-    found += [] if (row.get("engine") or "").strip() else [f"engine assumed: {engine}"]
     found += [f"{key} assumed" for key in ("input_len", "output_len") if number(row, key) is None]
-    load = (row.get("load_kind") or "").strip().lower()
-    found += [] if load else ["load_kind assumed: concurrency"]
+    found += [] if (row.get("load_kind") or "").strip() else ["load_kind assumed: concurrency"]
     value, batch = number(row, "load_value"), number(row, "batch_size")
     if (load == "request_rate" and value is None) or (
-        load in {"", "concurrency", "single-batch-static"} and value is None and batch is None
+        load in {"concurrency", "single-batch-static"} and value is None and batch is None
     ):
         found.append("load_value assumed: 1")
     dtype = (row.get("weight_dtype") or "").strip()
@@ -166,11 +221,11 @@ def _or_nan(value: float | None) -> float:
 
 def _spread(row: Row, engine: str) -> tuple[float, float, float, float]:
     """Tensor, pipeline and data degree of one replica, and replicas; an empty tp takes what GPUs are left."""
-    gpus = number(row, "n_gpus") or 1.0
-    pipeline, data = number(row, "pp") or 1.0, number(row, "dp") or 1.0
+    pipeline, data, stated = number(row, "pp") or 1.0, number(row, "dp") or 1.0, number(row, "tp")
+    gpus = number(row, "n_gpus") or gpus_in_name(row.get("gpu") or "") or (stated or 1.0) * pipeline * data
     if engine in LAYER_SPLIT_ENGINES:
         return 1.0, max(gpus, pipeline), 1.0, 1.0
-    tensor = number(row, "tp") or max(1.0, gpus / (pipeline * data))
+    tensor = stated or max(1.0, gpus / (pipeline * data))
     if data > 1 and tensor * pipeline * data > gpus:  # data-parallel attention inside the tensor-parallel group
         tensor = max(1.0, gpus / (pipeline * data))
         data = min(data, gpus / (tensor * pipeline))
