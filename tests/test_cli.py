@@ -42,6 +42,13 @@ def test_import_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_reading_a_command_line_loads_nothing_that_only_an_answer_needs() -> None:
+    slow = "{'pydantic', 'numpy', 'rich', 'importlib.metadata', 'urllib.request', 'asyncio'}"
+    code = f"import sys; from llmsizer.cli import build_parser; build_parser(); print({slow} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
 def test_every_public_name_resolves() -> None:
     assert all(getattr(llmsizer, name) is not None for name in llmsizer.__all__)
     assert list(llmsizer.__all__) == [*sorted(set(llmsizer.__all__) - {"__version__"}), "__version__"]

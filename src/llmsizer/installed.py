@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from llmsizer.errors import MissingExtraError
@@ -32,6 +31,8 @@ def quiet_transformers(*, what: str) -> Any:
 
 def versions_of(*packages: str) -> dict[str, str]:
     """Installed versions by package name; what is not installed is left out."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and most commands ask for none
+
     found: dict[str, str] = {}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):

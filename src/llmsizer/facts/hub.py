@@ -9,8 +9,6 @@ import datetime
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +103,9 @@ def fetch_config(hub_id: str) -> str:
 
 
 def _fetch_by_https(hub_id: str) -> str:
+    import urllib.error
+    import urllib.request  # slow to import, and most models are in the catalogue
+
     if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
         raise _not_fetched(hub_id, "HF_HUB_OFFLINE is set")
     request = urllib.request.Request(f"{_endpoint()}/{hub_id}/resolve/main/config.json")

@@ -6,8 +6,6 @@ import argparse
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from llmsizer.cli.arguments import Commands, comma_list, existing_path, number
 from llmsizer.cli.output import print_json, working
 from llmsizer.cli.traffic.apart import add_apart_options, apart, print_apart, split_of
@@ -221,6 +219,8 @@ def _capacity(arguments: argparse.Namespace) -> int:
 
 def _growth(arguments: argparse.Namespace) -> Growth | None:
     """The growth that the options ask about, from today; None where they ask about none."""
+    from pydantic import ValidationError
+
     from llmsizer.facts.workload import Growth
 
     if (arguments.growth is None) != (arguments.until is None):
