@@ -3,7 +3,8 @@
     python benchmarks/dashboard.py [--json FILE] [--port N] [--sessions N]
 
 The pages are opened in the system's Chromium through Playwright (`pip install playwright`, no browser is downloaded);
-without either only the sessions are measured. A session speaks Streamlit's own protocol over a websocket: it asks a
+without either only the sessions are measured. Beside each time on the clock stands the processor time that the server
+took for it: on a busy machine that says more. A session speaks Streamlit's own protocol over a websocket: it asks a
 question, changes the volume, and is in error when an exception reaches it. Every change asks something new.
 """
 
@@ -22,6 +23,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,22 @@ ANSWER = "[data-testid=stMain] [data-testid=stHeading]"
 NOT_RUNNING = '[data-testid=stApp][data-test-script-state="notRunning"]'
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    pid: int
+    healthy_seconds: float  # until it said so
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def server(port: int) -> Iterator[float]:
-    """A fresh server; yields the seconds until it says that it is healthy."""
+def server(port: int) -> Iterator[Server]:
+    """A fresh server, once it says that it is healthy."""
     command = [sys.executable, "-m", "streamlit", "run", str(SERVER), "--server.port", str(port)]
     before = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -62,7 +77,7 @@ def server(port: int) -> Iterator[float]:
             if process.poll() is not None or time.perf_counter() - before > PATIENCE_SECONDS:
                 sys.exit(f"the dashboard did not start on port {port}; is it taken?")
             time.sleep(0.05)
-        yield time.perf_counter() - before
+        yield Server(pid=process.pid, healthy_seconds=time.perf_counter() - before)
     finally:
         process.terminate()
         process.wait(20)
@@ -83,20 +98,20 @@ def chromium() -> str | None:
     return next((path for path in CHROMIUM if shutil.which(path)), None)
 
 
-def first_answer(port: int, browser: Any) -> float:
-    """Seconds from opening the page to reading the answer."""
+def first_answer(port: int, browser: Any, served: Server) -> tuple[float, float]:
+    """Seconds from opening the page to reading the answer, by the clock and of the server's processor."""
     page = browser.new_page()
-    before = time.perf_counter()
+    before, cpu = time.perf_counter(), served.cpu_seconds()
     page.goto(f"http://127.0.0.1:{port}/", wait_until="commit")
     page.wait_for_selector(ANSWER, timeout=PATIENCE_SECONDS * 1000)
-    seconds = time.perf_counter() - before
+    seconds, cpu = time.perf_counter() - before, served.cpu_seconds() - cpu
     page.wait_for_selector(NOT_RUNNING, timeout=PATIENCE_SECONDS * 1000)
     page.close()
-    return seconds
+    return seconds, cpu
 
 
-def changes(port: int, browser: Any) -> dict[str, float]:
-    """Seconds from changing each input to the end of the page's script."""
+def changes(port: int, browser: Any, served: Server) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds from changing each input to the end of the page's script, by the clock and of the server's processor."""
     page = browser.new_page(viewport={"width": 1440, "height": 1400})
     page.goto(f"http://127.0.0.1:{port}/")
     page.wait_for_selector(ANSWER, timeout=PATIENCE_SECONDS * 1000)
@@ -104,17 +119,22 @@ def changes(port: int, browser: Any) -> dict[str, float]:
     page.get_by_text("Expert settings", exact=True).click()
     page.evaluate(WATCH)
     seconds: dict[str, float] = {}
+    cpu: dict[str, float] = {}
     for name, value in (("volume", "250"), ("quality", "95"), ("horizon", "24"), ("spare", "2"), ("max_gpus", "4")):
         box = page.locator(f".st-key-{name} input")
         box.fill(value)
+        before = served.cpu_seconds()
         seconds[name] = _until_ended(page, lambda box=box: box.press("Enter"))
+        cpu[name] = served.cpu_seconds() - before
     for name, value in (("model", "llama-3.1-8b"), ("preset", "rag"), ("speed", "Relaxed"), ("place", "In the EU")):
         box = page.locator(f".st-key-{name} input")
         box.click()
         box.press_sequentially(value)
+        before = served.cpu_seconds()
         seconds[name] = _until_ended(page, lambda box=box: box.press("Enter"))
+        cpu[name] = served.cpu_seconds() - before
     page.close()
-    return seconds
+    return seconds, cpu
 
 
 def _until_ended(page: Any, act: Any) -> float:
@@ -149,18 +169,20 @@ def in_a_browser(port: int) -> dict[str, Any]:
     if path is None:
         return {"left_out": f"no browser at {' or '.join(CHROMIUM)}: apt-get install chromium"}
     with sync_playwright() as playwright:
-        found: dict[str, Any] = {"health_seconds": [], "first_answer_seconds": []}
+        found: dict[str, Any] = {"health_seconds": [], "first_answer_seconds": [], "first_answer_cpu_seconds": []}
         for _ in range(REPEATS):
             browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
             browser.new_page().goto("about:blank")  # the browser's own start is not the dashboard's
-            with server(port) as healthy:
-                found["health_seconds"].append(healthy)
-                found["first_answer_seconds"].append(first_answer(port, browser))
+            with server(port) as served:
+                found["health_seconds"].append(served.healthy_seconds)
+                seconds, cpu = first_answer(port, browser, served)
+                found["first_answer_seconds"].append(seconds)
+                found["first_answer_cpu_seconds"].append(cpu)
             browser.close()
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        with server(port):
-            found["second_answer_seconds"] = [first_answer(port, browser) for _ in range(REPEATS + 1)][1:]
-            found["input_change_seconds"] = changes(port, browser)
+        with server(port) as served:
+            found["second_answer_seconds"] = [first_answer(port, browser, served)[0] for _ in range(REPEATS + 1)][1:]
+            found["input_change_seconds"], found["input_change_cpu_seconds"] = changes(port, browser, served)
             found["page_seconds"] = pages(port, browser)
         browser.close()
     return found

@@ -54,6 +54,7 @@ def small(tokens_per_month: float = 1e9, **constraints: object) -> Scenario:
 
 MADE_BY_HAND: dict[str, Any] = {  # what would ask the catalogue
     "cached.answers.recommendation": usual,
+    "cached.answers.first": lambda _: None,
     "cached.money.spreads": lambda _: (),
     "cached.money.places": lambda _: (),
 }

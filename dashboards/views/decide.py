@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -70,20 +71,34 @@ def _counted(words: str) -> str:
     return f"{number} {known(word)}".strip()
 
 
-def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
-    answer, asked = taken(recommendation), workload_of(scenario, default_catalog())
-    st.caption(
-        safe(
-            say(
-                "decide.asked",
-                model=recommendation.model,
-                preset=scenario.workload.preset or say("decide.own_lengths"),
-                volume=_counted(tokens(asked.input_tokens_per_month + asked.output_tokens_per_month)),
-                date=recommendation.priced_on,
-            )
-        )
+def show_question(scenario: Scenario) -> None:
+    catalog = default_catalog()
+    asked = workload_of(scenario, catalog)
+    said = say(
+        "decide.asked",
+        model=catalog.model(scenario.model).name,
+        preset=scenario.workload.preset or say("decide.own_lengths"),
+        volume=_counted(tokens(asked.input_tokens_per_month + asked.output_tokens_per_month)),
+        date=datetime.date.today(),
     )
-    drawing.headline(headline(answer))
+    st.caption(safe(said))
+
+
+def show_headline(scenario: Scenario) -> Recommendation:
+    """What to do as soon as it is known; then the whole answer, which takes longer, and what it says."""
+    place = st.empty()
+    early = headline(answers.first(scenario))
+    with place:
+        drawing.headline(early)
+    recommendation = answers.recommendation(scenario)
+    if (whole := headline(taken(recommendation))) != early:
+        with place:
+            drawing.headline(whole)
+    return recommendation
+
+
+def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
+    answer = taken(recommendation)
     if answer is None:
         st.markdown(safe(sentence(recommendation.sentence)))
         return
@@ -306,7 +321,8 @@ def show_near_misses(recommendation: Recommendation) -> None:
 
 
 scenario = inputs.question()
-recommendation = answers.recommendation(scenario)
+show_question(scenario)
+recommendation = show_headline(scenario)
 show_answer(scenario, recommendation)
 show_flips(recommendation)
 show_side_by_side(recommendation)
