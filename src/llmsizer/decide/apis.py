@@ -10,6 +10,7 @@ from llmsizer.facts.offer import ApiOffer
 from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, api_usd, context_is_enough
 
+ITS_LAW = "{provider} stands under {law} law, as was asked"
 LOCATION = "where this API processes data is not in the price list: ask before sending data that may not leave"
 SIBLING = "another reading of the same name: a different model, served under the name that was asked for"
 OTHER_TIER = "another model: another quality tier; compare on your own task before comparing prices"
@@ -39,6 +40,7 @@ class ApiChoice:
     same_model: bool
     is_sibling: bool
     usd_per_month: float
+    law: str = ""  # of the operator, where that is among those that were asked for
 
     @property
     def label(self) -> str:
@@ -46,7 +48,10 @@ class ApiChoice:
 
 
 def api_choices(found: Study) -> list[ApiChoice]:
-    """Offers of the same model, then of its other readings; then of each maker the cheapest and the middle one."""
+    """Offers of the same model, then of its other readings; then of each maker the cheapest and the middle one.
+
+    Where an operator's law is asked for, those known to stand under it come first.
+    """
     model, workload = found.question.model, found.question.workload
     named: list[ApiChoice] = []
     others: dict[str, list[ApiChoice]] = {maker: [] for maker in MAKERS}
@@ -56,15 +61,24 @@ def api_choices(found: Study) -> list[ApiChoice]:
             continue
         usd = api_usd(offer, workload, found.book)
         if usd is not None:
-            choice = ApiChoice(offer=offer, same_model=is_same, is_sibling=is_sibling, usd_per_month=usd)
+            law = found.book.jurisdictions.get(offer.provider, "")
+            wanted = law if law in found.question.scenario.constraints.allowed_jurisdictions else ""
+            choice = ApiChoice(offer=offer, same_model=is_same, is_sibling=is_sibling, usd_per_month=usd, law=wanted)
             (named if is_same or is_sibling else others[offer.provider]).append(choice)
     tiers: list[ApiChoice] = []
     for listed in others.values():
         ordered = sorted(listed, key=lambda c: c.usd_per_month)
         tiers += dict.fromkeys([ordered[0], ordered[len(ordered) // 2]]) if ordered else []
-    return sorted(named, key=lambda c: (not c.same_model, c.usd_per_month)) + sorted(
-        tiers, key=lambda c: c.usd_per_month
+    return sorted(named, key=lambda c: (not c.same_model, not c.law, c.usd_per_month)) + sorted(
+        tiers, key=lambda c: (not c.law, c.usd_per_month)
     )
+
+
+def unpriced(found: Study) -> int:
+    """APIs that serve the very model and have no full price for what is asked, such as for batch work."""
+    workload, book = found.question.workload, found.book
+    same = [offer for offer in book.apis if offer.serves == found.question.model.name and _usable(offer, workload)]
+    return sum(api_usd(offer, workload, book) is None for offer in same)
 
 
 def _usable(offer: ApiOffer, workload: Workload) -> bool:
@@ -78,6 +92,7 @@ def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
     plans = []
     for choice in choices:
         notes = [] if choice.same_model else [SIBLING if choice.is_sibling else OTHER_TIER]
+        notes += [ITS_LAW.format(provider=choice.offer.provider, law=choice.law)] if choice.law else []
         notes += [LOCATION] if bounded else []
         notes += [_crosscheck(choice.offer.crosscheck)] if choice.offer.crosscheck else []
         plans.append(

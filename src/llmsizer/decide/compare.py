@@ -109,7 +109,7 @@ def _crossover(below: str, above: str, low: Curve, high: Curve, machines: dict[P
     found = crossing(low, high, LEAST_TOKENS, MOST_TOKENS)
     if found is None:
         at_one = np.array([LEAST_TOKENS])
-        missing = " and ".join(n for n, c in ((below, low), (above, high)) if np.isnan(c(at_one)).any())
+        missing = " and ".join(_inside(n) for n, c in ((below, low), (above, high)) if np.isnan(c(at_one)).any())
         pair = f"{_begin(above)} against {_inside(below)}"
         text = f"{pair}: not searched, since {missing} has no price that the scenario allows."
         return Crossover(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from llmsizer.decide.layouts import staged_layouts
+from llmsizer.decide.layouts import may_span, staged_layouts
 from llmsizer.decide.question import TENSOR_PARALLEL, Question
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment, Parallelism
@@ -22,6 +22,8 @@ def nearest_fit(question: Question, deployment: Deployment) -> str:
     """``fits in fp8 or on 2 GPUs``: the first of each kind that works; something larger where no single change does."""
     found: dict[str, str] = {}
     for kind, text, changed in _changes(question, deployment):
+        if kind == "servers" and (found and deployment.servers == 1):
+            break  # several servers only where nothing smaller would do
         if kind not in found and _fits(question, changed):
             found[kind] = text
         if len(found) == _ENOUGH:
@@ -60,10 +62,12 @@ def _changes(question: Question, deployment: Deployment) -> Iterator[tuple[str, 
 
 def _more_servers(question: Question, deployment: Deployment) -> Iterator[tuple[str, str, Deployment]]:
     """Pipeline stages over several servers, beyond what the scenario allows if need be."""
+    if not may_span(deployment.gpu, question.scenario.constraints):
+        return
     model, gpu, most = deployment.model, deployment.gpu, question.scenario.constraints.max_gpus_per_replica
     allows = partial(question.physics.allows, model, deployment.weights)
     for layout in staged_layouts(model, gpu, _MOST_SERVERS * gpu.max_per_node, allows):
         wider = replace(deployment, parallelism=layout)
         if layout.gpus > deployment.parallelism.gpus:
             asked = f" (max_gpus_per_replica = {layout.gpus})" if layout.gpus > most else ""
-            yield "gpus", f"on {layout.gpus} GPUs in {wider.servers} servers{asked}", wider
+            yield "servers", f"on {layout.gpus} GPUs in {wider.servers} servers{asked}", wider

@@ -234,6 +234,10 @@ class Pricer:
         yield from _notes_of_layout(sized)
         if rental is None and workload.growth is not None:
             yield self._orders(sized, workload, replicas)
+        if offer is None and gpu.device_class == "workstation":
+            yield "workstation card: check that the server is built to cool and to power it"
+        if self.spare and replicas and (one := self._all_in_one(sized, replicas + self.spare, rental)):
+            yield f"all replicas stand in one {one}: the spare covers a replica that fails, not the machine"
         if offer is not None and assumes_larger(offer, width):
             yield f"the list prices {offer.gpus_per_instance} GPU an instance; {width} at that price each are assumed"
         if rental is not None:
@@ -244,6 +248,13 @@ class Pricer:
             yield law
         if is_whole_machine(gpu) and replicas + self.spare > 1:
             yield "desktop machines, one replica each"
+
+    def _all_in_one(self, sized: Sized, count: int, rental: Rental | None) -> str:
+        """``server`` or ``instance`` where a single one holds the whole fleet; else empty."""
+        if rental is not None:
+            return "instance" if sized.gpus * count <= rental.contract.offer.gpus_per_instance else ""
+        servers = self._servers(sized, count)
+        return "server" if servers is not None and servers.count == 1 else ""
 
     def order_fleet(self, sized: Sized, serving: int) -> Fleet:
         """What is owned, as orders see it."""

@@ -19,9 +19,9 @@ from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.hub import load_model
 from llmsizer.facts.model import ModelSpec
-from llmsizer.facts.precision import Precision, get_precision
+from llmsizer.facts.precision import PRECISIONS, Precision, get_precision
 from llmsizer.facts.records import QualityRecord
-from llmsizer.facts.scenario import Scenario
+from llmsizer.facts.scenario import Constraints, Scenario
 from llmsizer.facts.speculation import Speculation
 from llmsizer.facts.workload import Workload
 from llmsizer.money.prices import PriceBook, price_book
@@ -68,7 +68,7 @@ def study(
         sized: list[Sized] = []
         rejected = [too_long] if too_long else []
     else:
-        precisions = [get_precision(name) for name in scenario.constraints.precisions]
+        precisions = formats_of(model, scenario)
         asked = _Sizing(catalog=catalog, question=question, gpus=allowed_gpus(scenario, catalog), precisions=precisions)
         is_usual = physics is None and not records
         sized, rejected = _sized(asked) if is_usual else size_candidates(question, asked.gpus, precisions)
@@ -139,6 +139,19 @@ def _siblings(model: ModelSpec, catalog: Catalog) -> tuple[str, ...]:
         return tuple(other.name for other in catalog.readings(model.name) if other.name != model.name)
     except UnknownNameError:
         return ()
+
+
+def formats_of(model: ModelSpec, scenario: Scenario) -> list[Precision]:
+    """The formats that were asked for. Where none was chosen, those of a model that its maker publishes quantized.
+
+    A format wider than what was published holds nothing more: it is looked at only where it is asked for.
+    """
+    asked = [get_precision(name) for name in scenario.constraints.precisions]
+    native = PRECISIONS.get(model.native_weights)
+    if scenario.constraints.precisions != Constraints().precisions or native is None or not native.is_quantized:
+        return asked
+    narrower = [p for p in asked if p != native and p.weight_bits <= native.weight_bits]
+    return [native, *narrower]
 
 
 def allowed_gpus(scenario: Scenario, catalog: Catalog) -> list[GpuSpec]:

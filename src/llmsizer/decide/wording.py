@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Rejection
-from llmsizer.decide.apis import SIBLING
+from llmsizer.decide.apis import SIBLING, api_choices, unpriced
 from llmsizer.decide.compare import crossover_figure
 from llmsizer.decide.study import Study
 from llmsizer.decide.uncertainty import share_text
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.figure import Figure, exact
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.model import ModelSpec
+from llmsizer.facts.precision import PRECISIONS
 from llmsizer.facts.provenance import Estimate
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.spread import Uncertainty
-from llmsizer.physics.memory import estimate_memory
+from llmsizer.physics.memory import checkpoint_bytes, estimate_memory
 from llmsizer.units import GIGA, format_count, format_gb, format_usd, plain_number
 
 _TERMS = {"spot": "interruptible", "reserved for a year": "for a year"}
@@ -125,17 +127,29 @@ def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
     if not found.question.scenario.constraints.api:
         return ""
     if hosted is None:
-        return "No API in the price list serves this model."
+        return _no_api(found)
     whose = "The same model" if hosted.same_model else f"No API serves this reading; {hosted.model}"
     usd = hosted.cost.usd_per_month
-    text = f"{whose} at {hosted.provider}'s API costs {format_usd(usd.value)} a month"
+    law = next((f", whose operator stands under {c.law} law," for c in api_choices(found)
+                if c.law and c.offer.id == hosted.offer), "")  # fmt: skip
+    text = f"{whose} at {hosted.provider}'s API{law} costs {format_usd(usd.value)} a month"
     own = plans[0].cost.usd_per_month.value if plans else None
     if own and usd.value:
         ratio = own / usd.value
         text += f", 1/{plain_number(ratio)} of it" if ratio >= 1 else f", {plain_number(1 / ratio)} times as much"
     if found.question.scenario.constraints.bounds_place:
-        text += "; where it processes data is not in the price list"
+        text += "; where it processes data is not in the price list: ask"
     return text + "."
+
+
+def _no_api(found: Study) -> str:
+    """Nobody serves it, or those who do print no price for what is asked."""
+    count = unpriced(found)
+    if not count:
+        return "No API in the price list serves this model."
+    batch = found.question.scenario.money.batch_share > 0
+    what = "batch work (money.batch_share = 0 compares at the usual price)" if batch else "all that is asked"
+    return f"{count} API{'s serve' if count > 1 else ' serves'} this model without a listed price for {what}."
 
 
 def _cheapest_other(apis: Sequence[ApiPlan]) -> str:
@@ -259,18 +273,32 @@ def memory_note(found: Study, card: GpuSpec | None) -> str:
             f"; the cache adds {per_token / 1e3:,.0f} kB a token, so weights and cache stay within "
             f"{low:.0f}–{round_bytes / GIGA:.0f} GB up to {until:,} tokens in flight and pass it beyond"
         )
-    return text + f".{_on_card(found, card)}"
+    return f"{_as_published(model)}{text}.{_on_card(found, card)}"
+
+
+def _as_published(model: ModelSpec) -> str:
+    """What the weights take where their maker publishes them quantized: nobody needs them at 16 bit then."""
+    native = PRECISIONS.get(model.native_weights)
+    if native is None or not native.is_quantized:
+        return ""
+    size = format_gb(checkpoint_bytes(model, native))
+    return f"As its maker publishes it, in {native.name}, {model.name} takes {size}. "
+
+
+def _in(weights: str) -> str:
+    return "It" if weights in ("bf16", "fp16") else f"In {weights} it"
 
 
 def _on_card(found: Study, card: GpuSpec | None) -> str:
     if card is None:
         return ""
     model, context = found.question.model, found.question.context_tokens
+    weights = model.native_weights if model.native_weights in PRECISIONS else "bf16"
     for tensor in (1, 2, 4, 8):
-        if not found.question.physics.allows(model, deployment(model, card).weights, tensor):
+        if not found.question.physics.allows(model, PRECISIONS[weights], tensor):
             continue
-        budget = estimate_memory(deployment(model, card, "bf16", tp=tensor, max_context_tokens=context))
+        budget = estimate_memory(deployment(model, card, weights, tp=tensor, max_context_tokens=context))
         if budget.fits:
             cards = f"one {card.name}" if tensor == 1 else f"{tensor}× {card.name}"
-            return f" It fits {cards} with room for {budget.kv_capacity_tokens:,} tokens of context in all."
-    return f" It does not fit eight {card.name} at a context of {context:,} tokens."
+            return f" {_in(weights)} fits {cards} with room for {budget.kv_capacity_tokens:,} tokens of context in all."
+    return f" {_in(weights)} does not fit eight {card.name} at a context of {context:,} tokens."

@@ -156,8 +156,10 @@ def range_usd(figure: Figure) -> str:
     """``$1,234 [1,000–1,500]``; unknown with its reason."""
     if figure.value is None:
         return f"unknown: {figure.estimate.reason}"
-    band = f" [{figure.low:,.0f}–{figure.high:,.0f}]" if figure.low is not None and figure.high is not None else ""
-    return format_usd(figure.value) + band
+    if figure.low is None or figure.high is None:
+        return format_usd(figure.value)
+    ends = [format_usd(end).removeprefix("$") for end in (figure.low, figure.high)]
+    return f"{format_usd(figure.value)} [{ends[0]}–{ends[1]}]"
 
 
 def print_recommendation(recommendation: Recommendation) -> None:
