@@ -32,7 +32,7 @@ from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog, load_catalog
 from llmsizer.facts.figure import exact
 from llmsizer.facts.provenance import Estimate
-from test_deliver import Page
+from test_report import Page
 
 HOSTILE = ["=cmd|'/c calc'!A1", "+1+1", "-2+3", "@SUM(A1)", "<script>alert(1)</script>\"'&", "\t=1", "${title}"]
 OWN = {"own": True, "rent": False, "api": False}
