@@ -13,9 +13,12 @@ from pydantic import ValidationError
 import papers
 from deciding import CATALOG, TODAY, scenario
 from llmsizer.decide.following import Months, months_of, owned_by_month
-from llmsizer.decide.orders import Fleet, orders_for, orders_in_words
+from llmsizer.decide.orders import Fleet, first_orders, orders_for
 from llmsizer.decide.recommend import recommend
 from llmsizer.decide.study import study, workload_of
+from llmsizer.deliver.pack.conditions import conditions
+from llmsizer.deliver.pack.order_dates import order_dates
+from llmsizer.deliver.pack.power_and_rack import power_sheet
 from llmsizer.errors import ScenarioError
 from llmsizer.facts.scenario import parse_scenario
 from llmsizer.facts.workload import Growth
@@ -100,7 +103,7 @@ def test_servers_are_ordered_when_those_before_them_are_full_by_hand() -> None:
     # Three serving replicas hold six a second: 0.6 of the volume, five ninths of the way through the year.
     assert found.steps[1].needed_on == START + datetime.timedelta(days=365 * 5 / 9)
     assert found.steps[0].needed_on == START and (START - found.steps[0].order_by).days == int(3 * 30.4375)
-    assert orders_in_words(found).startswith("order 1 server by 2026-10-02, 2 in all by 2027-04-")
+    assert "In steps: 1 server by 2026-10-02, 2 in all by 2027-04-22" in first_orders(found)
     assert "takes 100% of the fleet" in found.text and found.exhausted_on is None
 
 
@@ -137,7 +140,7 @@ def test_a_ramp_costs_less_than_full_use_from_the_first_day_and_the_answer_says_
     assert any("from 10% of full use on 2027-04-01 to all of it on 2028-04-01" in flag for flag in slow.flags)
     own = next(plan for plan in slow.plans if plan.path == "own")
     (note,) = [note for note in own.notes if "First order by" in note]
-    assert "order 1 server by 2026-12-31" in note
+    assert "In steps: 1 server by 2026-12-31, 2 in all by 2027-" in note
 
 
 def test_an_api_under_a_ramp_is_paid_for_the_tokens_of_each_month() -> None:
@@ -147,3 +150,25 @@ def test_an_api_under_a_ramp_is_paid_for_the_tokens_of_each_month() -> None:
     months = months_of(growth, 24)
     assert months.mean[0] < months.most[0] < months.most[-1] == 1
     assert months.mean[12:].tolist() == [1.0] * 12
+
+
+def test_cash_of_tranches_is_bought_and_sold_once_each() -> None:
+    made = papers.decision(papers.scenario(**ramped()))
+    own = made.path("own")
+    comparison = made.recommendation.comparison
+    assert own is not None and comparison is not None
+    flow = next(flow for flow in comparison.cash_flows if flow.label == own.cost.label)
+    bought = [event for event in flow.events if "bought" in event]
+    sold = [event for event in flow.events if "sold" in event]
+    assert len(bought) >= 2 and bought[0].startswith("month 0: 1 server,") and len(sold) == 1
+    assert sum(int(event.split(": ")[1].split(" ")[0]) for event in bought) == own.plan.units  # type: ignore[union-attr]
+
+
+def test_a_load_below_the_crossing_of_owning_does_not_send_a_cheaper_rental_to_the_api() -> None:
+    made = papers.decision(papers.scenario(**ramped()))
+    found = conditions(made, order_dates(made), power_sheet(made))
+    said = [one.consequence for one in found if one.text.startswith("The load stays below")]
+    own, rent, api = (made.path(path) for path in ("own", "rent", "api"))  # type: ignore[arg-type]
+    assert own is not None and rent is not None and api is not None
+    assert rent.bill.total.value < api.bill.total.value
+    assert not any("should stay on the API" in one for one in said if one.startswith("owning"))

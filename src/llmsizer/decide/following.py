@@ -126,7 +126,7 @@ def _running_usd(drivers: OwnDrivers, *, marginal: bool) -> Vector:
 def _bought_and_sold(usd: Vector, drivers: OwnDrivers, tranches: Vector, lead_months: float) -> list[str]:
     """Adds each tranche's purchases, paid with the order, and its sales; says what is bought when."""
     beside = float((1 + drivers.network_capex_share + drivers.spare_parts_share) * (1 + drivers.vat_rate))
-    events, last, back = [], len(usd) - 1, 0.0
+    events, last, sold = [], len(usd) - 1, dict[int, float]()
     for month in np.flatnonzero(tranches > 0).tolist():
         count = float(tranches[month])
         late = replace(drivers, horizon_months=float(drivers.horizon_months) - month)
@@ -139,9 +139,10 @@ def _bought_and_sold(usd: Vector, drivers: OwnDrivers, tranches: Vector, lead_mo
             events.append(f"month {at}: {count:.0f} server{'s' if count > 1 else ''}, network, spare parts bought, "
                           f"{paid:,.2f} USD")  # fmt: skip
             left = paid * float(residual_fraction(drivers.residual_after_36_months, kept))
-            usd[min(last, math.ceil(month + float(bought + kept) + lead_months))] -= left
-            back += left
-    return [*events, f"sold for what is left, {back:,.2f} USD in all, most of it in month {last}"]
+            gone = min(last, math.ceil(month + float(bought + kept) + lead_months))
+            usd[gone] -= left
+            sold[gone] = sold.get(gone, 0.0) - left
+    return [*events, *(f"month {at}: sold for what is left, {back:,.2f} USD" for at, back in sorted(sold.items()))]
 
 
 def _rented_usd(found: Study, way: Way, months: Months) -> Vector:

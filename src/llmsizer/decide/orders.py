@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.facts.figure import Figure
@@ -66,6 +67,7 @@ def orders_for(workload: Workload, fleet: Fleet, lead: Figure, today: datetime.d
     steps = tuple(_steps(growth, peak, fleet, lead))
     first = min((step.order_by for step in steps), default=_before(growth.start, lead.value or 0.0))
     late = f"; that day has passed: service begins {ready} at the earliest" if first < today else ""
+    in_steps = f" In steps: {_in_words(steps)}." if len(steps) > 1 else ""
     if full is None:
         end = (
             f"At full use, from {growth.until} on, its peak takes {peak / holds:.0%} of the fleet"
@@ -73,22 +75,26 @@ def orders_for(workload: Workload, fleet: Fleet, lead: Figure, today: datetime.d
             else f"The fleet is not full within {_FURTHEST_YEARS:.0f} years"
         )
         reason = "a ramp ends at full use" if growth.is_ramp else "not within 30 years"
-        text = f"First order by {first}{late}. {end}."
+        text = f"First order by {first}{late}.{in_steps} {end}."
         return OrderDates(text=text, lead_months=lead, exhausted_on=None, order_by=None, steps=steps, reason=reason)
     following = _before(full, lead.value or 0.0)
     text = (
-        f"First order by {first}{late}. The fleet of {fleet.serving} serving replicas is full on {full}; "
+        f"First order by {first}{late}.{in_steps} The fleet of {fleet.serving} serving replicas is full on {full}; "
         f"order what follows it by {following}, by {_before(full, lead.high or 0.0)} if delivery takes its longest"
     )
     return OrderDates(text=text, lead_months=lead, exhausted_on=full, order_by=following, steps=steps)
 
 
-def orders_in_words(found: OrderDates, shown: int = 4) -> str:
-    """``order 1 server by 2026-10-02, 2 in all by 2027-02-10``; empty where nothing is bought in steps."""
-    if not found.steps:
-        return ""
-    first, *further = found.steps
-    said = [f"order {first.servers} server{'s' if first.servers > 1 else ''} by {first.order_by}"]
+def first_orders(found: OrderDates) -> str:
+    """By when the first is ordered, and the steps: without what is said of the fleet afterwards."""
+    first = found.text.split(". ")[0].rstrip(".")
+    return f"{first}. In steps: {_in_words(found.steps)}" if found.steps else first
+
+
+def _in_words(steps: Sequence[Order], shown: int = 4) -> str:
+    """``1 server by 2026-10-02, 2 in all by 2027-02-10``."""
+    first, *further = steps
+    said = [f"{first.servers} server{'s' if first.servers > 1 else ''} by {first.order_by}"]
     said += [f"{step.servers} in all by {step.order_by}" for step in further[:shown]]
     if len(further) > shown:
         said.append(f"… {further[-1].servers} in all by {further[-1].order_by}")

@@ -11,7 +11,7 @@ import numpy as np
 from llmsizer.decide.answer import Plan, Rejection
 from llmsizer.decide.bills import Bills, Demand, Rental, activity
 from llmsizer.decide.candidates import Sized
-from llmsizer.decide.orders import Fleet, orders_for, orders_in_words
+from llmsizer.decide.orders import Fleet, first_orders, orders_for
 from llmsizer.decide.question import Question
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
@@ -270,10 +270,8 @@ class Pricer:
 
     def _orders(self, sized: Sized, workload: Workload, serving: int) -> str:
         """By when what is bought has to be ordered, step by step."""
-        found = orders_for(
-            workload, self.order_fleet(sized, serving), self.book.assumed["hardware_lead_months"], self.book.today
-        )
-        return f"{found.text.split('. ')[0].rstrip('.')}. In steps, spares included: {orders_in_words(found)}"
+        lead, fleet = self.book.assumed["hardware_lead_months"], self.order_fleet(sized, serving)
+        return first_orders(orders_for(workload, fleet, lead, self.book.today))
 
     def _notes_of_rental(self, sized: Sized, workload: Workload, replicas: int, rental: Rental) -> Iterator[str]:
         rented, following = self.rental(sized, sized.held.rate, workload, rental), rental.following

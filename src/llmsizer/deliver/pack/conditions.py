@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmsizer.deliver.pack.decision import Decision
+from llmsizer.decide.answer import Plan
+from llmsizer.deliver.pack.decision import Decision, LivePath
 from llmsizer.deliver.pack.order_dates import OrderDates
 from llmsizer.deliver.pack.power_and_rack import PowerSheet
 from llmsizer.deliver.wording import tokens
 from llmsizer.deliver.workbook.live import Live
 from llmsizer.facts.provenance import STALE_AFTER_DAYS
-from llmsizer.units import format_usd
+from llmsizer.physics.layouts import SERVER_LINK_BYTES_PER_SECOND, widening
+from llmsizer.units import GIGA, format_usd
 
 State = Literal["holds", "does not hold", "unknown"]
 _LITTLE_USED = 0.15
+_NOUNS = {"own": "owning", "rent": "renting"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
         if api is None or not crossing.cheaper_below.startswith("API") or crossing.state == "not searched":
             continue
         at = crossing.tokens_per_month
-        who = {"own": "owning", "rent": "renting"}.get(crossing.cheaper_above, crossing.cheaper_above)
+        who = _NOUNS.get(crossing.cheaper_above, crossing.cheaper_above)
         if at is None:
             yield Condition(
                 text=f"{who.capitalize()} never becomes cheaper than the API",
@@ -79,7 +82,7 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
         yield Condition(
             text=f"The load stays below {tokens(at)} tokens a month",
             state=_state(asked.value < at),
-            consequence=f"{who} costs more than the API: this workload should stay on the API",
+            consequence=_below(crossing.cheaper_above, who, machines, api),
             detail=f"asked: {tokens(asked.value)}",
             test=test,
         )
@@ -90,9 +93,40 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
         yield Condition(text=text, state="holds", consequence="raise the budget or lower the demands")
 
 
+def _below(path: str, who: str, machines: Sequence[LivePath], api: LivePath) -> str:
+    """What a load below a path's crossing means: of that path alone where the other one beats the API."""
+    others = [one for one in machines if one.path != path and one.bill.total.value < api.bill.total.value]
+    if others:
+        verb = {"own": "buy", "rent": "rent"}.get(path, path)
+        return f"{who} costs more than the API: do not {verb}; {_NOUNS.get(others[0].path, others[0].path)} costs less"
+    return f"{who} costs more than the API: this workload should stay on the API"
+
+
+def _of_layout(best: Plan) -> Iterator[Condition]:
+    """What nobody measured of a replica that is more than one tensor-parallel group."""
+    deployment = best.deployment
+    if widening(deployment) <= 1:
+        return
+    yield Condition(
+        text=f"A replica in the layout {deployment.parallelism.label} is slower than assumed",
+        state="unknown",
+        consequence="measure one replica under load before ordering: few rows of such layouts were measured, or none",
+        detail=f"one replica holds {best.capacity.requests_per_second.estimate.text(suffix=' requests/s')}",
+    )
+    if deployment.servers > 1:
+        rate = 8 * SERVER_LINK_BYTES_PER_SECOND / GIGA
+        yield Condition(
+            text=f"The network between the {deployment.servers} servers of a replica carries less than {rate:.0f} Gb/s",
+            state="unknown",
+            consequence="stages wait for one another: order the network with the servers, and measure it",
+            detail="pipeline stages hand on the activations of every token; the rate is assumed",
+        )
+
+
 def _of_evidence(decision: Decision) -> Iterator[Condition]:
     best = decision.recommendation.best
     if best is not None:
+        yield from _of_layout(best)
         yield Condition(
             text="Steps are as slow as their 90 % interval allows, and the SLO is missed",
             state=_state(not best.is_robust),
