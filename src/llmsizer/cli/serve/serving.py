@@ -28,7 +28,12 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     dashboard.add_argument("--headless", action="store_true", help="do not open a browser window")
     dashboard.set_defaults(run=_dashboard)
     schema = commands.add_parser("schema", help="the JSON schema of scenarios or of results")
-    schema.add_argument("what", nargs="?", default="scenario", help="scenario or result (default: scenario)")
+    schema.add_argument(
+        "what",
+        nargs="?",
+        default="scenario",
+        help="scenario (default), recommendation, comparison, profile-record, quality-record, request-sample",
+    )
     schema.set_defaults(run=_schema)
     completion = commands.add_parser("completion", help="a completion script for your shell")
     completion.add_argument("shell", nargs="?", default="bash", help=f"one of {', '.join(SHELLS)}")
@@ -91,10 +96,11 @@ def _schema(arguments: argparse.Namespace) -> int:
 
     from llmsizer.facts.catalog import default_catalog
 
-    file = default_catalog().root / "schema" / f"{arguments.what}.schema.json"
-    if not file.is_file():
-        raise InputError(f"no schema of {arguments.what!r}; there are: scenario, result")
-    print_json(json.loads(file.read_text(encoding="utf-8")))
+    folder = default_catalog().root / "schema"
+    files = {file.name.removesuffix(".schema.json"): file for file in sorted(folder.glob("*.schema.json"))}
+    if arguments.what not in files:
+        raise InputError(f"no schema of {arguments.what!r}; there are: {', '.join(files)}")
+    print_json(json.loads(files[arguments.what].read_text(encoding="utf-8")))
     return 0
 
 
