@@ -50,7 +50,8 @@
     if (!pattern) return [];
     return [...pattern.children].flatMap((part) => {
       const own = getComputedStyle(part);
-      const [colour, shown] = own.fill !== 'none' ? [own.fill, own.fillOpacity] : [own.stroke, own.strokeOpacity];
+      const isDrawnInLines = own.stroke !== 'none';
+      const [colour, shown] = isDrawnInLines ? [own.stroke, own.strokeOpacity] : [own.fill, own.fillOpacity];
       const [r, g, b, a] = parse(colour);
       return a === 0 ? [] : [[r, g, b, a * alpha * parseFloat(shown || '1') * parseFloat(own.opacity || '1')]];
     });

@@ -86,7 +86,16 @@ def test_neighbouring_parts_differ_in_colour_or_in_pattern_without_one_kind_of_c
         assert pattern != next_pattern or apart(one, other, WITHOUT[kind]) >= TELLABLE, (one, other)
 
 
-def test_faded_words_of_the_theme_can_be_read_on_its_page_and_its_side_bar() -> None:
+def faded(colour: str, ground: str, share: float) -> str:
+    channels = [(int(colour[i : i + 2], 16), int(ground[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * top + (1 - share) * under):02x}" for top, under in channels)
+
+
+def test_the_themes_colours_and_its_faded_words_can_be_read_on_its_page_and_its_side_bar() -> None:
     theme = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["theme"]
     for scheme, grounds in {"light": ("#ffffff", "#f8f8f7"), "dark": ("#1a1918", "#242320")}.items():
         assert all(contrast(theme[scheme]["primaryColor"], ground) >= 4.5 for ground in grounds), scheme
+    for ground in ("#ffffff", "#f8f8f7"):
+        assert contrast(faded(theme["light"]["textColor"], ground, 0.6), ground) >= 4.5
+        chosen = faded(theme["light"]["primaryColor"], ground, 0.13)  # the chosen one of several buttons
+        assert contrast(theme["light"]["primaryColor"], chosen) >= 4.5

@@ -158,7 +158,7 @@ def show_command(deployment: Deployment, requests: int) -> None:
         f"llmsizer memory {deployment.model.name} --gpu {deployment.gpu.id} --weights {deployment.weights.name} "
         f"--kv {deployment.kv_format} --tp {deployment.parallelism.tensor} "
         f"--context {deployment.max_context_tokens} --concurrency {requests}",
-        language="bash",
+        language=None,
         wrap_lines=True,
     )
 
