@@ -81,7 +81,7 @@ def flow_of(found: Study, way: Way, *, serves_from: int) -> CashFlow:
 
 
 def _held(workload: Workload, most: Vector) -> Vector:
-    return cast(Vector, workload.peak_requests_per_second * (1 + workload.headroom) * most)
+    return workload.peak_requests_per_second * (1 + workload.headroom) * most
 
 
 def owned_by_month(found: Study, sized: Sized, months: Months) -> tuple[OwnDrivers, Vector]:
