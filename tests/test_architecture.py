@@ -169,6 +169,19 @@ def test_an_unknown_type_is_read_as_a_llama_with_a_note():
     model = spec(model_type="brand_new")
     assert "brand_new" in model.notes
     assert model.total_params == spec().total_params
+    assert "not read" not in model.reading
+
+
+def test_of_an_unknown_type_the_keys_on_its_shape_that_were_not_read_are_named():
+    model = spec(model_type="brand_new", attention_pattern=["local", "global"], local_window=1024, rope_theta=1e6)
+    assert model.reading.endswith("not read: attention_pattern, local_window.")
+    assert model.provenance.basis == "assumed"
+    assert spec(attention_pattern=["local"]).provenance.basis == "published"
+
+
+@pytest.mark.parametrize("key", ["num_kv_heads", "n_kv_heads", "kv_n_heads", "n_head_kv"])
+def test_kv_heads_are_read_under_every_name_in_use(key: str):
+    assert spec(num_key_value_heads=..., **{key: 8}) == spec()
 
 
 @pytest.mark.parametrize(

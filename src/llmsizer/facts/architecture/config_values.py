@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmsizer.errors import InputError
 
@@ -14,14 +14,19 @@ LARGEST_INTEGER = 2**31
 
 @dataclass(frozen=True, slots=True)
 class ConfigValues:
-    """A config under a name for messages. ``defaults`` stand in for keys the file may leave out."""
+    """A config under a name for messages. ``defaults`` stand in for keys the file may leave out.
+
+    ``asked``: every key that was looked for, so that a reader can say what it did not look at.
+    """
 
     where: str
     values: Mapping[str, object]
     defaults: Mapping[str, object]
+    asked: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def raw(self, *keys: str) -> object:
         """The first value present under any of the names (null counts as absent), else the default, else None."""
+        self.asked.update(keys)
         for source in (self.values, self.defaults):
             for key in keys:
                 value = source.get(key)

@@ -111,7 +111,7 @@ def _kv_heads(values: ConfigValues, heads: int) -> int:
     if values.boolean("multi_query_attention"):
         return values.integer("multi_query_group_num")
     return (
-        values.optional_integer("num_key_value_heads", "num_kv_heads")
+        values.optional_integer("num_key_value_heads", "num_kv_heads", "n_kv_heads", "kv_n_heads", "n_head_kv")
         or attention.optional_integer("kv_n_heads")
         or heads
     )

@@ -6,7 +6,9 @@ transformers and of the makers' own remote code (``n_embd``, ``multi_query_group
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from llmsizer.errors import InputError
 from llmsizer.facts.architecture.config_values import ConfigValues
@@ -25,6 +27,13 @@ from llmsizer.facts.model import LayerGroup, ModelSpec
 from llmsizer.facts.provenance import Provenance
 
 MOST_LAYERS = 2_000
+MOST_NAMED = 5  # keys that a sentence names
+# Keys that say nothing about shapes: ids, training, generation, numerics of norms and positions, bookkeeping.
+_NO_SHAPE = re.compile(
+    r"^_|token_id|drop|init|dtype|architectures|auto_map|version|cache|rope|rotary|eps|epsilon|act|name|label|tie_|"
+    r"pretrain|quantization|model_type|return_|torchscript|output_|theta|scal|layer_?norm|loss|router_aux|alibi|task|"
+    r"problem_type|bos|eos|pad|language|use_flash|max_length"
+)
 UNKNOWN_SOURCE = Provenance(source="a config given by the user", as_of="", confidence="as given", basis="published")
 
 
@@ -60,11 +69,9 @@ def model_from_config(
     beside = _parameters_beside(values, family, hidden_size, vocab_size, context)
     if extra_params is None:
         extra_params = tower_params(config, hidden_size, where)
-    generic = (
-        ""
-        if model_type in FAMILIES
-        else f"model_type {model_type or 'missing'!r} is not known: read as a Llama-like decoder"
-    )
+    generic = "" if model_type in FAMILIES else _read_as_llama(model_type, values)
+    if generic and provenance.basis == "published":  # the shapes are the file's, what they mean is our guess
+        provenance = replace(provenance, basis="assumed", confidence=generic)
     return ModelSpec(
         name=name,
         hf_repo=hf_repo,
@@ -83,9 +90,19 @@ def model_from_config(
         published_active_params=published_active_params,
         licence=licence,
         provenance=provenance,
-        reading=reading,
+        reading=reading or (f"{generic[0].upper()}{generic[1:]}." if generic else ""),
         notes="; ".join(part for part in (generic, notes) if part),
     )
+
+
+def _read_as_llama(model_type: str, values: ConfigValues) -> str:
+    """What to say of a type that nobody described: how it is read, and which keys on its shape were not."""
+    said = f"model_type {model_type or 'missing'!r} is not known: read as a Llama-like decoder"
+    unread = [key for key in values.values if key not in values.asked and not _NO_SHAPE.search(key)]
+    if not unread:
+        return said
+    more = f" and {len(unread) - MOST_NAMED} more" if len(unread) > MOST_NAMED else ""
+    return f"{said}; not read: {', '.join(unread[:MOST_NAMED])}{more}"
 
 
 def _text_config(config: object, where: str) -> tuple[Mapping[str, object], str]:
