@@ -39,6 +39,7 @@ ROUND_NUMBERS = {
     "one_sequence_power_share": 0.5,
     "full_batch_power_share": 0.6,
     "host_watts": 400,
+    "board_host_watts": 400,
     "network_power_share": 0.0,
     "pue": 1.5,
     "colocation_usd_per_kw_month": 200,

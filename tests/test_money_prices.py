@@ -12,7 +12,7 @@ from llmsizer.facts.money_options import MoneyOptions
 from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, context_is_enough
 from llmsizer.money.owning import Servers, servers_for
-from llmsizer.money.prices import gpu_price, server_price
+from llmsizer.money.prices import gpu_price, host_watts, server_price
 from llmsizer.money.renting import instances_for, rent_cost
 from money_books import (
     CATALOG,
@@ -156,3 +156,12 @@ def test_a_broken_assumption_file_names_file_and_key(tmp_path: Path) -> None:
     (tmp_path / "assumptions" / "x.toml").write_text('[[assumption]]\nname = "pue"\nlow = 2\nmid = 1\nhigh = 3\n')
     with pytest.raises(CatalogError, match=r"x\.toml: assumption 1: pue: low, mid, high = 2, 1, 3"):
         load_assumptions({}, TODAY, tmp_path)
+
+
+def test_a_server_of_a_whole_board_draws_what_a_dgx_does_beside_its_gpus():
+    # 10.2 kW at most less 8 GPUs of 700 W leave 4.6 kW; servers of cards and machines without GPUs of their own differ.
+    prices = real_book()
+    board = host_watts(prices, CATALOG.gpu("h100-sxm-80"))
+    assert (board.low, board.value, board.high) == (500, 2300, 4600) == (500, 4600 / 2, 10_200 - 8 * 700)
+    assert host_watts(prices, CATALOG.gpu("l40s")).value == 500
+    assert host_watts(prices, CATALOG.gpu("m3-ultra")).value == 0

@@ -26,7 +26,7 @@ from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import monthly_parts
 from llmsizer.money.owning import DRIVERS_OF_GPU, Activity, own_drivers
-from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
+from llmsizer.money.prices import PriceBook, host_watts, is_whole_board, server_price
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
 from llmsizer.traffic.elastic import Following, Packing
@@ -243,7 +243,7 @@ class Bills:
         return 1 + mid(self.book.assumed["network_power_share"])
 
     def _host_watts(self, gpu: GpuSpec) -> float:
-        return 0.0 if is_whole_machine(gpu) else mid(self.book.assumed["host_watts"])
+        return mid(host_watts(self.book, gpu))
 
     def servers_of(self, sizes: Sequence[Sized], replicas: Vector) -> tuple[Matrix, Matrix]:
         """Whole servers for so many replicas, and the GPUs in each: ``money.owning.servers_for`` over candidates."""

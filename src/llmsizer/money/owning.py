@@ -14,7 +14,7 @@ from llmsizer.money.cost import Cost, OneOff, stale_flags, through
 from llmsizer.money.drivers import Number, OwnDrivers
 from llmsizer.money.energy import Energy, energy_of, fleet_watts
 from llmsizer.money.formulas import fte_owning, generations, residual_fraction
-from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine, server_price
+from llmsizer.money.prices import PriceBook, host_watts, is_whole_board, server_price
 from llmsizer.money.ranges import bill_parts, counted, mid
 
 _ASSUMED = (
@@ -103,8 +103,7 @@ def own_drivers(
     figures["server_usd"] = server_usd
     figures["usd_per_kwh"] = book.usd_per_kwh
     figures["gpu_watts"] = _tdp(gpu)
-    if is_whole_machine(gpu):
-        figures["host_watts"] = counted(0.0, "W")  # the device's draw is the computer's
+    figures["host_watts"] = host_watts(book, gpu)
     if options.gpu_watts_measured is not None and gpu.tdp_watts:
         share = exact(options.gpu_watts_measured / gpu.tdp_watts, "of TDP", "measured", "the scenario")
         figures |= {"one_sequence_power_share": share, "full_batch_power_share": share}

@@ -19,6 +19,7 @@ from llmsizer.facts.operators import load_jurisdictions
 from llmsizer.facts.provenance import Estimate, Provenance, parse_date
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.currency import US_DOLLARS, Currency, currency_of
+from llmsizer.money.ranges import counted
 
 # Boards that are sold whole: a server with fewer of them does not exist.
 _WHOLE_BOARDS = ("SXM", "OAM", "NVL")
@@ -132,6 +133,13 @@ def is_whole_board(gpu: GpuSpec) -> bool:
 
 def is_whole_machine(gpu: GpuSpec) -> bool:
     return gpu.device_class in _WHOLE_MACHINES
+
+
+def host_watts(book: PriceBook, gpu: GpuSpec) -> Figure:
+    """What a server draws beside its GPUs; that of a whole board cools and connects eight of the hottest."""
+    if is_whole_machine(gpu):
+        return counted(0.0, "W")  # the device's draw is the computer's
+    return book.assumed["board_host_watts" if is_whole_board(gpu) else "host_watts"]
 
 
 def gpu_price(book: PriceBook, gpu: GpuSpec) -> Figure:

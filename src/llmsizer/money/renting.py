@@ -18,7 +18,7 @@ from llmsizer.money.drivers import UNKNOWN, Number, RentDrivers
 from llmsizer.money.energy import Energy, energy_of, fleet_watts
 from llmsizer.money.formulas import fte_renting
 from llmsizer.money.owning import Activity, Volume
-from llmsizer.money.prices import PriceBook
+from llmsizer.money.prices import PriceBook, host_watts, is_whole_board
 from llmsizer.money.ranges import bill_parts, mid
 from llmsizer.traffic.elastic import kept_up
 from llmsizer.units import HOURS_PER_MONTH, MONTHS_PER_YEAR
@@ -219,9 +219,9 @@ def _energy(gpu: GpuSpec | None, rented: Rented, activity: Activity, volume: Vol
     watts = fleet_watts(
         book.assumed,
         Estimate(value=gpu.tdp_watts, basis="datasheet"),
-        book.estimate("host_watts"),
+        host_watts(book, gpu).estimate,
         gpus=gpus,
-        hosts=hosts,
+        hosts=hosts * (min(1.0, rented.gpus_each / gpu.max_per_node) if is_whole_board(gpu) else 1.0),
         busy_gpus=min(gpus, float(activity.busy_gpus)),
         busy_depth=float(activity.busy_depth),
     )
