@@ -117,7 +117,7 @@ def _crossover(below: str, above: str, low: Curve, high: Curve, machines: dict[P
         )
     tokens = found.for_good
     used = next((m.utilisation(tokens) for p, m in machines.items() if p == above and tokens is not None), None)
-    usd = None if tokens is None else float(low(np.array([tokens]))[0])
+    usd = None if tokens is None else float(high(np.array([tokens]))[0])  # on the stairs the other may be above it
     return Crossover(
         cheaper_below=below,
         cheaper_above=above,
