@@ -6,6 +6,7 @@ Exit codes: 0 an answer (also "nothing fits"), 1 a mistake the user can fix (one
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -72,3 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `llmsizer … | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        # A path that no file system takes, a folder nobody may look into, a full disk: the user can mend it.
+        where = f"{str(error.filename)[:200]}: " if error.filename is not None else ""
+        print(f"llmsizer: {where}{error.strerror}; give another path", file=sys.stderr)
+        return 1

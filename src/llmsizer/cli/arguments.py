@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llmsizer.errors import InputError
+from llmsizer.files import path_of
 
 Commands = argparse._SubParsersAction  # the type of add_subparsers() has no public name
 
@@ -82,7 +83,7 @@ def comma_list(text: str) -> list[str]:
 
 def existing_path(text: str) -> Path:
     """A path that exists."""
-    path = Path(text).expanduser()
+    path = path_of(text)
     if not path.exists():
         raise InputError(f"there is no file or folder {text!r}; give an existing path")
     return path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from llmsizer.cli.output import console
 from llmsizer.errors import InputError
+from llmsizer.files import path_of
 
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord, QualityRecord
@@ -50,9 +51,9 @@ def read_kind(source: str, kind: Kind, **where: object) -> list[Any]:
             complaints = list(store.problems)
     else:
         items, complaints = _read_file(source, kind)
-    complain(complaints)
     if complaints and not items:
-        raise InputError(f"{source}: nothing in it can be read as {kind}")
+        raise InputError(f"{source}: nothing in it can be read as {kind}; the first of it: {complaints[0]}")
+    complain(complaints)
     return items
 
 
@@ -96,9 +97,10 @@ def _read_file(source: str, kind: Kind) -> tuple[list[Any], list[str]]:
     from llmsizer.profile.store import read_records
     from llmsizer.store.content import TYPES
 
-    path = Path(source).expanduser()
+    path = path_of(source)
     if not path.is_file():
-        raise InputError(f"no records at {source}; make them with: llmsizer profile … --records {source}")
+        maker = "quality REFERENCE VARIANT --text TEXT" if kind == "quality" else "profile …"
+        raise InputError(f"no records at {source}; make them with: llmsizer {maker} --records {source}")
     if path.suffix.lower() == ".parquet" or kind in ("scenarios", "plans"):
         from llmsizer.store.exchange import read_items
 

@@ -27,6 +27,7 @@ from llmsizer.facts.hub import load_model
 from llmsizer.facts.provenance import Basis, Estimate
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
+from llmsizer.files import path_of
 from llmsizer.traffic.capacity import LoadPoint, Verdict
 
 MAX_FILE_BYTES = 64_000_000
@@ -145,7 +146,7 @@ class Chosen:
 def load_plan_file(path: Path | str) -> PlanFile:
     """The answer in a file. Raises InputError in one line: where, what is wrong, what would work."""
     try:
-        file = Path(path).expanduser()
+        file = path_of(path)
         if file.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{file}: over {MAX_FILE_BYTES:,} bytes; give what {_HINT} wrote")
         text = file.read_bytes().decode("utf-8-sig")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmsizer.errors import InputError
+from llmsizer.files import path_of
 
 VARIABLE = "LLMSIZER_STORE"
 FILE = "store.sqlite"
@@ -72,13 +73,13 @@ def location_of(text: str) -> Location:
     if not text.strip() or "\0" in text:
         raise InputError(f"the store has no address; {EXAMPLE}")
     if not separator:
-        return _of_path(Path(text).expanduser())
+        return _of_path(path_of(text))
     if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         if not rest:
             raise InputError(f"{hidden(text)}: no host and no database; {EXAMPLE}")
         return Location(f"postgresql+psycopg://{rest}")
     if scheme == "sqlite":
-        return _of_path(Path(rest.removeprefix("/")).expanduser())
+        return _of_path(path_of(rest.removeprefix("/")))
     raise InputError(f"{hidden(text)}: no store can lie in {scheme!r}; {EXAMPLE}")
 
 
@@ -93,7 +94,7 @@ def is_store(text: str) -> bool:
     if "://" in text:
         return True
     try:
-        with Path(text).expanduser().open("rb") as stream:
+        with path_of(text).open("rb") as stream:
             return stream.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
     except (OSError, ValueError):
         return False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json, comma_list, number, whole_number
 from llmsizer.cli.output import console, print_json, print_table
+from llmsizer.errors import InputError
 
 if TYPE_CHECKING:
     from llmsizer.decide.crossover import Crossover
@@ -83,7 +84,10 @@ def _question(arguments: argparse.Namespace, catalog: Catalog) -> PrecisionQuest
     from llmsizer.facts.workload import Slo
     from llmsizer.facts.workload.choice import WorkloadChoice
 
-    formats = tuple(comma_list(arguments.kv)) or ("bf16",)
+    for option in ("gpu", "precisions", "kv"):
+        if not comma_list(getattr(arguments, option)):
+            raise InputError(f"--{option} names none; give one or more, with commas between them")
+    formats = tuple(comma_list(arguments.kv))
     for kv in formats:
         kv_bytes_per_value(kv)
     slo = Slo(ttft_p95_seconds=arguments.ttft, tpot_p95_seconds=arguments.tpot, quality_floor=arguments.quality_floor)

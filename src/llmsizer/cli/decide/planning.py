@@ -11,8 +11,9 @@ from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.decide import memory
 from llmsizer.cli.decide.comparing import add_money, print_comparison, with_money
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.cli.sources import add_keeping, kept_in, read_source
+from llmsizer.cli.sources import add_keeping, is_store, kept_in, read_source
 from llmsizer.errors import InputError
+from llmsizer.files import path_of
 from llmsizer.plain import plain
 from llmsizer.units import format_usd
 
@@ -56,7 +57,7 @@ def find_scenario(name: str) -> Scenario:
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.facts.scenario import load_scenario
 
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.exists():
         return load_scenario(path)
     folder = default_catalog().root / "scenarios"
@@ -82,6 +83,8 @@ def read_evidence(profiles: Path | str | None, quality: Path | str | None) -> Ev
     from llmsizer.physics.own_records import calibrate
 
     measured = read_source(profiles, ProfileRecord) if profiles else []
+    if profiles and not measured and not is_store(str(profiles)):  # a store may begin empty
+        raise InputError(f"{profiles}: holds no records; measure some with: llmsizer profile … --records {profiles}")
     return Evidence(
         profiles=tuple(measured),
         quality=tuple(read_source(quality, QualityRecord)) if quality else (),

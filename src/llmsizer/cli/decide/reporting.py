@@ -10,6 +10,7 @@ from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.decide.memory import add_speculation
 from llmsizer.cli.decide.planning import SCENARIO_HELP, add_evidence, answer, read_evidence, scenario_asked
 from llmsizer.cli.output import console, print_json
+from llmsizer.files import path_of
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -31,7 +32,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.deliver.residuals import calibration_summary
     from llmsizer.facts.catalog import default_catalog
 
-    folder = arguments.out.expanduser()
+    folder = path_of(arguments.out)
     check_folder(folder)
     scenario = scenario_asked(arguments)
     evidence = read_evidence(arguments.records, arguments.quality)

@@ -86,6 +86,8 @@ def _run(arguments: argparse.Namespace) -> int:
         keep(ledger, found)
         learned = _learned(arguments, promise)
     verifications, complaints = read_ledger(ledger)
+    if complaints and not verifications:
+        raise InputError(f"{ledger}: no ledger of verifications; the first of it: {complaints[0]}")
     complain(complaints)
     series = errors_over_time(verifications)
     if arguments.plot:

@@ -106,6 +106,8 @@ def _validate(arguments: argparse.Namespace) -> int:
     from llmsizer.physics.validate import validate
 
     report = validate(read_table(arguments.rows), calibration=_own(arguments.records))
+    if report.rows > report.abstained and not report.by_metric:
+        raise InputError(f"{arguments.rows}: no row has a measured figure, such as ttft_ms_mean or output_tok_s")
     if arguments.json:
         print_json(report)
         return 0

@@ -79,6 +79,8 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("streamlit") is None:
         raise MissingExtraError("the dashboard", "dashboard")
     check_address(arguments.address)
+    if arguments.records and not arguments.records.is_dir():
+        raise InputError(f"--records {arguments.records}: no such folder; make one with: llmsizer demo --out DIR")
     environment = dict(os.environ)
     if arguments.records:
         environment["LLMSIZER_OUTPUT"] = str(arguments.records)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmsizer.cli.output import console
 from llmsizer.errors import InputError
+from llmsizer.files import path_of
 from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_plot_option(parser: argparse.ArgumentParser) -> None:
 
 def html_file(text: str) -> Path:
     """A file that can be written as a page. Raises InputError before anything takes time."""
-    path = Path(text).expanduser()
+    path = path_of(text)
     if path.suffix.lower() not in {".html", ".htm"}:
         raise InputError(f"--plot {text!r}: the charts are one HTML page; give a name that ends in .html")
     if path.is_dir() or not path.parent.is_dir():

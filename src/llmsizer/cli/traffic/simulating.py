@@ -52,6 +52,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from llmsizer.traffic.service import observe, observe_trace, service_of, stream_within
     from llmsizer.traffic.sizing import load_at
 
+    if not arguments.trace and (arguments.columns or arguments.arrival_unit):
+        raise InputError("--columns and --arrival-unit are of a trace: give --trace FILE too, or leave them out")
     split = split_of(arguments)
     arguments.replicas = sum(split) if split else arguments.replicas
     asked = Asked(arguments)
