@@ -32,8 +32,10 @@ def variant(path: Path, precision: str = "fp16", **changes: Any) -> Variant:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models of two small layers wait longer for a second thread than it saves."""
+def little_waiting() -> Iterator[None]:
+    """Models of two small layers wait longer for a second thread than it saves; nothing here needs scikit-learn."""
+    utils = pytest.importorskip("transformers").utils
+    utils.is_sklearn_available = lambda: False  # else generation imports it, and SciPy, for one metric
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -203,6 +203,22 @@ def test_the_command_shows_what_an_interrupted_sweep_kept(
     assert CUT_SHORT in capsys.readouterr().out
 
 
+def test_a_command_that_could_measure_nothing_says_so_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = profile(
+        VARIANTS, POINTS, records_path=tmp_path / "r", repeats=1, device=DEVICE,
+        start_child=lambda v, engine: Breaking([], v.name, 1, WorkerDied("exit code 3: library not found")),
+    )  # fmt: skip
+    monkeypatch.setattr(measuring, "_measured", lambda arguments: records)
+    assert main(["profile", str(tmp_path), "--json"]) == 1
+    assert capsys.readouterr().err == (
+        "llmsizer: nothing could be measured; the first point: exit code 3: library not found\n"
+    )
+    monkeypatch.setattr(measuring, "_measured", lambda arguments: [*records, *sweep(tmp_path / "other", [])])
+    assert main(["profile", str(tmp_path), "--json"]) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_being_terminated_is_like_ctrl_c_and_only_while_measuring(number: signal.Signals) -> None:
     before = signal.getsignal(number)

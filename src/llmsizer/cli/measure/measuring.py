@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmsizer.cli.arguments import Commands, add_json, comma_list, existing_path, number, whole_number
 from llmsizer.cli.measure import load
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.errors import InputError, LlmSizerError
+from llmsizer.errors import InputError, LlmSizerError, MeasurementError
 from llmsizer.units import format_gb
 
 if TYPE_CHECKING:
@@ -160,6 +160,9 @@ def _profile(arguments: argparse.Namespace) -> int:
             _show(stopped.records, arguments)
             raise
         _show(records, arguments)
+        failures = [record.failure for record in records if record.status != "ok"]
+        if failures and len(failures) == len(records):
+            raise MeasurementError(f"nothing could be measured; the first point: {failures[0]}")
         return 0
 
 
@@ -170,7 +173,8 @@ def ended_in_order() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                before[number] = signal.signal(number, signal.default_int_handler)
+                # by way of SIGINT, whose handler an event loop replaces by one of its own while it runs
+                before[number] = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:

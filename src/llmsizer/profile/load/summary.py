@@ -25,8 +25,9 @@ def knee_sentence(knee: Knee, records: Sequence[ProfileRecord]) -> str:
     below = f" ({knee.below} do not)" if knee.below is not None else ""
     at = next((r for r in records if r.load and r.load.concurrency == knee.at and r.status == "ok"), None)
     each = "" if at is None else f"; there {_each(at)}"
+    users = "1 user reaches" if knee.at == 1 else f"{knee.at} users reach"
     return (
-        f"{knee.at} users reach {KNEE_SHARE:.0%} of the best throughput seen, {knee.best_throughput:,.0f} tok/s{below}"
+        f"{users} {KNEE_SHARE:.0%} of the best throughput seen, {knee.best_throughput:,.0f} tok/s{below}"
         f"{each}.{ends.get(knee.stopped, '')}"
     )
 
