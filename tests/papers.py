@@ -28,6 +28,7 @@ USUAL: dict[str, Any] = {
     "constraints": {"gpus": ["h100-sxm-80", "rtx-pro-6000-ws", "l40s"], "precisions": ["int8", "int4"]},
 }
 GROWTH = {"per_year": 1.0, "start": "2027-06-01", "until": "2029-06-01"}
+RAMP = {"from_share": 0.1, "start": "2027-04-01", "until": "2028-04-01"}
 
 
 def scenario(**changes: Any) -> Scenario:
