@@ -9,10 +9,11 @@ import pytest
 from llmsizer.errors import CatalogError, ScenarioError, UnknownNameError
 from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.money_options import MoneyOptions
+from llmsizer.facts.scenario import parse_scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, context_is_enough
 from llmsizer.money.owning import Servers, servers_for
-from llmsizer.money.prices import gpu_price, host_watts, server_price
+from llmsizer.money.prices import gpu_price, host_watts, price_book, server_price
 from llmsizer.money.renting import instances_for, rent_cost
 from money_books import (
     CATALOG,
@@ -165,3 +166,18 @@ def test_a_server_of_a_whole_board_draws_what_a_dgx_does_beside_its_gpus():
     assert (board.low, board.value, board.high) == (500, 2300, 4600) == (500, 4600 / 2, 10_200 - 8 * 700)
     assert host_watts(prices, CATALOG.gpu("l40s")).value == 500
     assert host_watts(prices, CATALOG.gpu("m3-ultra")).value == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ('zones = ["MARS"]', "no zone of a price named 'MARS'; known are CH, EU, GB, NO, US"),
+        ('zones = ["EU", "DE"]', "no zone of a price named 'DE'"),
+        ('operator_jurisdictions = ["eu"]', "did you mean EU"),
+    ],
+)
+def test_a_place_that_no_price_names_is_refused(written: str, says: str):
+    asked = parse_scenario(f'model = "m"\nworkload = {{ preset = "chat" }}\n[constraints]\n{written}', "a test")
+    with pytest.raises(UnknownNameError) as caught:
+        price_book(CATALOG, asked, TODAY)
+    assert says in str(caught.value)

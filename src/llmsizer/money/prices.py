@@ -63,6 +63,8 @@ def price_book(catalog: Catalog, scenario: Scenario, today: datetime.date) -> Pr
     for offer in catalog.offers():
         if offer.gpu is not None:
             offers.setdefault(offer.gpu, []).append(offer)
+    jurisdictions = load_jurisdictions(catalog.root)
+    _check_places(scenario, {offer.zone for offer in catalog.offers()}, set(jurisdictions.values()))
     return PriceBook(
         today=today,
         assumed=assumed,
@@ -74,8 +76,18 @@ def price_book(catalog: Catalog, scenario: Scenario, today: datetime.date) -> Pr
         currency=currency_of(scenario.currency, assumed, scenario.money.rates),
         grams_per_kwh=_carbon(catalog.energy(), scenario.electricity_area, today),
         area=scenario.electricity_area,
-        jurisdictions=load_jurisdictions(catalog.root),
+        jurisdictions=jurisdictions,
     )
+
+
+def _check_places(scenario: Scenario, zones: set[str], laws: set[str]) -> None:
+    """A place that no price names would leave nothing to rent, as if there were no offers."""
+    for zone in scenario.constraints.zones:
+        if zone not in zones:
+            raise UnknownNameError("zone of a price", zone, zones - {"unspecified"})
+    for law in scenario.constraints.operator_jurisdictions:
+        if law not in laws:
+            raise UnknownNameError("jurisdiction of an operator", law, laws)
 
 
 def _carbon(facts: Sequence[EnergyFact], area: str, today: datetime.date) -> Figure:

@@ -209,9 +209,10 @@ def _print_plans(recommendation: Recommendation) -> None:
             )
         )
     more = len(recommendation.plans) - SHOWN_PLANS
-    note = f"{more} more plans: --json has them all" if more > 0 else ""
+    ends = "[ends]: every input at its best or worst at once, far apart; P10–P90 draws them together."
+    note = f"{ends} {more} more plans: --json has them all" if more > 0 else ends
     if rows:
-        headers = ("plan", "a month", "per 1M tokens", "one replica holds", "TTFT p95 at peak", "quality kept")
+        headers = ("plan", "a month [ends]", "per 1M tokens", "one replica holds", "TTFT p95 at peak", "quality kept")
         title = "Meet everything asked: those that surely meet the SLO first, then those that may miss it; each by cost"
         print_table(title, headers, rows, note=note)
 
