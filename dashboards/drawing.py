@@ -15,7 +15,7 @@ from llmsizer.deliver.wording import figure_amount, figure_range
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
-from texts import FALLBACK, known, language, say
+from texts import FALLBACK, known, language, say, told
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])")
 LONGEST_PLAIN_TABLE = 30
@@ -85,7 +85,7 @@ def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "
 def surety(value: Figure) -> str:
     """Interval, basis and staleness in a line; the reason where the value is unknown."""
     if value.value is None:
-        return f"{mark('unknown')}: {value.estimate.reason}"
+        return f"{mark('unknown')}: {told(value.estimate.reason)}"
     stale = say("common.stale", date=value.as_of or say("common.no_date")) if value.stale else ""
     return " · ".join(_joined(words) for words in (figure_range(value), mark(value.basis), stale) if words)
 
@@ -111,9 +111,9 @@ def table(content: Table, *, alt: str = "") -> None:
 
 
 def _cell(cell: Cell) -> str:
-    text = safe(known(cell.text)) if cell.basis is None else _joined(safe(cell.text))
+    text = safe(told(cell.text)) if cell.basis is None else _joined(safe(cell.text))
     small = [_joined(cell.between), mark(cell.basis) if cell.basis else ""]
-    below = " · ".join(safe_kept(words) for words in (*small, cell.remark) if words)
+    below = " · ".join(safe_kept(words) for words in (*small, told(cell.remark)) if words)
     if cell.is_only_unknown:
         return below
     text = f"**{text}**" if cell.strong else text

@@ -11,13 +11,13 @@ import pytest
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
-from dashboard_pages import DASHBOARDS, PAGES, show, turn_to, words_of
+from dashboard_pages import DASHBOARDS, PAGES, really_answer, show, small, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.deliver.basis import MEANINGS
 from llmsizer.deliver.glossary import GLOSSARY
 
-BY_ENGLISH = ("headers", "glossary")
+BY_ENGLISH = ("headers", "glossary", "sentences")
 
 
 def sentences(language: str) -> dict[str, str]:
@@ -88,3 +88,39 @@ def test_a_language_nobody_wrote_is_english() -> None:
     app = show("decide", language="xx")
     assert not app.exception
     assert "Every number says how it is known" in words_of(app)
+
+
+def test_what_the_calculation_says_on_the_first_page_is_said_in_italian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reasons, fixes, notes and what drivers would turn: every sentence of real answers has its pattern."""
+    import texts
+
+    found = []
+    for scenario in (
+        small(),
+        small(1e11, zones=["EU"], max_usd_per_month=1.0),
+        small(1e9, eu_only=True, gpus=["l4", "h100-sxm-80", "v100-sxm2-32"], precisions=["bf16", "fp8", "int4"]),
+    ):
+        answer = really_answer(monkeypatch, scenario)
+        found += [words for each in answer.rejections for words in (each.reason, each.nearest_fix)]
+        found += [note for api in answer.apis for note in api.notes]
+        found += [turn.text + "." for turn in answer.uncertainty.flips] if answer.uncertainty else []
+        found += [path.why_not for path in answer.uncertainty.paths] if answer.uncertainty else []
+        found += [answer.sentence] if answer.best is None and not answer.apis else []
+    monkeypatch.setenv("LLMSIZER_LANGUAGE", "it")
+    left = [words for words in found if words and " = " not in words and texts.told(words) == words]
+    assert len(set(found)) > 20
+    assert sorted(set(left)) == []
+
+
+def test_a_sentence_that_nobody_translated_stays_as_it_is_and_its_parts_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import texts
+
+    monkeypatch.setenv("LLMSIZER_LANGUAGE", "it")
+    assert texts.told("something else") == "something else"
+    assert texts.told("something else; no rental offer") == "something else; nessuna offerta di noleggio"
+    assert texts.told("fits in fp8 or on 8 GPUs") == "ci sta in fp8 o su 8 GPU"
+    assert texts.told("the budget is {usd}") == "the budget is {usd}"
+    monkeypatch.setenv("LLMSIZER_LANGUAGE", "en")
+    assert texts.told("no rental offer") == "no rental offer"

@@ -24,22 +24,30 @@ from llmsizer.deliver.charts.uncertainty import (
 from llmsizer.deliver.charts.volume import Axes, spreads_table, volume_figure
 from llmsizer.deliver.confidence import Option, best_by_path
 from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
-from llmsizer.deliver.wording import headline, sentence
+from llmsizer.deliver.wording import sentence
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
 from llmsizer.money.spread import Uncertainty
 from llmsizer.units import format_usd
+from parts.answer_words import flip_words, headline, taken
 from question import inputs
-from texts import say
+from texts import say, told
+
+LEAST_USD = 0.01  # a month: less is nothing
+
+
+def show_answer(recommendation: Recommendation, comparison: Comparison) -> None:
+    """What to do at the volume that was asked, and where it turns; each volume in full stands further down."""
+    drawing.headline(headline(taken(recommendation)))
+    crossings = {crossover.text for crossover in comparison.crossovers}
+    turns = [flip for flip in recommendation.flips if flip.text in crossings]
+    if turns:
+        st.markdown("\n".join(f"- {safe(flip_words(recommendation, flip))}" for flip in turns))
+    st.caption(safe(" ".join((say("decide.model", model=comparison.model), sentence(told(comparison.reading))))))
 
 
 def show_comparison(comparison: Comparison, scenario: Scenario, tokens_per_month: float | None) -> None:
-    first, rest = headline(comparison.sentence)
-    drawing.headline(first or say("build_vs_buy.heading"))
-    if rest:
-        st.markdown(safe(rest))
-    st.caption(safe(" ".join((say("decide.model", model=comparison.model), sentence(comparison.reading)))))
     if not comparison.paths:
         st.info(say("build_vs_buy.no_paths"))
         return
@@ -78,8 +86,9 @@ def show_sureness(sure: Uncertainty | None) -> None:
     st.markdown(f"**{safe(say('build_vs_buy.tornado', label=sure.recommended))}**")
     tornado = tornado_chart(sure)
     drawing.chart(tornado_figure(sure), tornado.alt, "tornado", tornado.table)
-    worth = format_usd(sure.perfect_information_usd_per_month)
-    st.markdown(f"**{safe(say('build_vs_buy.information'))}** {safe(say('build_vs_buy.perfect', usd=worth))}")
+    usd = sure.perfect_information_usd_per_month
+    worth = say("build_vs_buy.perfect", usd=format_usd(usd)) if usd >= LEAST_USD else say("build_vs_buy.perfect_none")
+    st.markdown(f"**{safe(say('build_vs_buy.information'))}** {safe(worth)}")
     with st.expander(say("build_vs_buy.information_table")):
         drawing.table(information_table(sure))
 
@@ -94,7 +103,7 @@ def show_money(recommendation: Recommendation, scenario: Scenario) -> None:
             drawing.figure_card(say(f"paths.{option.path}"), option.usd_per_month, below=option.label)
     named = [(option.label, bill_with_idle(option, recommendation, scenario)) for option in options]
     bills = answer_tables.costs_table(named)
-    drawing.chart(figures.cost_figure(named), cost_chart(named, bills).alt, "money", bills, is_open=True)
+    drawing.chart(figures.cost_figure(named), cost_chart(named, bills).alt, "money", bills)
     st.caption(safe(say("build_vs_buy.idle_note")))
     with st.expander(say("build_vs_buy.arithmetic")):
         drawing.table(answer_tables.arithmetic_table(named))
@@ -130,6 +139,7 @@ comparison = recommendation.comparison
 if comparison is None:
     st.info(say("build_vs_buy.no_paths"))
     st.stop()
+show_answer(recommendation, comparison)
 show_comparison(comparison, scenario, comparison.tokens_per_month_asked or scenario.workload.tokens_per_month)
 show_sureness(recommendation.uncertainty)
 show_money(recommendation, scenario)

@@ -18,57 +18,19 @@ from llmsizer.decide.uncertainty import share_text
 from llmsizer.deliver import answer_tables
 from llmsizer.deliver.charts import ways
 from llmsizer.deliver.confidence import PATH_WORDS, Option, best_by_path, confidence
-from llmsizer.deliver.wording import amount, figure_amount, figure_range, plain_number, sentence, tokens
+from llmsizer.deliver.wording import amount, figure_amount, figure_range, sentence, tokens
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import Path
 from llmsizer.units import format_usd
 from parts import answer_detail, exports
+from parts.answer_words import concerns, counted, flip_words, headline, runs, taken
 from question import inputs
-from texts import known, say
+from texts import say, told
 
 SIDE_BY_SIDE, FLIPS_SHOWN = 3, 3
 CLEAR, LEANING = 0.9, 0.6  # share of the draws in which the answer is the cheapest way
-
-
-def taken(recommendation: Recommendation) -> Plan | ApiPlan | None:
-    """What the answer is: a plan, an API, or nothing."""
-    sure = recommendation.uncertainty
-    if sure is None or sure.taken.path != "api":
-        return recommendation.best
-    return recommendation.apis[0] if recommendation.apis else None
-
-
-def headline(answer: Plan | ApiPlan | None) -> str:
-    """What to do in one sentence."""
-    if answer is None:
-        return say("decide.nothing")
-    usd = say("decide.a_month", usd=format_usd(answer.cost.usd_per_month.value))
-    if isinstance(answer, ApiPlan):
-        return say("decide.call", model=answer.model, provider=answer.provider, usd=usd)
-    gpus = f"{answer.gpus} × {answer.deployment.gpu.name}"
-    return say(f"decide.{answer.path}", gpus=gpus, provider=answer.provider, usd=usd)
-
-
-def runs(plan: Plan) -> str:
-    """What stands on the machines of the headline, under it."""
-    d = plan.deployment
-    return say(
-        "decide.runs" if plan.spare_replicas else "decide.runs_all",
-        model=d.model.name,
-        precision=d.weights.name,
-        units=_counted(answer_tables.ordered(plan)),
-        replicas=plan.replicas + plan.spare_replicas,
-        gpus=f"{d.parallelism.gpus} × {d.gpu.name}",
-        spare=plan.spare_replicas,
-    )
-
-
-def _counted(words: str) -> str:
-    """``2 instances``, ``90 billion``: a number and a word of the package, the word in the page's language."""
-    number, _, word = words.partition(" ")
-    return f"{number} {known(word)}".strip()
 
 
 def show_question(scenario: Scenario) -> None:
@@ -78,7 +40,7 @@ def show_question(scenario: Scenario) -> None:
         "decide.asked",
         model=catalog.model(scenario.model).name,
         preset=scenario.workload.preset or say("decide.own_lengths"),
-        volume=_counted(tokens(asked.input_tokens_per_month + asked.output_tokens_per_month)),
+        volume=counted(tokens(asked.input_tokens_per_month + asked.output_tokens_per_month)),
         date=datetime.date.today(),
     )
     st.caption(safe(said))
@@ -100,7 +62,7 @@ def show_headline(scenario: Scenario) -> Recommendation:
 def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
     answer = taken(recommendation)
     if answer is None:
-        st.markdown(safe(sentence(recommendation.sentence)))
+        st.markdown(safe(sentence(told(recommendation.sentence))))
         return
     if isinstance(answer, Plan):
         st.markdown(safe(runs(answer)))
@@ -113,7 +75,7 @@ def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
         show_speed(scenario, answer)
     show_ways(recommendation, answer)
     if recommendation.reading:
-        st.caption(safe(sentence(recommendation.reading)))
+        st.caption(safe(sentence(told(recommendation.reading))))
 
 
 def show_cost(recommendation: Recommendation, answer: Plan | ApiPlan) -> None:
@@ -142,9 +104,9 @@ def show_ways(recommendation: Recommendation, answer: Plan | ApiPlan) -> None:
     if ways.way_at(found, asked) != ("api" if isinstance(answer, ApiPlan) else answer.path):
         return
     names = {path: say(f"paths.{path}") for path in PATH_WORDS}
-    alt = ways.ways_alt(found, names, say("decide.ways_between"), lambda volume: _counted(tokens(volume)))
+    alt = ways.ways_alt(found, names, say("decide.ways_between"), lambda volume: counted(tokens(volume)))
     st.markdown(f"**{safe(say('decide.ways'))}** :small[{safe(mark('calibrated'))}]")
-    yours = say("decide.ways_yours", volume=_counted(tokens(asked)))
+    yours = say("decide.ways_yours", volume=counted(tokens(asked)))
     st.html(ways.ways_html(found, names, asked, yours=yours, alt=alt))
 
 
@@ -158,7 +120,7 @@ def show_sureness(recommendation: Recommendation) -> None:
     if sure is None:
         clear = confidence(recommendation)
         st.markdown(f"#### {safe(say(f'decide.{clear.clearness}'))}")
-        st.caption(safe(clear.text))
+        st.caption(safe(told(clear.text)))
         return
     rivals, wins = sum(path.wins is not None for path in sure.paths), sure.taken.wins
     if wins is None or rivals < 2:
@@ -194,7 +156,7 @@ def show_flips(recommendation: Recommendation) -> None:
     if answer is None or not recommendation.flips:
         return
     known_ones = [flip for flip in recommendation.flips if flip.threshold.value is not None]
-    ordered = sorted(known_ones, key=lambda flip: not _concerns(flip, answer))
+    ordered = sorted(known_ones, key=lambda flip: not concerns(flip, answer))
     st.markdown(f"**{safe(say('decide.flips'))}**")
     st.markdown("\n".join(_flip_line(recommendation, flip) for flip in ordered[:FLIPS_SHOWN]))
     rest = [*ordered[FLIPS_SHOWN:], *(flip for flip in recommendation.flips if flip not in known_ones)]
@@ -203,43 +165,9 @@ def show_flips(recommendation: Recommendation) -> None:
         drawing.folded(say("decide.more_flips", count=len(rest)), "flips", lambda: st.markdown(lines))
 
 
-def _concerns(flip: Flip, answer: Plan | ApiPlan) -> bool:
-    """Whether it is about the way that the answer takes."""
-    name = "API" if isinstance(answer, ApiPlan) else answer.path
-    if flip.what.startswith("volume: "):
-        return name in flip.what
-    about_plans = flip.what in ("load", "price of the best plan")
-    return about_plans != isinstance(answer, ApiPlan)
-
-
 def _flip_line(recommendation: Recommendation, flip: Flip) -> str:
     basis = drawing.safe_kept(drawing.surety(flip.threshold))
-    return f"- {safe(_flip_words(recommendation, flip))} :small[{basis}]"
-
-
-def _flip_words(recommendation: Recommendation, flip: Flip) -> str:
-    value, comparison = flip.threshold.value, recommendation.comparison
-    crossing = next((c for c in comparison.crossovers if c.text == flip.text), None) if comparison else None
-    if value is None:
-        return sentence(flip.text)
-    if crossing is not None:
-        below, above = (_way(name) for name in (crossing.cheaper_below, crossing.cheaper_above))
-        return sentence(say("decide.flip_volume", volume=_counted(tokens(value)), above=above, below=below))
-    if flip.what == "API price":
-        answer = taken(recommendation)
-        if isinstance(answer, ApiPlan):
-            now = format_usd(answer.cost.usd_per_million_tokens.value)
-            return say("decide.flip_called", usd=format_usd(value), now=now)
-        return say("decide.flip_api", usd=format_usd(value))
-    if flip.what == "load":
-        return say("decide.flip_load", times=plain_number(value))
-    if flip.what == "price of the best plan":
-        return say("decide.flip_price", share=f"{value * 100:.0f} %")
-    return sentence(flip.text)
-
-
-def _way(name: str) -> str:
-    return say(f"decide.way_{name}") if name in ("own", "rent") else name
+    return f"- {safe(flip_words(recommendation, flip))} :small[{basis}]"
 
 
 def options(recommendation: Recommendation) -> Iterator[tuple[Option, Figure, Plan | None]]:
@@ -306,7 +234,7 @@ def _described(recommendation: Recommendation, option: Option, plan: Plan | None
 
 def _remark(option: Option, plan: Plan | None) -> str:
     if plan is None:
-        return sentence("; ".join(option.notes))
+        return sentence("; ".join(map(told, option.notes)))
     kept = plan.quality_recovery
     return say("decide.kept", quality=figure_amount(kept), basis=mark(kept.basis))
 

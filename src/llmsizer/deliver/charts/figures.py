@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmsizer.decide.answer import Plan
 from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.charts.charts import Bar, Measure, cost_bars, memory_bars
+from llmsizer.deliver.charts.charts import Bar, Measure, Segment, cost_bars, memory_bars
 from llmsizer.deliver.charts.colours import GREY, LOOK_OF_PART, PART_COLOURS, PART_PATTERNS, WORDS_ON_MARKS
 from llmsizer.deliver.variants import Group
 from llmsizer.deliver.wording import amount, size
+from llmsizer.facts.figure import weakest_basis
 from llmsizer.money.cost import Cost
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 
 LINE_DASHES = ("solid", "dash", "dashdot", "dot")
+LEAST_DRAWN, SLIVERS = 0.01, "parts below 1 %"
 LEAST_LABELLED = 0.1  # of the longest bar: a narrower segment keeps its number for the table and the hover
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 
@@ -44,7 +47,27 @@ def memory_figure(plans: Sequence[Plan]) -> Spec:
 
 def cost_figure(costs: Sequence[tuple[str, Cost]]) -> Spec:
     """Where the money goes, a bar for each bill."""
-    return stacked(cost_bars(costs), "USD")
+    return stacked(_without_slivers(cost_bars(costs)), "USD")
+
+
+def _without_slivers(bars: Sequence[Bar]) -> tuple[Bar, ...]:
+    """Parts that no bar shows wider than a hundredth of the longest become one: a legend names what can be seen."""
+    longest = max((bar.total for bar in bars), default=0.0)
+    widest: dict[str, float] = {}
+    for bar in bars:
+        for segment in bar.segments:
+            widest[segment.name] = max(widest.get(segment.name, 0.0), segment.value)
+    small = {name for name, value in widest.items() if value < LEAST_DRAWN * longest}
+    return tuple(replace(bar, segments=_merged(bar.segments, small)) for bar in bars) if len(small) > 1 else tuple(bars)
+
+
+def _merged(segments: Sequence[Segment], small: Collection[str]) -> tuple[Segment, ...]:
+    kept = [segment for segment in segments if segment.name not in small]
+    merged = [segment for segment in segments if segment.name in small]
+    if merged:
+        basis = weakest_basis([segment.basis for segment in merged])
+        kept.append(Segment(name=SLIVERS, value=sum(segment.value for segment in merged), basis=basis))
+    return tuple(kept)
 
 
 def stacked(bars: Sequence[Bar], unit: str) -> Spec:

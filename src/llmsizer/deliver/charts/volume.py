@@ -39,10 +39,13 @@ def volume_figure(
 ) -> Spec:
     """Own and rent as stairs, APIs as lines, with P10–P90 where they were drawn; crossovers and your volume marked."""
     bands = {(spread.path, spread.label): spread for spread in spreads}
+    banded: set[str] = set()
     data: list[Spec] = []
     for index, path in enumerate(drawn_paths(comparison)):
-        spread = bands.get((path.path, path.label))
-        data.extend([] if spread is None else _band(spread))
+        spread = bands.pop((path.path, path.label), None)
+        if spread is not None and path.path not in banded:  # one band a way: around every line they hide one another
+            banded.add(path.path)
+            data.extend(_band(spread))
         data.extend(_stair(path, run, index, named=n == 0) for n, run in enumerate(known_runs(path)))
     crossed = _reached(comparison)
     data.extend(_crossing_markers(crossed))
