@@ -20,12 +20,27 @@ def optional(module: str, *, what: str, extra: str) -> Any:
         raise MissingExtraError(what, extra) from None
 
 
-def quiet_transformers(*, what: str) -> Any:
-    """transformers that asks no hub and draws no bars: nothing here needs the one, and the other breaks into ours."""
+# Types that transformers has, but offers only as a part of others: their class, and the type whose experts it reads
+# one by one as engines store them (it knows Mistral Small 4's in the fused form of the hub alone).
+TEXT_PARTS = {"mistral4": ("Mistral4ForCausalLM", "qwen2_moe")}
+
+
+def quiet_transformers(*, what: str, model_type: object = None) -> Any:
+    """transformers that asks no hub and draws no bars: nothing here needs the one, and the other breaks into ours.
+
+    ``model_type`` is that of a language model to be loaded; it is made known where transformers has, but hides it.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     transformers = optional("transformers", what=what, extra="quantize")
     transformers.utils.logging.disable_progress_bar()
+    if model_type in TEXT_PARTS:
+        model, like = TEXT_PARTS[str(model_type)]
+        names = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        names.setdefault(model_type, model)
+        mapping = importlib.import_module("transformers.conversion_mapping")
+        known = mapping.get_checkpoint_conversion_mapping(like)
+        mapping.register_checkpoint_conversion_mapping(model_type, known, overwrite=True)
     return transformers
 
 

@@ -53,6 +53,17 @@ class RoundTrip(BaseModel):
         return self.value <= self.bound
 
 
+class ExpertUse(BaseModel):
+    """How the experts of a mixture fared in calibration, over all layers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    experts: int = Field(ge=1)
+    rounded: int = Field(ge=0)  # to nearest, having been sent fewer tokens than ``least_tokens``
+    least_tokens: int = Field(ge=1)
+    fewest_tokens: int = Field(ge=0)  # that one of them was sent
+
+
 class Variant(BaseModel):
     """One folder of weights. Everything but ``path`` is written beside the weights as their manifest."""
 
@@ -71,6 +82,7 @@ class Variant(BaseModel):
     source_sha256: str = ""
     calibration_sha256: str = ""  # of the texts that the method looked at; empty: it looked at none
     calibration_tokens: int = 0
+    expert_use: ExpertUse | None = None  # None: no mixture of experts, or nothing was calibrated
     round_trip: RoundTrip | None = None
     file_parts: tuple[FilePart, ...] = ()  # what every byte of the weight files on disk is; empty: not taken down
     quantized_format: str | None = None  # which of ``parts`` the recipe aimed at; None: nothing was quantized

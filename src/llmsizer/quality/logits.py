@@ -63,13 +63,16 @@ def _openvino(model: Path, compute: str | None) -> Reader:
 
 def _transformers(variant: Variant, compute: str | None) -> Reader:
     torch = optional("torch", what="reading Hugging Face weights", extra="quantize")
-    transformers = quiet_transformers(what="reading Hugging Face weights")
+    kind = variant.config.get("model_type")
+    transformers = quiet_transformers(what="reading Hugging Face weights", model_type=kind)
     on_gpu = torch.cuda.is_available()
     # Compressed tensors are unpacked to 16 bit and computed like the original; a CPU computes FP16 slowly.
     dtype = torch.float32 if compute == "f32" or not on_gpu else torch.float16
     load = transformers.AutoModelForCausalLM.from_pretrained
     with contextlib.redirect_stderr(io.StringIO()):  # compressed tensors draw bars of their own into ours
-        model = load(variant.path, dtype=dtype, local_files_only=True).eval().to("cuda" if on_gpu else "cpu")
+        model = load(variant.path, dtype=dtype, local_files_only=True).eval()
+        # Routers and unpacked experts keep the format they are stored in, whatever is asked for.
+        model = model.to("cuda" if on_gpu else "cpu", dtype)
 
     def read(tokens: Tokens) -> Logits:
         with torch.inference_mode():

@@ -14,8 +14,10 @@ from llmsizer.installed import optional
 from llmsizer.progress import Progress, part_of
 from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import STORED, Checkpoint, open_checkpoint
+from llmsizer.quantize.experts import ROUTERS
 from llmsizer.quantize.groups import check_groups
-from llmsizer.quantize.layered import EXTRA, Work, assemble, layer_count, quantize_layers, quietly
+from llmsizer.quantize.layer_files import Work, assemble, layer_count, layers_beyond
+from llmsizer.quantize.layered import EXTRA, quantize_layers, quietly
 from llmsizer.quantize.recipes import Recipe
 
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch", "numpy")
@@ -49,7 +51,7 @@ def write(
     place = Work(work)
     settings = quantize_layers(
         checkpoint,
-        modifiers_of(recipe, assignment),
+        modifiers_of(recipe, assignment, plain=ROUTERS if checkpoint.has_experts else ()),
         place,
         part_of(progress, 0.0, 0.95),
         rows=rows,
@@ -82,22 +84,24 @@ def group_size_of(scheme: str, recipe: Recipe) -> int:
     return int(scheme.partition("-g")[2] or recipe.group_size or 128)
 
 
-def modifiers_of(recipe: Recipe, assignment: Assignment | None = None) -> Callable[[int], Any]:
-    """The toolkit's modifiers for a layer, which stands as layer 0 in its own model."""
+def modifiers_of(
+    recipe: Recipe, assignment: Assignment | None = None, *, plain: Sequence[str] = ()
+) -> Callable[[int], Any]:
+    """The toolkit's modifiers for a layer, which stands as layer 0 in its own model, ``plain`` modules left alone."""
 
     def modifiers(layer: int) -> list[Any]:
         if assignment is None:
-            return _modifiers(recipe, {recipe.scheme: ["Linear"]})
+            return _modifiers(recipe, {recipe.scheme: ["Linear"]}, plain)
         targets: dict[str, list[str]] = {}
         for (owner, unit), scheme in assignment.items():
             if owner == layer and scheme != PLAIN:
                 targets.setdefault(scheme, []).append(rf"re:.*layers\.0\.{UNITS[unit]}$")
-        return _modifiers(recipe, targets)
+        return _modifiers(recipe, targets, plain)
 
     return modifiers
 
 
-def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]]) -> list[Any]:
+def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]], plain: Sequence[str]) -> list[Any]:
     def load(module: str, name: str) -> Any:
         what = f"the method {recipe.name}"
         return getattr(optional(f"llmcompressor.modifiers.{module}", what=what, extra=EXTRA), name)
@@ -109,7 +113,7 @@ def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]]) -> list[Any]:
         if group.weights.group_size is not None:
             group.weights.group_size = group_size_of(scheme, recipe)  # the preset's is its own
         groups[f"group_{len(groups)}"] = group
-    options: dict[str, Any] = {"config_groups": groups, "ignore": list(recipe.kept_16bit)}
+    options: dict[str, Any] = {"config_groups": groups, "ignore": [*recipe.kept_16bit, *plain]}
     if recipe.kv_scales == "fp8":
         options["kv_cache_scheme"] = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
     found: list[Any] = []
@@ -131,7 +135,8 @@ def whole_settings(
 ) -> dict[str, Any]:
     """The quantization settings of the whole model from those of its layers."""
     first = next(iter(settings.values()))
-    plain = ["lm_head"]
+    plain = ["lm_head", *(rf"re:.*layers\.{layer}\..*" for layer in layers_beyond(checkpoint))]
+    plain += ROUTERS if checkpoint.has_experts else ()
     if assignment is None:
         return {**first, "ignore": sorted({*first.get("ignore", ()), *plain})}
     groups: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from llmsizer.facts.variant import FilePart
 from llmsizer.gguf_graph import MODEL_FILE
 from llmsizer.installed import optional
-from llmsizer.quantize.checkpoint import read_header
+from llmsizer.quantize.tensors import read_header
 
 WEIGHTS = ("layers", "scales", "embeddings and output matrix", "norms")  # the other parts are no weights
 # Scales and zero points, the order of columns and the shape of what is packed; of compressed-tensors, GPTQ and AWQ.

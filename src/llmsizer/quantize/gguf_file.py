@@ -16,8 +16,9 @@ from llmsizer.facts.variant import WeightPart
 from llmsizer.gguf_graph import GGUF_FILE, head_dim, rope_parameters
 from llmsizer.installed import optional
 from llmsizer.progress import Progress
-from llmsizer.quantize.checkpoint import Checkpoint, Tensor
+from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.recipes import Recipe
+from llmsizer.quantize.tensors import Tensor
 
 PACKAGES = ("gguf", "numpy")
 # Hugging Face model types that are the "llama" graph of GGUF: pre-norm, rotary positions, gated SiLU.

@@ -2,7 +2,8 @@
 
 A layer is quantized inside a model of that one layer, whose embedding replays the hidden states that the layers before
 it gave and whose norm and output matrix do nothing. To the toolkit it is a whole model, so every modifier works as it
-does by its own sequential pipeline, which also shows each layer the outputs of the quantized ones before it.
+does by its own sequential pipeline, which also shows each layer the outputs of the quantized ones before it. A layer's
+experts, where it has them, are quantized apart, one after the other (``expert_layers``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,38 +27,21 @@ from numpy.typing import NDArray
 from llmsizer.errors import QuantizationError
 from llmsizer.files import whole_file
 from llmsizer.installed import optional, quiet_transformers
-from llmsizer.progress import Progress
-from llmsizer.quantize.checkpoint import Checkpoint, Tensor, read_header
+from llmsizer.progress import Progress, part_of
+from llmsizer.quantize.checkpoint import Checkpoint
+from llmsizer.quantize.expert_layers import EXTRA, find_stand_in, quantize_experts, stand_in
+from llmsizer.quantize.experts import in_memory, is_expert, model_type_of, on_disk
+from llmsizer.quantize.layer_files import (
+    Work,
+    decoder_prefix,
+    layer_count,
+    layer_tensors,
+    save_tensors,
+    stored_dtype,
+)
+from llmsizer.quantize.tensors import Tensor
 
-EXTRA = "compressed-tensors"
-STORED_AS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 Rows = NDArray[np.int64]
-
-
-class Work:
-    """The folder of finished layers and of the hidden states that the next one will see."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def layer_file(self, layer: int) -> Path:
-        return self.folder / f"layer-{layer:05d}.safetensors"
-
-    def settings_file(self, layer: int) -> Path:
-        return self.folder / f"layer-{layer:05d}.json"
-
-    def states_file(self, layer: int) -> Path:
-        return self.folder / f"states-{layer:05d}.npy"
-
-    def finished(self, layers: int, *, with_states: bool) -> int:
-        """How many layers need not be made again. The settings are written last, after weights and states."""
-        done = 0
-        while done < layers and self.settings_file(done).is_file():
-            done += 1
-        if with_states and done < layers and done and not self.states_file(done).is_file():
-            raise QuantizationError(f"{self.folder}: the states before layer {done} are lost; remove it and start anew")
-        return done
 
 
 def quantize_layers(
@@ -74,21 +58,17 @@ def quantize_layers(
     ``modifiers_of`` gives the toolkit's modifiers for a layer's number. ``rows`` are calibration tokens, a sequence a
     row, for methods that look at activations. Raises QuantizationError.
     """
-    torch = optional("torch", what="quantizing", extra="quantize")
     layers = layer_count(checkpoint)
     done = work.finished(layers, with_states=rows is not None)
     if rows is not None and done == 0:
         _embed(checkpoint, rows, work)
     for layer in range(done, layers):
-        progress(f"{name}: layer {layer + 1} of {layers}", layer / layers)
+        label = f"{name}: layer {layer + 1} of {layers}"
+        progress(label, layer / layers)
         states = None if rows is None else np.load(work.states_file(layer), mmap_mode="r")
+        own = part_of(progress, layer / layers, (layer + 1) / layers)
         with quietly():
-            model = one_layer_model(checkpoint, layer, states)
-            loader = None if states is None else _loader(torch, *states.shape[:2])
-            _oneshot(model, modifiers_of(layer), loader)
-            if states is not None and layer + 1 < layers:
-                _propagate(torch, model, states, work.states_file(layer + 1))
-            settings = _save(model, checkpoint, layer, work)
+            settings = _quantize_layer(checkpoint, modifiers_of(layer), layer, work, states, own, label)
         with whole_file(work.settings_file(layer)) as file:
             file.write_text(json.dumps(settings, sort_keys=True), encoding="utf-8")
         work.states_file(layer).unlink(missing_ok=True)
@@ -96,21 +76,18 @@ def quantize_layers(
     return {str(i): json.loads(work.settings_file(i).read_text(encoding="utf-8")) for i in range(layers)}
 
 
-def layer_count(checkpoint: Checkpoint) -> int:
-    count = checkpoint.config.get("num_hidden_layers")
-    if not isinstance(count, int) or count < 1:
-        raise QuantizationError(f"{checkpoint.path}/config.json: num_hidden_layers is {count!r}, not a count")
-    if not any(name.startswith("model.layers.0.") for name in checkpoint.tensors):
-        raise QuantizationError(
-            f"{checkpoint.path}: no tensors named model.layers.0.…; only decoders in that layout are quantized here"
-        )
-    return count
-
-
-def layer_tensors(checkpoint: Checkpoint, layer: int) -> dict[str, Tensor]:
-    """A layer's tensors by their names within it."""
-    prefix = f"model.layers.{layer}."
-    return {n.removeprefix(prefix): t for n, t in checkpoint.tensors.items() if n.startswith(prefix)}
+def _quantize_layer(
+    checkpoint: Checkpoint, modifiers: Any, layer: int, work: Work, states: Any, progress: Progress, label: str
+) -> dict[str, Any]:
+    """One layer's tensors, and the states after it, into the work folder; the layer's quantization settings."""
+    torch = optional("torch", what="quantizing", extra="quantize")
+    model = one_layer_model(checkpoint, layer, states)
+    _oneshot(model, modifiers, None if states is None else _loader(torch, *states.shape[:2]))
+    if find_stand_in(model) is not None:
+        quantize_experts(checkpoint, layer, model, work, states, progress, label)
+    if states is not None and layer + 1 < layer_count(checkpoint):
+        _propagate(torch, model, states, work.states_file(layer + 1))
+    return _save(model, checkpoint, layer, work)
 
 
 def to_torch(torch: Any, tensor: Tensor) -> Any:
@@ -119,25 +96,31 @@ def to_torch(torch: Any, tensor: Tensor) -> Any:
 
 
 def one_layer_model(checkpoint: Checkpoint, layer: int, states: Any) -> Any:
-    """The model of that one layer, in single precision; ``states`` are the hidden states that its embedding replays."""
+    """The model of that one layer, in single precision; ``states`` are the hidden states that its embedding replays.
+
+    Where the layer has experts, a stand-in takes their place.
+    """
     torch = optional("torch", what="quantizing", extra="quantize")
-    transformers = quiet_transformers(what="quantizing")
-    config = transformers.AutoConfig.from_pretrained(checkpoint.path, local_files_only=True)
-    config = copy.deepcopy(config)
-    config.num_hidden_layers = 1
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[layer]]
+    transformers = quiet_transformers(what="quantizing", model_type=model_type_of(checkpoint.config))
+    tensors, model_type = layer_tensors(checkpoint, layer), model_type_of(checkpoint.config)
+    own = {name: tensor for name, tensor in tensors.items() if not is_expert(name, model_type)}
+    config = _only_layer(_config_of(checkpoint), layer, has_experts=len(own) < len(tensors))
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if len(own) < len(tensors):
+        mixture = next((n for n, _ in model.named_modules() if n.endswith(".experts")), None)
+        if mixture is None:
+            raise QuantizationError(f"{checkpoint.path}: {model_type} has no experts in transformers, the weights have")
+        model.set_submodule(mixture, stand_in(torch, model.get_submodule(mixture)))
     model.model.embed_tokens = _replay(torch, states)
     model.model.norm = torch.nn.Identity()
     model.lm_head = torch.nn.Identity()
-    weights = {f"model.layers.0.{n}": to_torch(torch, t) for n, t in layer_tensors(checkpoint, layer).items()}
+    weights = {in_memory(f"model.layers.0.{n}", model_type): to_torch(torch, t) for n, t in own.items()}
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     if missing or unexpected:
         raise QuantizationError(
             f"{checkpoint.path}: layer {layer} is stored otherwise than transformers holds it "
-            f"({(missing or unexpected)[0]}); mixtures of experts are not quantized layer by layer here"
+            f"({(missing or unexpected)[0]}); a layout of this kind is not quantized here"
         )
     for child, module in list(model.model.named_children()):
         if any(buffer.is_meta for buffer in module.buffers()):  # rotary frequencies: computed, not stored
@@ -145,6 +128,29 @@ def one_layer_model(checkpoint: Checkpoint, layer: int, states: Any) -> Any:
     model.config.name_or_path = str(checkpoint.path)
     model.config.tie_word_embeddings = False
     return model.eval()
+
+
+def _config_of(checkpoint: Checkpoint) -> Any:
+    """transformers' configuration of the decoder, a copy of our own."""
+    transformers = quiet_transformers(what="quantizing", model_type=model_type_of(checkpoint.config))
+    config = copy.deepcopy(transformers.AutoConfig.from_pretrained(checkpoint.path, local_files_only=True))
+    return config.get_text_config(decoder=True)
+
+
+def _only_layer(config: Any, layer: int, *, has_experts: bool) -> Any:
+    """The configuration of a model whose only layer is of that layer's kind."""
+    config.num_hidden_layers = 1
+    for key in ("layer_types", "mlp_layer_types"):
+        if getattr(config, key, None):
+            setattr(config, key, [getattr(config, key)[layer]])
+    for key, value in (
+        ("first_k_dense_replace", 0 if has_experts else 1),
+        ("mlp_only_layers", [] if has_experts else [0]),
+        ("decoder_sparse_step", 1),
+    ):
+        if getattr(config, key, None) is not None:
+            setattr(config, key, value)
+    return config
 
 
 def _replay(torch: Any, states: Any) -> Any:
@@ -168,18 +174,14 @@ def _loader(torch: Any, sequences: int, tokens: int) -> Any:
 def _embed(checkpoint: Checkpoint, rows: Rows, work: Work) -> None:
     """The embedded calibration tokens: by the model's own module, which may scale them."""
     torch = optional("torch", what="quantizing", extra="quantize")
-    transformers = quiet_transformers(what="quantizing")
-    config = transformers.AutoConfig.from_pretrained(checkpoint.path, local_files_only=True)
-    config = copy.deepcopy(config)
-    config.num_hidden_layers = 1
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:1]
+    transformers = quiet_transformers(what="quantizing", model_type=model_type_of(checkpoint.config))
+    config = _only_layer(_config_of(checkpoint), 0, has_experts=False)
     with torch.device("meta"):
         module = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).model.embed_tokens
     used, places = np.unique(rows, return_inverse=True)
     for name, _ in module.named_buffers():
         raise QuantizationError(f"{checkpoint.path}: the embedding has a buffer {name}, which is not known here")
-    stored = checkpoint.tensor("model.embed_tokens.weight")
+    stored = checkpoint.tensor(f"{decoder_prefix(checkpoint)}embed_tokens.weight")
     module.weight = torch.nn.Parameter(torch.from_numpy(stored.widened(stored.raw()[used])), requires_grad=False)
     module.padding_idx = None
     with whole_file(work.states_file(0)) as file, file.open("wb") as stream, torch.no_grad():
@@ -222,17 +224,15 @@ def _save(model: Any, checkpoint: Checkpoint, layer: int, work: Work) -> dict[st
     shutil.rmtree(scratch, ignore_errors=True)
     model.save_pretrained(scratch, save_compressed=True)
     settings: dict[str, Any] = json.loads((scratch / "config.json").read_text(encoding="utf-8"))["quantization_config"]
-    originals = layer_tensors(checkpoint, layer)
-    largest = max(originals.values(), key=lambda tensor: tensor.byte_count)
-    wide = getattr(torch, STORED_AS[largest.dtype]) if largest.dtype != "F32" else torch.float16
+    originals, model_type = layer_tensors(checkpoint, layer), model_type_of(checkpoint.config)
     tensors = {}
     for file in sorted(scratch.glob("*.safetensors")):
         for name, tensor in safetensors.load_file(file).items():
-            inner = name.removeprefix("model.layers.0.")
-            narrow = tensor.dtype == torch.float32 and not inner.endswith(("global_scale", "input_scale"))
-            tensors[f"model.layers.{layer}.{inner}"] = tensor.to(wide) if narrow else tensor
-    with whole_file(work.layer_file(layer)) as out:
-        safetensors.save_file(dict(sorted(tensors.items())), out, metadata={"format": "pt"})
+            inner = on_disk(name, model_type).removeprefix("model.layers.0.")
+            if tensor.dtype == torch.float32 and not inner.endswith(("global_scale", "input_scale")):
+                tensor = tensor.to(getattr(torch, stored_dtype(originals, inner)))
+            tensors[f"{decoder_prefix(checkpoint)}layers.{layer}.{inner}"] = tensor
+    save_tensors(tensors, work.layer_file(layer))
     shutil.rmtree(scratch)
     return settings
 
@@ -254,42 +254,3 @@ def quietly() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
-
-
-def assemble(checkpoint: Checkpoint, work: Work, folder: Path, settings: Mapping[str, Any]) -> None:
-    """The finished layers and everything that is no layer as one checkpoint: config.json, shards and their index."""
-    safetensors = optional("safetensors.torch", what="quantizing", extra="quantize")
-    torch = optional("torch", what="quantizing", extra="quantize")
-    layers = layer_count(checkpoint)
-    rest = {name: t for name, t in checkpoint.tensors.items() if not name.startswith("model.layers.")}
-    shards: Sequence[Path] = [work.layer_file(layer) for layer in range(layers)]
-    names = [f"model-{index + 1:05d}-of-{layers + 1:05d}.safetensors" for index in range(layers + 1)]
-    for shard, name in zip(shards, names, strict=False):
-        try:
-            os.link(shard, folder / name)
-        except OSError:  # a file system without links
-            shutil.copy2(shard, folder / name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mapped read-only: nothing writes to them
-        tensors = {name: _as_stored(torch, tensor) for name, tensor in sorted(rest.items())}
-        safetensors.save_file(tensors, folder / names[-1], metadata={"format": "pt"})
-    (folder / names[-1]).chmod(0o644)
-    write_index(folder)
-    config = dict(checkpoint.config) | {"quantization_config": dict(settings)}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _as_stored(torch: Any, tensor: Tensor) -> Any:
-    signed = np.asarray(tensor.raw().view(np.int32 if tensor.dtype == "F32" else np.int16))
-    return torch.from_numpy(signed).view(getattr(torch, STORED_AS[tensor.dtype]))
-
-
-def write_index(folder: Path) -> None:
-    """Which shard holds which tensor, as transformers and engines look it up."""
-    held = {tensor.name: tensor for file in sorted(folder.glob("*.safetensors")) for tensor in read_header(file)}
-    index = {
-        "metadata": {"total_size": sum(tensor.byte_count for tensor in held.values())},
-        "weight_map": {name: held[name].file.name for name in sorted(held)},
-    }
-    text = json.dumps(index, indent=2) + "\n"
-    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")

@@ -14,7 +14,8 @@ from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import Variant
 from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional
-from llmsizer.quantize.checkpoint import Checkpoint, Tensor, open_checkpoint
+from llmsizer.quantize.checkpoint import Checkpoint, open_checkpoint
+from llmsizer.quantize.tensors import Tensor
 
 Weights = dict[str, NDArray[np.float32]]
 RAW = {"I32": np.int32, "I64": np.int64, "I8": np.int8, "U8": np.uint8, "F8_E4M3": np.uint8}

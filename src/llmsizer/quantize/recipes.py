@@ -89,3 +89,15 @@ def get_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownNameError("quantization method", name, RECIPES)
     return RECIPES[name]
+
+
+# What engines read of experts, stored one by one, and what a toolkit makes of a single matrix.
+EXPERT_SCHEMES = ("W4A16", "W8A16", "FP8_DYNAMIC")
+
+
+def knows_experts(recipe: Recipe) -> bool:
+    """Whether a method quantizes mixtures of experts here."""
+    if recipe.toolkit != "llm-compressor":
+        return False
+    alone = recipe.algorithm in ("round-to-nearest", "gptq") and not recipe.choices and not recipe.kv_scales
+    return alone and recipe.scheme in EXPERT_SCHEMES

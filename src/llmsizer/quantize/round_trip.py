@@ -10,6 +10,7 @@ import string
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from llmsizer.facts.variant import RoundTrip, Variant
 from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional, quiet_transformers
 from llmsizer.quantize.checkpoint import Checkpoint
+from llmsizer.quantize.experts import fused, model_type_of
 from llmsizer.quantize.gguf_file import read_vocabulary
 from llmsizer.quantize.readers import Weights, stored_weights
 
@@ -44,7 +46,7 @@ def round_trip(source: Checkpoint, variant: Variant) -> RoundTrip | None:
     with tempfile.TemporaryDirectory(prefix="llmsizer-read-") as scratch:
         if variant.format == "compressed-tensors":
             scheme = str(variant.recipe.get("scheme"))
-            found: Logits | None = _transformers(variant.path, tokens, bfloat16="FP4" in scheme)
+            found: Logits | None = _transformers(variant.path, tokens, source.config, bfloat16="FP4" in scheme)
             bound = ACTIVATIONS if scheme in ACTIVATIONS_TOO else ROUNDED if "FP4" in scheme else SINGLE
         elif variant.format in ("gptq", "awq"):
             reader, bound = "transformers with GPTQModel", ROUNDED
@@ -99,10 +101,11 @@ def logits_of(source: Checkpoint, weights: Weights, tokens: NDArray[np.int64]) -
 def plain_model(source: Checkpoint, weights: Weights) -> Any:
     """transformers' model of the source's architecture with weights of our own, in single precision."""
     torch = optional("torch", what="reading a variant back", extra="quantize")
-    transformers = quiet_transformers(what="reading a variant back")
+    transformers = quiet_transformers(what="reading a variant back", model_type=model_type_of(source.config))
     config = transformers.AutoConfig.from_pretrained(source.path, local_files_only=True)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    known = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in weights.items()}
+    held = fused(weights, model_type_of(source.config))
+    known = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in held.items()}
     missing, _ = model.load_state_dict(known, strict=False)
     unread = [name for name in missing if "norm" not in name and not (config.tie_word_embeddings and "lm_head" in name)]
     if unread:
@@ -113,17 +116,21 @@ def plain_model(source: Checkpoint, weights: Weights) -> Any:
     return model.eval()
 
 
-def _transformers(folder: Path, tokens: NDArray[np.int64], *, bfloat16: bool) -> Logits | None:
+def _transformers(
+    folder: Path, tokens: NDArray[np.int64], config: Mapping[str, Any], *, bfloat16: bool
+) -> Logits | None:
     """By compressed-tensors, which unpacks four-bit floats to BF16 and nothing else."""
     if find_spec("compressed_tensors") is None:
         return None
     torch = optional("torch", what="reading a variant back", extra="quantize")
-    transformers = quiet_transformers(what="reading a variant back")
+    transformers = quiet_transformers(what="reading a variant back", model_type=model_type_of(config))
     from llmsizer.quantize.layered import quietly
 
     with quietly(), torch.inference_mode():
         load = transformers.AutoModelForCausalLM.from_pretrained
-        model = load(folder, dtype=torch.bfloat16 if bfloat16 else torch.float32, local_files_only=True).eval()
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        # Routers and unpacked experts keep the format they are stored in, whatever is asked for.
+        model = load(folder, dtype=dtype, local_files_only=True).to(dtype).eval()
         return np.array(model(torch.from_numpy(tokens.reshape(1, -1)), use_cache=False).logits[0].float().numpy())
 
 

@@ -15,16 +15,18 @@ import llmsizer.quantize.gguf_file as gguf_file
 import llmsizer.quantize.gptqmodel as gptqmodel
 import llmsizer.quantize.openvino_ir as openvino_ir
 from llmsizer.errors import InputError, LlmSizerError, QuantizationError
-from llmsizer.facts.variant import Variant, WeightPart
+from llmsizer.facts.variant import ExpertUse, Variant, WeightPart
 from llmsizer.installed import versions_of
 from llmsizer.progress import Progress, part_of, silent
 from llmsizer.quantize.calibration import check_leakage, fingerprint, texts_sha256, write_fingerprint
 from llmsizer.quantize.checkpoint import STORED, Checkpoint, check_values, open_checkpoint
 from llmsizer.quantize.contents import file_parts
+from llmsizer.quantize.expert_layers import expert_use
+from llmsizer.quantize.layer_files import Work
 from llmsizer.quantize.manifest import MANIFEST, read_variant, write_manifest
 from llmsizer.quantize.mixed import choose
 from llmsizer.quantize.model_card import write_model_card
-from llmsizer.quantize.recipes import Recipe, get_recipe
+from llmsizer.quantize.recipes import RECIPES, Recipe, get_recipe, knows_experts
 from llmsizer.quantize.round_trip import round_trip
 from llmsizer.quantize.work import work_folder
 
@@ -71,6 +73,7 @@ def quantize(
     job = job or Job(calibration=calibration, base=base)
     recipe = get_recipe(method)
     source = open_checkpoint(checkpoint)
+    _check_experts(source, recipe)
     check_values(source)
     if job.calibration and job.held_out and not job.force:
         check_leakage(fingerprint(job.calibration), job.held_out, where="the evaluation text")
@@ -116,7 +119,26 @@ def _made(source: Checkpoint, recipe: Recipe, job: Job, work: Path, progress: Pr
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise QuantizationError(f"{recipe.name} on {source.path} failed in {recipe.toolkit}: {reason}") from error
-    return _variant(source, recipe, parts)
+    use = expert_use(Work(work / "layers")) if recipe.toolkit == "llm-compressor" else None
+    return _variant(source, recipe, parts).model_copy(update={"expert_use": use, "notes": _notes(use)})
+
+
+def _notes(use: ExpertUse | None) -> tuple[str, ...]:
+    if use is None or not use.rounded:
+        return ()
+    return (
+        f"{use.rounded:,} of {use.experts:,} experts were sent fewer than {use.least_tokens:,} calibration tokens "
+        f"(the fewest {use.fewest_tokens:,}) and are rounded to nearest",
+    )
+
+
+def _check_experts(source: Checkpoint, recipe: Recipe) -> None:
+    """Raises QuantizationError where a mixture of experts meets a method that does not know any."""
+    if source.has_experts and not knows_experts(recipe):
+        known = sorted(name for name, other in RECIPES.items() if knows_experts(other))
+        raise QuantizationError(
+            f"{source.path}: {recipe.name} does not know mixtures of experts here; {', '.join(known)} do"
+        )
 
 
 def _verified(source: Checkpoint, variant: Variant, job: Job, progress: Progress) -> Variant:

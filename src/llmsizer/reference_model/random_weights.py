@@ -10,7 +10,7 @@ from typing import Any
 
 from llmsizer.errors import InputError
 from llmsizer.files import whole_folder
-from llmsizer.installed import optional, quiet_transformers
+from llmsizer.installed import TEXT_PARTS, optional, quiet_transformers
 from llmsizer.progress import Progress, silent
 
 WHAT = "making random weights"
@@ -101,8 +101,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _skeleton(settings: dict[str, Any]) -> Any:
     """The model on torch's meta device: shapes without a byte of weights."""
     torch = optional("torch", what=WHAT, extra="quantize")
-    transformers = quiet_transformers(what=WHAT)
     kind = settings.get("model_type")
+    transformers = quiet_transformers(what=WHAT, model_type=kind)
     try:
         config = transformers.AutoConfig.for_model(**settings)
         with torch.device("meta"):
@@ -113,14 +113,17 @@ def _skeleton(settings: dict[str, Any]) -> Any:
 
 
 def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each stored tensor; what is tied to another is stored once."""
+    """Name and shape of each tensor as the hub stores it; what is tied to another is stored once."""
+    loading = optional("transformers.core_model_loading", what=WHAT, extra="quantize")
     seen: set[int] = set()
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if id(parameter) not in seen:
-            seen.add(id(parameter))
-            shapes[name] = tuple(parameter.shape)
-    return shapes
+    held: dict[str, Any] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            held[name] = tensor
+    if model.config.model_type not in TEXT_PARTS:  # these are fused on the hub too
+        held = loading.revert_weight_conversion(model, held)
+    return {name: tuple(tensor.shape) for name, tensor in held.items()}
 
 
 def _shards(shapes: Mapping[str, tuple[int, ...]], width: int, limit: int) -> Iterator[list[str]]:
@@ -141,13 +144,15 @@ def _write_shard(file: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, 
     safetensors = optional("safetensors.torch", what=WHAT, extra="quantize")
     tensors: dict[str, Any] = {}
     for name, shape in shapes.items():
+        tensors[name] = torch.empty(shape, dtype=getattr(torch, dtype))
         if len(shape) == 1:
-            values = torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
-        else:
-            # Seeded by name, so that the cut into shards changes no weight.
-            own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:7])
-            values = torch.randn(shape, generator=torch.Generator().manual_seed(own)) * spread
-        tensors[name] = values.to(getattr(torch, dtype))
+            tensors[name].fill_(0.0 if name.endswith("bias") else 1.0)
+            continue
+        # Seeded by name, so that the cut into shards changes no weight.
+        own = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:7])
+        drawn = torch.Generator().manual_seed(own)
+        for part in tensors[name] if len(shape) == 3 else (tensors[name],):  # fused experts: one at a time
+            part.copy_(torch.randn(part.shape, generator=drawn) * spread)
     safetensors.save_file(tensors, file, metadata={"format": "pt"})
 
 

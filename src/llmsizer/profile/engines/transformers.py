@@ -195,11 +195,13 @@ def load_model(variant: Variant, dtype: Any, device: str) -> Any:
     Raises MeasurementError where the configuration is of no causal language model.
     """
     torch = optional("torch", what=WHAT, extra="quantize")
-    transformers = quiet_transformers(what=WHAT)
+    transformers = quiet_transformers(what=WHAT, model_type=variant.config.get("model_type"))
     auto = transformers.AutoModelForCausalLM
     if has_weights(variant.path):
         loaded: Any = auto.from_pretrained(variant.path, dtype=dtype, local_files_only=True)
-        return loaded.to(device).eval()
+        if variant.format == "compressed-tensors":  # transformers leaves it compressed until the first step
+            loaded.hf_quantizer.compressor.decompress_model(model=loaded)
+        return loaded.to(device, dtype).eval()  # routers and unpacked experts come in the format that is stored
     settings = dict(variant.config)
     kinds = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if settings.get("model_type") not in kinds:  # asked of transformers itself, it imports every model to name them

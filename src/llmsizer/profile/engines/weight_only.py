@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from llmsizer.errors import MeasurementError
 from llmsizer.installed import optional
+from llmsizer.profile.engines.packed_experts import pack_experts
 
 GROUP_SIZE = 128
 INNER_K_TILES = 8  # of tinygemm's layout: inputs come in multiples of 16 × it
@@ -22,8 +23,8 @@ Scheme = Literal["int8-wo", "int8-w8a8", "int4-wo"]
 WHAT = "packing weights"
 
 
-def pack(model: Any, scheme: Scheme, *, skip: tuple[str, ...] = ("lm_head",)) -> int:
-    """Replace a model's linear layers in place, one at a time so that the 16-bit copy of only one is held.
+def pack(model: Any, scheme: Scheme, *, skip: tuple[str, ...] = ("lm_head", "shared_expert_gate")) -> int:
+    """Replace a model's linear layers and experts in place, one at a time so that the 16-bit copy of only one is held.
 
     Layers named in ``skip`` stay as they are. Returns the number replaced. Raises MeasurementError where a layer's
     inputs do not fill whole groups.
@@ -35,7 +36,7 @@ def pack(model: Any, scheme: Scheme, *, skip: tuple[str, ...] = ("lm_head",)) ->
     for name, layer in found:
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, packed_linear(name, layer, scheme))
-    return len(found)
+    return len(found) + pack_experts(model, lambda name, layer: packed_linear(name, layer, scheme))
 
 
 def packed_linear(name: str, layer: Any, scheme: Scheme) -> Any:
