@@ -279,8 +279,8 @@ def test_servers_are_filled_no_further_than_a_rack_can_feed_and_boards_that_draw
     # (2,000 W / 1.075 − 500 W) / 350 W a card: three in a server
     assert all(p.gpus <= 3 * p.units for p in owned)
     (out,) = [r for r in tight.rejections if r.candidate.startswith("own: H100")]
-    # eight cards of 700 W and 500 W of host, and 7.5 % for the network
-    assert "6.56 kW" in out.reason and out.nearest_fix == "max_kw_per_rack = 6.6"
+    # eight boards of 700 W and 2,300 W beside them, and 7.5 % for the network
+    assert "8.49 kW" in out.reason and out.nearest_fix == "max_kw_per_rack = 8.5"
     assert answer_to("max_kw_per_rack = 6.6").to_dict()["plans"]
 
 
@@ -322,7 +322,7 @@ def test_no_plan_beats_one_of_the_pareto_plans_in_everything_and_each_other_is_b
 def test_every_operator_has_a_jurisdiction_with_a_source_and_a_provider_of_the_price_lists(tmp_path: Path) -> None:
     known = load_jurisdictions(CATALOG.root)
     assert {"US", "EU", "GB"} >= set(known.values()) and known["Genesis Cloud"] == "EU"
-    assert set(known) <= {offer.provider for offer in CATALOG.offers()}
+    assert set(known) <= {offer.provider for offer in (*CATALOG.offers(), *CATALOG.apis())}
     (tmp_path / "operators.toml").write_text('[[operator]]\nprovider = "X"\nsource = "s"\n', encoding="utf-8")
     with pytest.raises(CatalogError, match="operator 1: jurisdiction is missing; give a text"):
         load_jurisdictions(tmp_path)
