@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that keeps its width in pipes and never colours a file."""
+    """A console that keeps its width in pipes and never colours a file; names may have brackets, so none is a style."""
     from rich.console import Console
 
-    probe = Console(stderr=stderr)
-    return probe if probe.is_terminal else Console(stderr=stderr, width=120, no_color=True)
+    probe = Console(stderr=stderr, markup=False)
+    return probe if probe.is_terminal else Console(stderr=stderr, markup=False, width=120, no_color=True)
 
 
 def working(what: str) -> AbstractContextManager[object]:
@@ -34,7 +34,6 @@ def print_json(document: object) -> None:
 
 def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[object]], *, note: str = "") -> None:
     """A table; columns whose header ends in a space-free unit or number are right-aligned by content."""
-    from rich.markup import escape
     from rich.table import Table
 
     body = [["" if cell is None else str(cell) for cell in row] for row in rows]
@@ -43,10 +42,10 @@ def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[obje
         numeric = all(_is_numeric(row[index]) for row in body) and bool(body)
         table.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in body:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*row)
     out = console()
     if title:
-        out.print(title, style="bold", highlight=False, markup=False)
+        out.print(title, style="bold", highlight=False)
     out.print(table)
 
 

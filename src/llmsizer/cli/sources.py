@@ -80,7 +80,7 @@ def kept_in(source: str | None) -> Iterator[Keep]:
         def keep(kind: Kind, items: Sequence[Item]) -> None:
             added = store.add(kind, items)
             text = f"{kind}: {added.new} new, {added.known} known already → {store.location}"
-            console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+            console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
         yield keep
 
@@ -88,7 +88,7 @@ def kept_in(source: str | None) -> Iterator[Keep]:
 def complain(complaints: Sequence[str], *, most: int = SHOWN_COMPLAINTS) -> None:
     """What was skipped, on stderr; of many the first."""
     for complaint in complaints[:most]:
-        console(stderr=True).print(complaint, highlight=False, markup=False, soft_wrap=True)
+        console(stderr=True).print(complaint, highlight=False, soft_wrap=True)
     if len(complaints) > most:
         console(stderr=True).print(f"… and {len(complaints) - most} more skipped", highlight=False)
 

@@ -180,7 +180,7 @@ def _find_models(catalog: Catalog, name: str) -> Sequence[Any]:
     readings = catalog.readings(name)
     if len(readings) > 1:
         console().print(
-            f"[bold]{name}[/bold] names {len(readings)} readings; the first is used unless you say otherwise."
+            f"{name!r} names {len(readings)} readings; the first is used unless you say otherwise.", highlight=False
         )
     return readings or (load_model(name, catalog),)
 

@@ -124,10 +124,10 @@ def _check(arguments: argparse.Namespace) -> int:
     print_table(f"The catalogue on {found.checked_on}", ("kind", "facts", "older than 90 days", "oldest"), rows)
     out = console()
     for problem in found.problems:
-        out.print(f"✗ {problem}", highlight=False, markup=False)
+        out.print(f"✗ {problem}", highlight=False)
     guesses = len(found.without_source)
     names = ", ".join(found.without_source)
-    out.print(f"{guesses} assumptions are stated guesses without a source: {names}", markup=False, highlight=False)
+    out.print(f"{guesses} assumptions are stated guesses without a source: {names}", highlight=False)
     verdict = f"{len(found.problems)} problems" if found.problems else "no problem"
     out.print(f"{facts:,} facts, {found.stale:,} of them older than 90 days; {verdict} found", highlight=False)
     return 1 if found.problems else 0
@@ -151,9 +151,9 @@ def _refresh(arguments: argparse.Namespace) -> int:
         return 0
     _print_refresh(refresh)
     if arguments.write:
-        console().print(f"{written} rows written to {target}", highlight=False, markup=False)
+        console().print(f"{written} rows written to {target}", highlight=False)
         if os.environ.get("LLMSIZER_OVERRIDES") != str(target):
-            console().print(f"it counts where LLMSIZER_OVERRIDES={target} is set", highlight=False, markup=False)
+            console().print(f"it counts where LLMSIZER_OVERRIDES={target} is set", highlight=False)
     else:
         console().print("nothing written; --write puts it into your overrides file", highlight=False)
     return 0
@@ -198,9 +198,6 @@ def _print_refresh(refresh: Refresh) -> None:
         f"{refresh.new} in the file that the catalogue does not hold; {refresh.not_in_file} of the catalogue's "
         f"not in the file; {refresh.unpriced} without a price",
         highlight=False,
-        markup=False,
     )
     if refresh.unmapped:
-        out.print(
-            f"GPUs that the catalogue does not hold: {', '.join(refresh.unmapped)}", highlight=False, markup=False
-        )
+        out.print(f"GPUs that the catalogue does not hold: {', '.join(refresh.unmapped)}", highlight=False)

@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
     console().print(
         f"Volumes of {', '.join(f'{v:,.0f}' for v in VOLUMES)} tokens a month, input and output; the scenarios are "
         "eu-chat-22b and eu-chat (llmsizer report eu-chat --out DIR). Another model is another quality tier.",
-        style="dim", highlight=False, markup=False,
+        style="dim", highlight=False,
     )  # fmt: skip
     return 0
 

@@ -65,11 +65,11 @@ def _run(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    console().print(f"[bold]{sentence}[/bold]", highlight=False)
+    console().print(sentence, style="bold", highlight=False)
     _print(options, crossings)
     for name, figure in tasks.items():
         text = f"{arguments.task} in {name}: {figure.estimate.text()} {figure.unit}"
-        console().print(f"· {text}; {figure.estimate.reason}", highlight=False, markup=False)
+        console().print(f"· {text}; {figure.estimate.reason}", highlight=False)
     return 0
 
 
@@ -139,7 +139,7 @@ def _print(options: Sequence[PrecisionOption], crossings: Sequence[tuple[str, Cr
     if out:
         print_table("Out", ("format", "kernel", "why"), out)
     for gpu, one in crossings:
-        console().print(f"→ {gpu}: {one.sentence} (predicted)", highlight=False, markup=False)
+        console().print(f"→ {gpu}: {one.sentence} (predicted)", highlight=False)
     said: set[str] = set()
     priced: set[str] = set()
     for o in options:
@@ -149,16 +149,16 @@ def _print(options: Sequence[PrecisionOption], crossings: Sequence[tuple[str, Cr
         for cache in o.caches:
             usd = _usd(cache.usd_per_million_tokens)
             more = f"{cache.capacity_tokens:,} tokens ({cache.gain:.2f}×), {usd} per 1M tokens"
-            console().print(f"· {cache.format} KV cache with {o.label}: {more}", highlight=False, markup=False)
+            console().print(f"· {cache.format} KV cache with {o.label}: {more}", highlight=False)
             said.add(f"{cache.format} KV cache: {cache.note}")
         hour = o.usd_per_gpu_hour
         origin = f"{hour.source}, {hour.as_of}".removesuffix(", ")
         text = f"priced at {hour.estimate.text('$')} per GPU-hour of {o.gpu}: {origin}" if hour.value else ""
         if text:
-            console().print(f"· {text}", highlight=False, markup=False)
+            console().print(f"· {text}", highlight=False)
     notes = {f"{o.precision}: {o.kernel_note} ({o.kernel_source})" for o in options if o.kernel_note and not o.rejected}
     for text in (*sorted(said), *sorted(notes)):
-        console().print(f"! {text}", highlight=False, markup=False)
+        console().print(f"! {text}", highlight=False)
 
 
 def _usd(figure: Figure) -> str:

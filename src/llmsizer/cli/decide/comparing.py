@@ -44,12 +44,12 @@ def with_money(scenario: Scenario, arguments: argparse.Namespace) -> Scenario:
 def print_comparison(comparison: Comparison, *, parts: bool = False, cash_flow: bool = False) -> None:
     """The sentence first; then the stairs as a table, and where they cross."""
     out = console()
-    out.print(comparison.sentence, style="bold", highlight=False, markup=False)
+    out.print(comparison.sentence, style="bold", highlight=False)
     if comparison.reading:
-        out.print(comparison.reading, style="italic", highlight=False, markup=False)
+        out.print(comparison.reading, style="italic", highlight=False)
     _print_stairs(comparison)
     for crossover in comparison.crossovers:
-        out.print(f"· {crossover.text}", highlight=False, markup=False)
+        out.print(f"· {crossover.text}", highlight=False)
     if parts:
         _print_bills(comparison)
     if cash_flow:
@@ -57,11 +57,11 @@ def print_comparison(comparison: Comparison, *, parts: bool = False, cash_flow: 
     if not (parts or cash_flow):
         out.print("--parts shows the bills by part, --cash-flow cash by year and net present value", style="dim")
     if comparison.currency.note:
-        out.print(f"Rate: {comparison.currency.note}. Sentences are in US dollars.", highlight=False, markup=False)
+        out.print(f"Rate: {comparison.currency.note}. Sentences are in US dollars.", highlight=False)
     if comparison.lens == "marginal":
         out.print("Marginal lens on every path: hardware, capital and people are taken as paid.", highlight=False)
     for flag in comparison.flags:
-        out.print(f"! {flag}", highlight=False, markup=False, style="yellow")
+        out.print(f"! {flag}", highlight=False, style="yellow")
 
 
 def _print_stairs(comparison: Comparison) -> None:
@@ -145,9 +145,9 @@ def _print_cash(comparison: Comparison) -> None:
     out = console()
     for flow in flows:
         for event in flow.events:
-            out.print(f"  {event}", highlight=False, markup=False)
+            out.print(f"  {event}", highlight=False)
     for payback in comparison.paybacks:
-        out.print(f"· {payback.text}", highlight=False, markup=False)
+        out.print(f"· {payback.text}", highlight=False)
 
 
 def _between(flow: CashFlow, start: int, end: int, money: Currency) -> str:

@@ -133,12 +133,12 @@ def _print(found: MemoryAnswer) -> None:
         highlight=False,
     )
     if not budget.fits:
-        out.print(f"[bold red]✗ does not fit:[/] {budget.reason}", highlight=False)
+        out.print(f"✗ does not fit: {budget.reason}", style="red", highlight=False)
         if budget.max_context_tokens:
             out.print(f"  one request may be {budget.max_context_tokens:,} tokens long", highlight=False)
         return
     out.print(
-        f"[bold green]✓ fits:[/] {_held(budget)} at once; one request may be {budget.max_context_tokens:,} tokens long "
+        f"✓ fits: {_held(budget)} at once; one request may be {budget.max_context_tokens:,} tokens long "
         f"(the model's limit: {deployment.model.max_context_tokens:,})",
         highlight=False,
     )
@@ -150,7 +150,7 @@ def _print(found: MemoryAnswer) -> None:
     _print_sharing(budget, found.shared_tokens)
     if not found.holds:
         most = budget.max_concurrency(shared_tokens=found.shared_tokens)
-        out.print(f"[bold red]✗ not {found.concurrency:,} of them:[/] the cache holds {most:,}", highlight=False)
+        out.print(f"✗ not {found.concurrency:,} of them: the cache holds {most:,}", style="red", highlight=False)
 
 
 def _print_sharing(budget: MemoryBudget, shared: int) -> None:

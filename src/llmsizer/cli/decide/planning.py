@@ -168,7 +168,7 @@ def range_usd(figure: Figure) -> str:
 def print_recommendation(recommendation: Recommendation) -> None:
     """The answer first, then the cheapest plans, the APIs, what came close, what would flip it, what is left out."""
     out = console()
-    out.print(f"[bold]{recommendation.sentence}[/bold]", highlight=False)
+    out.print(recommendation.sentence, style="bold", highlight=False)
     for note in (recommendation.reading, recommendation.memory_note):
         if note:
             out.print(note, style="italic", highlight=False)

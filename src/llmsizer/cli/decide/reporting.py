@@ -64,11 +64,11 @@ def _report(arguments: argparse.Namespace) -> int:
         )
         return 0
     out = console()
-    out.print(recommendation.sentence, highlight=False, markup=False, style="bold")
+    out.print(recommendation.sentence, highlight=False, style="bold")
     for condition in void:
-        out.print(f"! {condition.text}: {condition.consequence}", highlight=False, markup=False, style="yellow")
-    out.print(f"Order: {pack.order_text}", highlight=False, markup=False)
+        out.print(f"! {condition.text}: {condition.consequence}", highlight=False, style="yellow")
+    out.print(f"Order: {pack.order_text}", highlight=False)
     if pack.left_out:
-        out.print(pack.left_out, highlight=False, markup=False, style="yellow")
-    out.print(f"{pack.folder}: {', '.join(pack.files)} (hash {pack.hash})", highlight=False, markup=False)
+        out.print(pack.left_out, highlight=False, style="yellow")
+    out.print(f"{pack.folder}: {', '.join(pack.files)} (hash {pack.hash})", highlight=False)
     return 0

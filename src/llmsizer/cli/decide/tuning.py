@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     out = console()
     if plans[0].model.reading:
-        out.print(plans[0].model.reading, style="italic", highlight=False, markup=False)
+        out.print(plans[0].model.reading, style="italic", highlight=False)
     if arguments.gpu and arguments.method:
         _print_parts(plans[0])
     _print_plans(plans, arguments.tokens)
@@ -135,7 +135,7 @@ def _print_plans(plans: Sequence[TuningPlan], tokens: float) -> None:
         f"Time assumes {mfu.value:.0%} [{mfu.low:.0%}–{mfu.high:.0%}] of the data sheet's 16-bit rate ({mfu.source}), "
         "and sharded weights that travel in every step, between nodes at 25 to 400 Gbit/s a GPU.\n"
         f"Left out: {'; '.join(LEAVES_OUT)}",
-        style="dim", highlight=False, markup=False,
+        style="dim", highlight=False,
     )  # fmt: skip
 
 

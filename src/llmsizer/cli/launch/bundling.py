@@ -155,9 +155,9 @@ def _print_made(bundle: Bundle, folder: Path, differences: tuple[str, ...]) -> N
     from llmsizer.launch.settings import settings_of
 
     fleet, out = bundle.fleet, console()
-    out.print(f"{folder}: {fleet.label} under {fleet.engine.label}", style="bold", highlight=False, markup=False)
+    out.print(f"{folder}: {fleet.label} under {fleet.engine.label}", style="bold", highlight=False)
     for line in differences:
-        out.print(f"! {line}", style="yellow", highlight=False, markup=False)
+        out.print(f"! {line}", style="yellow", highlight=False)
     print_table("", ("flag", "value", "why"), [(s.flag, s.value or "", s.why) for s in settings_of(fleet)])
     promise = fleet.promise
     out.print(
@@ -166,6 +166,5 @@ def _print_made(bundle: Bundle, folder: Path, differences: tuple[str, ...]) -> N
         f"TTFT p95 {promise.at_peak.ttft_p95.estimate.text(suffix=' s')}, "
         f"TPOT p95 {promise.at_peak.tpot_p95.estimate.text(suffix=' s')}.",
         highlight=False,
-        markup=False,
     )
-    out.print(f"Files: {', '.join(sorted(bundle.files))}", highlight=False, markup=False)
+    out.print(f"Files: {', '.join(sorted(bundle.files))}", highlight=False)

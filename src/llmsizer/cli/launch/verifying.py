@@ -104,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0 if found is None or found.is_kept is not False else 1
     if found is not None:
         _print(found)
-        console().print(learned, highlight=False, markup=False)
+        console().print(learned, highlight=False)
     if arguments.history or len(verifications) > 1:
         _print_history(series, ledger)
     return 0 if found is None or found.is_kept is not False else 1
@@ -131,7 +131,7 @@ def _promise(arguments: argparse.Namespace, calibration: StoredCalibration | Non
     )
     if calibration is None:
         for difference in chosen.differences:
-            console(stderr=True).print(f"! {difference}", highlight=False, markup=False)
+            console(stderr=True).print(f"! {difference}", highlight=False)
     written = chosen.written if calibration is None else None
     return promise_of(chosen.scenario, chosen.plan, catalog, written=written)
 
@@ -241,12 +241,12 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); give another file") from None
-    console(stderr=True).print(str(path), highlight=False, markup=False)
+    console(stderr=True).print(str(path), highlight=False)
 
 
 def _print(found: Verification) -> None:
     out = console()
-    out.print(f"[bold]{found.text}[/bold]", highlight=False)
+    out.print(found.text, style="bold", highlight=False)
     rows = [
         (
             figure.name,

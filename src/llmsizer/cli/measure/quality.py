@@ -138,7 +138,7 @@ def _text(arguments: argparse.Namespace) -> list[QualityRecord]:
         return records
     print_quality(records)
     for sentence in sentences(records):
-        console().print(f"→ {sentence}", highlight=False, markup=False)
+        console().print(f"→ {sentence}", highlight=False)
     return records
 
 
@@ -240,7 +240,7 @@ def _print_long_context(found: Sequence[Any], joined: int) -> None:
         ]
         print_table(title, ("context", "KL, nats/token", "same top token", "stretches of text"), cells)
     if not joined:
-        console().print(NO_TEXT_RECORD, highlight=False, markup=False)
+        console().print(NO_TEXT_RECORD, highlight=False)
 
 
 def _tasks(arguments: argparse.Namespace) -> list[QualityRecord]:
@@ -348,9 +348,9 @@ def _verdict(arguments: argparse.Namespace) -> int:
         print_json(verdicts)
         return 0
     for verdict in verdicts:
-        console().print(f"{verdict.variant}: {verdict.judgement} – {verdict.why}", highlight=False, markup=False)
+        console().print(f"{verdict.variant}: {verdict.judgement} – {verdict.why}", highlight=False)
     for sentence in sentences(records):
-        console().print(f"→ {sentence}", highlight=False, markup=False)
+        console().print(f"→ {sentence}", highlight=False)
     return 0
 
 
@@ -366,5 +366,5 @@ def _gate(arguments: argparse.Namespace) -> int:
         print_json({"passed": not failed, "lines": lines})
     else:
         for line in lines:
-            console().print(f"{'ok  ' if line.passed else 'FAIL'} {line.text}", highlight=False, markup=False)
+            console().print(f"{'ok  ' if line.passed else 'FAIL'} {line.text}", highlight=False)
     return 1 if failed else 0

@@ -109,4 +109,4 @@ def print_variants(variants: list[Variant]) -> None:
     )  # fmt: skip
     print_table(f"Variants in {variants[0].path.parent} (bytes on disk: measured)", headers, rows)
     for note in sorted({f"{v.method}: {note}" for v in variants for note in v.notes}):
-        console().print(note, highlight=False, markup=False)
+        console().print(note, highlight=False)

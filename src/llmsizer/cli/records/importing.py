@@ -69,9 +69,9 @@ def _import(arguments: argparse.Namespace) -> int:
         return 1 if refused else 0
     for name, total in totals.items():
         console().print(f"{name}: {total['new']} new, {total['known']} known already", highlight=False)
-    console().print(f"→ {where}" if taken else "nothing was imported", highlight=False, markup=False)
+    console().print(f"→ {where}" if taken else "nothing was imported", highlight=False)
     for note in _notes(records)[:SHOWN_NOTES]:
-        console().print(note, highlight=False, markup=False)
+        console().print(note, highlight=False)
     return 1 if refused else 0
 
 

@@ -194,7 +194,7 @@ def _print_unknown(fields: Sequence[tuple[str, str]]) -> None:
     for name, note in fields:
         reasons.setdefault(note, []).append(name)
     for note, names in reasons.items():
-        console().print(f"unknown ({note}): {', '.join(names)}", highlight=False, markup=False)
+        console().print(f"unknown ({note}): {', '.join(names)}", highlight=False)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -222,7 +222,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     )
     if last.over.batch != first.over.batch:
         text += f" and {last.text()} at {last.over.batch}"
-    console().print(text, highlight=False, markup=False)
+    console().print(text, highlight=False)
     return 0
 
 
@@ -267,5 +267,5 @@ def _exported(arguments: argparse.Namespace, count: int, what: str) -> int:
     format_name = arguments.format or arguments.out.suffix.lower().removeprefix(".")
     done = {"written": count, "out": arguments.out, "format": format_name}
     text = f"{count} {what} → {arguments.out}"
-    print_json(done) if arguments.json else console().print(text, highlight=False, markup=False)
+    print_json(done) if arguments.json else console().print(text, highlight=False)
     return 0

@@ -48,9 +48,9 @@ def stand_for(simulated: int, replicas: int) -> str:
 
 def _verdict_line(service: Service) -> str:
     if service.verdict == "OVERLOADED":
-        return "[bold red]OVERLOADED[/]: more comes than is served; there is no latency to report"
-    met = "[bold green]meets the SLO[/]" if service.meets_slo else f"[bold red]misses the SLO[/] ({service.missed})"
-    return f"[bold]{service.verdict}[/], {met}"
+        return "OVERLOADED: more comes than is served; there is no latency to report"
+    met = "✓ meets the SLO" if service.meets_slo else f"✗ misses the SLO ({service.missed})"
+    return f"{service.verdict}, {met}"
 
 
 def print_service(asked: Asked, service: Service, closed: LoadPoint | str, energy: Energy) -> None:
@@ -168,7 +168,7 @@ def print_capacity(asked: Asked, answer: dict[str, Any], site: Site) -> None:
     out, peak = console(), answer["peak_requests_per_second"]
     if asked.fleet.deployment.model.reading:
         out.print(asked.fleet.deployment.model.reading, style="italic", highlight=False)
-    out.print(f"[bold]{asked.fleet.label}[/bold], peak hour {peak:.4g} requests/s", highlight=False)
+    out.print(f"{asked.fleet.label}, peak hour {peak:.4g} requests/s", style="bold", highlight=False)
     each: HeldRate = answer["one_replica_holds"]
     whole: HeldRate = answer["fleet_holds"]
     closed = asked.fleet.closed_rate_each
