@@ -70,7 +70,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         ]
         if token and not limits.allowed_hosts and not is_secret:
             lines.append("! the token can be read on the way here: give --tls-certificate, or put HTTPS before it")
-        console(stderr=True).print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+        console(stderr=True).print("\n".join(lines), highlight=False, soft_wrap=True)
         with suppress(KeyboardInterrupt):  # the usual end of a server
             uvicorn.Server(config).run(sockets=[listening])
     return 0
