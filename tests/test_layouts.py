@@ -19,6 +19,7 @@ from llmsizer.physics.layouts import handover_seconds, longest_stage, widening
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.physics.parallelism import tensor_problem
 from llmsizer.physics.step_times import decode_step_seconds, step_basis
+from llmsizer.traffic.simulator.deployed import replica_of
 
 DEEPSEEK, QWEN, DENSE = (CATALOG.model(name) for name in ("deepseek-v3", "qwen3-235b-a22b", "llama-3.3-70b"))
 L40S, H200 = CATALOG.gpu("l40s"), CATALOG.gpu("h200-sxm-141")
@@ -161,3 +162,9 @@ def test_the_shape_of_the_plans_is_what_the_model_allows() -> None:
             d = plan.deployment
             assert tensor_problem(d.model, d.weights, d.parallelism.tensor) is None
             assert estimate_memory(d).fits, d.label
+
+
+def test_ranks_are_not_simulated_and_the_line_says_what_stands() -> None:
+    ranked = deployment(DEEPSEEK, H200, "fp8", tp=1, dp=8, ep=8, max_context_tokens=4300)
+    with pytest.raises(InputError, match="data-parallel attention is not simulated; the closed form of plan stands"):
+        replica_of(ranked)

@@ -69,6 +69,11 @@ class Fleet:
         return self.deployment.parallelism.gpus
 
     @property
+    def kv_capacity_tokens(self) -> int:
+        """Of the replica: attention ranks have a cache each."""
+        return self.deployment.parallelism.data * self.budget.kv_capacity_tokens
+
+    @property
     def caches_prefixes(self) -> bool:
         return self.workload.cached_prompt_fraction > 0
 

@@ -82,7 +82,7 @@ def _memory(fleet: Fleet) -> str:
         f"Memory of one GPU by the account of {budget.engine.engine} {budget.engine.version} "
         f"({budget.engine.provenance.basis}): "
         f"{budget.weight_bytes / GIB:.1f} GiB of weights, {budget.kv_cache_bytes / GIB:.1f} GiB of cache for "
-        f"{budget.kv_capacity_tokens:,} tokens; the load needs {fleet.promise.kv_tokens:,} at the replica's limit."
+        f"{fleet.kv_capacity_tokens:,} tokens; the load needs {fleet.promise.kv_tokens:,} at the replica's limit."
     )
 
 

@@ -57,7 +57,7 @@ def scaling_of(fleet: Fleet) -> Scaling:
         why = f"{waiting} waiting use up half of what TTFT has left of its limit"
         metrics.append(ScalingMetric(metric=queue, threshold=waiting, why=why))
     if cache := fleet.engine.metric(fleet.engine.facts.kv_metrics):
-        share = promise.kv_tokens / max(1, fleet.budget.kv_capacity_tokens)
+        share = promise.kv_tokens / max(1, fleet.kv_capacity_tokens)
         share = max(0.05, math.floor(min(share, _MOST_KV_SHARE) * 100) / 100)
         why = f"{share:.0%} of the cache is in use where a replica is at its limit"
         metrics.append(ScalingMetric(metric=cache, threshold=share, why=why))

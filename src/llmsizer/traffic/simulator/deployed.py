@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.physics.memory import MemoryBudget, estimate_memory
 from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds, request_overhead_seconds
@@ -28,7 +29,14 @@ def replica_of(
     calibration: StoredCalibration | None = None,
     shared_prefix_tokens: int = 0,
 ) -> Replica:
-    """One replica of a deployment that fits. Raises NoEvidenceError where nothing measured supports its step times."""
+    """One replica of a deployment that fits. Raises NoEvidenceError where nothing measured supports its step times,
+    InputError for data-parallel attention, whose ranks this simulator does not tell apart.
+    """
+    if deployment.parallelism.data > 1:
+        raise InputError(
+            f"{deployment.label}: data-parallel attention is not simulated; the closed form of plan stands, or name "
+            "another fleet with --gpu, --weights and --tp"
+        )
     budget = budget or estimate_memory(deployment)
     table = step_table(
         deployment,
