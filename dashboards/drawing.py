@@ -18,6 +18,7 @@ from llmsizer.facts.provenance import Basis
 from texts import FALLBACK, known, language, say, told
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])")
+_BLANKS = re.compile(r"[^\S\u00a0]+")  # but those that hold words together
 LONGEST_PLAIN_TABLE = 30
 WORDS_ON_WHITE = "#4b4e5a"  # of charts
 NO_BREAK = "\u00a0"
@@ -30,7 +31,7 @@ def mark(basis: Basis) -> str:
 
 def safe(words: str) -> str:
     """Words from outside as they stand, with nothing that Markdown would read as a sign."""
-    return safe_kept(" ".join(words.split()))
+    return safe_kept(_BLANKS.sub(" ", words).strip())
 
 
 def safe_kept(words: str) -> str:
@@ -74,7 +75,7 @@ def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "
     with st.container(border=True, height="stretch"):
         st.caption(safe(heading))
         level = "####" if large else "#####"
-        st.markdown(f"{level} {safe(figure_amount(value))}")
+        st.markdown(f"{level} {safe(told(figure_amount(value)))}")
         st.caption(safe_kept(surety(value)))
         if below:
             st.markdown(safe(below))
@@ -87,7 +88,13 @@ def surety(value: Figure) -> str:
     if value.value is None:
         return f"{mark('unknown')}: {told(value.estimate.reason)}"
     stale = say("common.stale", date=value.as_of or say("common.no_date")) if value.stale else ""
-    return " · ".join(_joined(words) for words in (figure_range(value), mark(value.basis), stale) if words)
+    return " · ".join(_joined(words) for words in (between(figure_range(value)), mark(value.basis), stale) if words)
+
+
+def between(words: str) -> str:
+    """``$10 to $20`` in the page's language; nothing stays nothing."""
+    low, to, high = words.partition(" to ")
+    return say("common.between", low=told(low), high=told(high)) if to else told(words)
 
 
 def _joined(words: str) -> str:
@@ -112,7 +119,7 @@ def table(content: Table, *, alt: str = "") -> None:
 
 def _cell(cell: Cell) -> str:
     text = safe(told(cell.text)) if cell.basis is None else _joined(safe(cell.text))
-    small = [_joined(cell.between), mark(cell.basis) if cell.basis else ""]
+    small = [_joined(between(cell.between)), mark(cell.basis) if cell.basis else ""]
     below = " · ".join(safe_kept(words) for words in (*small, told(cell.remark)) if words)
     if cell.is_only_unknown:
         return below

@@ -85,7 +85,7 @@ def show_cost(recommendation: Recommendation, answer: Plan | ApiPlan) -> None:
     st.caption(say("decide.range"), help=None if sure is None else say("decide.draws_help"))
     if sure is not None:
         low, high = format_usd(sure.taken.usd_p10), format_usd(sure.taken.usd_p90)
-        between = say("decide.between", low=low, high=high)
+        between = say("common.between", low=low, high=high)
     else:
         between = figure_range(usd) or figure_amount(usd)
     st.markdown(f"#### {safe(between)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log10
+from math import ceil, floor, log10
 from typing import Any
 
 from llmsizer.decide.uncertain import driver_words
@@ -314,14 +314,19 @@ def bands_figure(sure: Uncertainty) -> Spec:
     notes = [_above(row, _shortened(band.label, 30)) for row, band in enumerate(bands)]
     notes += [_above(row, f"<b>{_plain(_odds(band))}</b>", right=True) for row, band in enumerate(bands)]
     low, high = _usd_axis([usd for band in bands for usd in (band.usd_p10, band.usd_p90)])
-    ticks = svg.Scale(low=low, high=high, start=0, end=1, logarithmic=True).ticks
+    ticks = _log_ticks(low, high)
     axis: Spec = {"type": "log", "title": {"text": "US dollars a month, P10 to P90"}, "fixedrange": True}
-    axis["range"] = [log10(low), log10(high)]
-    if len(ticks) > 1:
-        axis |= {"tickvals": ticks, "ticktext": [short_usd(tick) for tick in ticks]}
-    else:
-        axis |= {"tickprefix": "$", "nticks": 5}
+    axis |= {"range": [log10(low), log10(high)], "tickvals": ticks, "ticktext": [short_usd(tick) for tick in ticks]}
     return {"data": data, "layout": _layout(len(bands), xaxis=axis, annotations=notes, barmode="overlay")}
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten; with 2 and 5 of each where there would be few."""
+    tens = svg.Scale(low=low, high=high, start=0, end=1, logarithmic=True).ticks
+    if len(tens) > 2:
+        return tens
+    finer = [m * 10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1) for m in (1, 2, 5)]
+    return [tick for tick in finer if low <= tick <= high] or [float(f"{low:.2g}")]
 
 
 def _odds(band: CostBand) -> str:
