@@ -164,8 +164,10 @@ def refuse_format(deployment: Deployment, engine: Engine) -> None:
     name = deployment.weights.name
     readable = (*_SIXTEEN, *READS[engine.name])
     if name not in readable:
+        example = next((known for known in readable if "4" in known), readable[0])
         raise InputError(
-            f"{engine.facts.title} does not read {name} weights; it reads {', '.join(readable)}: plan with one of them"
+            f"{engine.facts.title} does not read {name} weights; it reads {', '.join(readable)}: plan with "
+            f'constraints.precisions = ["{example}"], say'
         )
     if deployment.kv_format not in engine.facts.kv_formats:
         known = ", ".join(engine.facts.kv_formats)

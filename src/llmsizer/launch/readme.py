@@ -104,6 +104,8 @@ def _start(fleet: Fleet, target: str) -> str:
             "put yours."
         )
     started = _STARTED[target]
+    if target == "compose" and (key := fleet.engine.facts.key_variable):
+        lines.append(f"Requests need a key of your choice, which is written nowhere here: `export {key}=…` first.")
     if target == "k8s" and not scaling_of(fleet).metrics:
         started = "kubectl apply -f deployment.yaml"
     if fleet.deployment.servers > 1:
