@@ -92,3 +92,12 @@ def test_a_path_that_has_no_price_is_spoken_of_as_a_path() -> None:
     found = recommend(CATALOG.model("mistral-small-4"), scenario(EU, model="mistral-small-4"), CATALOG, today=TODAY)
     said = " ".join(flip.text for flip in found.flips)
     assert "since renting has no price that the scenario allows" in said and "since rent has" not in said
+
+
+def test_gpus_of_a_board_that_nobody_uses_are_said() -> None:
+    text = '[constraints]\nprecisions = ["fp8"]\ngpus = ["{}"]\nrent = false\napi = false\n'
+    board = answer(scenario("spare_replicas = 0\n" + text.format("h100-sxm-80"), tokens_per_month=1e8)).plans[0]
+    used = board.gpus
+    assert any(f"{8 - used} of the GPUs that are paid stand idle" in note for note in board.notes)
+    card = answer(scenario("spare_replicas = 0\n" + text.format("l40s"), tokens_per_month=1e8)).plans[0]
+    assert not any("stand idle" in note for note in card.notes)

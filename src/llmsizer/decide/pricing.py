@@ -17,7 +17,7 @@ from llmsizer.facts.offer import Offer
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Cost, Path, spanning
 from llmsizer.money.owning import Activity, Servers, Volume, own_cost, servers_for
-from llmsizer.money.prices import PriceBook, is_whole_machine
+from llmsizer.money.prices import PriceBook, is_whole_board, is_whole_machine
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Rented, assumes_larger, is_marketplace, rent_cost, rented_replicas
 from llmsizer.physics.layouts import SERVER_LINK_BYTES_PER_SECOND
@@ -234,6 +234,8 @@ class Pricer:
         yield from _notes_of_layout(sized)
         if rental is None and workload.growth is not None:
             yield self._orders(sized, workload, replicas)
+        if offer is None and (idle := self._idle_gpus(sized, replicas + self.spare)):
+            yield f"boards are sold whole: {idle} of the GPUs that are paid stand idle, free for other work"
         if offer is None and gpu.device_class == "workstation":
             yield "workstation card: check that the server is built to cool and to power it"
         if self.spare and replicas and (one := self._all_in_one(sized, replicas + self.spare, rental)):
@@ -255,6 +257,12 @@ class Pricer:
             return "instance" if sized.gpus * count <= rental.contract.offer.gpus_per_instance else ""
         servers = self._servers(sized, count)
         return "server" if servers is not None and servers.count == 1 else ""
+
+    def _idle_gpus(self, sized: Sized, count: int) -> int:
+        """GPUs of boards that are sold whole which no replica uses."""
+        servers = self._servers(sized, count)
+        is_whole = is_whole_board(sized.deployment.gpu)
+        return servers.gpus - count * sized.gpus if is_whole and servers is not None else 0
 
     def order_fleet(self, sized: Sized, serving: int) -> Fleet:
         """What is owned, as orders see it."""
