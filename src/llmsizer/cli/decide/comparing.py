@@ -140,6 +140,8 @@ def _print_cash(comparison: Comparison) -> None:
     rate = flows[0].discount_rate_per_year
     late = [flow for flow in flows if flow.service_from_month > 0]
     waits = "".join(f"; {flow.label} serves {flow.service_from_month:g} months after the order" for flow in late)
+    if len(late) == len(flows) > 1 and len({flow.service_from_month for flow in flows}) == 1:
+        waits = f"; all serve from month {flows[0].service_from_month:g} on, when what was ordered has come"
     print_table("Cash from the order on", ("", *(flow.label for flow in flows)), rows,
                 note=f"discounted at {rate:.3g} a year; month 0: the order; every month: --json{waits}")  # fmt: skip
     out = console()
