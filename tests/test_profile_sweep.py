@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from llmsizer.cli.measure import measuring
 from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.record_parts import SamplesFile
-from llmsizer.facts.records import SCHEMA_VERSION, DeviceRecord, ProfileRecord
+from llmsizer.facts.records import SCHEMA_VERSION, DeviceRecord, ProfileRecord, QualityRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.profile import append_record, profile, read_records
 from llmsizer.profile.child import Child
@@ -172,6 +173,27 @@ def test_the_raw_samples_lie_beside_the_row_and_are_those_that_were_hashed(tmp_p
     outside = record.model_copy(update={"samples": SamplesFile(file="../../etc/passwd", sha256="", count=1)})
     with pytest.raises(MeasurementError, match="outside"):
         read_samples(path, outside)
+
+
+def test_rows_name_where_the_quality_of_their_variant_was_measured(tmp_path: Path) -> None:
+    known: dict[str, Any] = {"model": "m", "precision": "fp16", "engine": "e", "dataset": "d", "documents": 2}
+    known |= {"tokens": 512, "perplexity": 9.0, "perplexity_standard_error": 0.5}
+    for name, more in (("A", {"kl_nats_per_token": 0.25, "kl_nats_per_token_low": 0.125}), ("B", {})):
+        append_record(tmp_path / "q.jsonl", QualityRecord(variant=name, method=name, **known, **more))
+    qualities = measuring._qualities(str(tmp_path / "q.jsonl"))
+    asked: dict[str, Any] = {"records_path": tmp_path / "r", "repeats": 1, "device": DEVICE, "qualities": qualities}
+    variants = [variant("A"), variant("B"), variant("C")]
+    a, b, c = profile(variants, POINTS[:1], start_child=recorded([]), **asked)
+    assert a.quality is not None and b.quality is not None and c.quality is None
+    assert (a.quality.metric, a.quality.value, a.quality.low, a.quality.tokens) == (
+        "kl_nats_per_token",
+        0.25,
+        0.125,
+        512,
+    )
+    assert (b.quality.metric, b.quality.value, b.quality.low) == ("perplexity", 9.0, None)
+    assert a.quality.content_id != b.quality.content_id
+    assert read_records(tmp_path / "r", ProfileRecord) == ([a, b, c], [])
 
 
 class Noisy(Recorded):

@@ -16,7 +16,7 @@ from llmsizer import cluster as clusters
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.measure import Point
-from llmsizer.profile.row import Stopping
+from llmsizer.profile.row import Qualities, Stopping, with_quality
 from llmsizer.profile.store import append_once, append_record, keep_samples, read_records
 from llmsizer.profile.sweep import DEFAULT_POINTS, DEFAULT_REPEATS, profile
 from llmsizer.progress import Progress, silent
@@ -36,6 +36,7 @@ def profile_on_hosts(
     seed: int = 0,
     stopping: Stopping | None = None,
     least_seconds: float = 0.0,
+    qualities: Qualities | None = None,
     progress: Progress = silent,
 ) -> list[ProfileRecord]:
     """Measure all points on a Ray cluster and append their rows; points finished on any host are left as they are.
@@ -60,7 +61,8 @@ def profile_on_hosts(
     found: list[ProfileRecord] = []
     for result in results:
         for row, samples in zip(result["rows"], result["samples"], strict=True):
-            found.append(_keep(records_path, ProfileRecord.model_validate(row), samples))
+            record = with_quality(ProfileRecord.model_validate(row), qualities or {})
+            found.append(_keep(records_path, record, samples))
     arrived.unlink(missing_ok=True)  # every row is in the records now
     return found
 

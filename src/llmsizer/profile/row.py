@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmsizer.facts.record_parts import SamplesFile
+from llmsizer.facts.record_parts import QualityReference, SamplesFile
 from llmsizer.facts.records import CUT_SHORT, DeviceRecord, ProfileRecord
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import versions_of
@@ -24,6 +24,7 @@ from llmsizer.profile.verdict import judged
 PACKAGES = ("openvino", "openvino-genai", "torch", "transformers", "numpy")
 UNSTEADY_WIDTH = 0.125  # of half the interval over the median
 FOREIGN_CPU_SHARE = 0.10
+Qualities = Mapping[tuple[str, str, str], QualityReference]  # of a variant by model, method and name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +196,12 @@ def _told(run: Run) -> dict[str, Any]:
         "ready_seconds": run.loaded.get("ready_seconds"),
         "foreign_cpu_share": run.foreign_cpu_seconds / run.core_seconds if run.core_seconds else None,
     }
+
+
+def with_quality(record: ProfileRecord, qualities: Qualities) -> ProfileRecord:
+    """The record naming where the quality of its variant was measured, if that is known."""
+    found = qualities.get((record.model, record.method, record.variant))
+    return record if found is None else record.model_copy(update={"quality": found})
 
 
 def failed_record(request: Request, point: Point, reason: str) -> ProfileRecord:

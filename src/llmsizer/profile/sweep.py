@@ -27,6 +27,7 @@ from llmsizer.profile.engines import chosen_engine, stays_at_a_point
 from llmsizer.profile.journal import drop_runs, keep_run, keep_told, kept_runs, kept_told
 from llmsizer.profile.measure import Point, Sample
 from llmsizer.profile.row import (
+    Qualities,
     Request,
     Run,
     Stopping,
@@ -34,6 +35,7 @@ from llmsizer.profile.row import (
     failed_record,
     measured_record,
     record_id,
+    with_quality,
 )
 from llmsizer.profile.row_parts import merged, request_samples
 from llmsizer.profile.store import append_once, append_record, read_records, write_samples
@@ -100,6 +102,7 @@ def profile(
     least_seconds: float = 0.0,
     in_laps: bool = True,
     device: DeviceRecord | None = None,
+    qualities: Qualities | None = None,
     start_child: StartChild = Child,
     progress: Progress = silent,
 ) -> list[ProfileRecord]:
@@ -110,7 +113,7 @@ def profile(
     the flag ``cut_short``; the next call takes the rest. ``stopping``: measure on after ``repeats`` until the intervals
     are narrow enough, all variants alike, so that their runs stay pairs. ``least_seconds``: measure on until the
     repeats are spread over as long. ``in_laps``: else one point after the other, so that rows are finished early where
-    a machine may be taken away.
+    a machine may be taken away. ``qualities``: where the variants' quality was measured, for their rows to name it.
 
     Returns one record per variant and point, in the variants' order. Raises InputError, and Interrupted on Ctrl-C.
     """
@@ -132,26 +135,22 @@ def profile(
         )
         for v in variants
     ]
-    done = {record.record_id: record for record in stored if record.is_finished}
-    seats = [_Seat(request=r, todo=[p for p in points if record_id(r, p) not in done]) for r in requests]
-    work = _Work(records_path=records_path, start_child=start_child, progress=progress, in_laps=in_laps)
-    work.total = max(1, sum(len(seat.todo) for seat in seats) * (repeats + 1))
-    open_seats = [seat for seat in seats if seat.todo]
+    work = _Work(records_path, start_child, progress, qualities or {}, in_laps=in_laps)
+    found = {record.record_id: record for record in stored if record.is_finished}
     names = [record_id(request, point) for request in requests for point in points]
     try:
-        for group in _groups(open_seats, device) if open_seats else []:
-            work.measure_group(group)
+        work.measure([_Seat(request=r, todo=[p for p in points if record_id(r, p) not in found]) for r in requests])
     except KeyboardInterrupt:
-        written = done | {record.record_id: record for record in work.records}
-        raise Interrupted([written[name] for name in names if name in written]) from None
-    found = done | {record.record_id: record for record in work.records}
+        found |= {record.record_id: record for record in work.records}
+        raise Interrupted([found[name] for name in names if name in found]) from None
+    found |= {record.record_id: record for record in work.records}
     return [found[name] for name in names]
 
 
-def _groups(seats: list[_Seat], device: DeviceRecord) -> list[list[_Seat]]:
+def _groups(seats: list[_Seat]) -> list[list[_Seat]]:
     """All variants at once where they fit into memory together, else one after the other."""
     needed = sum(seat.request.variant.weights_bytes for seat in seats) * RESIDENT_OVER_FILE
-    if needed <= MEMORY_SHARE * (device.memory_bytes or 0.0):
+    if needed <= MEMORY_SHARE * (seats[0].request.device.memory_bytes or 0.0):
         return [seats]
     return [[seat] for seat in seats]
 
@@ -159,14 +158,23 @@ def _groups(seats: list[_Seat], device: DeviceRecord) -> list[list[_Seat]]:
 class _Work:
     """The running sweep: what is written, how far it is."""
 
-    def __init__(self, *, records_path: Path, start_child: StartChild, progress: Progress, in_laps: bool) -> None:
+    def __init__(
+        self, records_path: Path, start_child: StartChild, progress: Progress, qualities: Qualities, *, in_laps: bool
+    ) -> None:
         self.records: list[ProfileRecord] = []
-        self.total = 1
-        self._done = 0
+        self._total, self._done = 1, 0
         self._path, self._start_child, self._progress = records_path, start_child, progress
-        self._in_laps = in_laps
+        self._in_laps, self._qualities = in_laps, qualities
 
-    def measure_group(self, seats: list[_Seat]) -> None:
+    def measure(self, seats: list[_Seat]) -> None:
+        """All that the seats have to do."""
+        busy = [seat for seat in seats if seat.todo]
+        if busy:
+            self._total = sum(len(seat.todo) for seat in busy) * (busy[0].request.repeats + 1)
+            for group in _groups(busy):
+                self._measure_group(group)
+
+    def _measure_group(self, seats: list[_Seat]) -> None:
         # From small to large: a process keeps the buffers of its largest point, and the first lap looks at memory.
         points = sorted({p for seat in seats for p in seat.todo}, key=lambda p: (p.work_tokens, dataclasses.astuple(p)))
         stays = any(stays_at_a_point(seat.request.engine) for seat in seats)
@@ -225,7 +233,7 @@ class _Work:
         self._done += 1
         name = seat.request.variant.name
         shape = f"batch {point.batch}, prompt {point.prompt_tokens}"
-        self._progress(f"measuring {name}: {shape}", min(1.0, waited, self._done / self.total))
+        self._progress(f"measuring {name}: {shape}", min(1.0, waited, self._done / self._total))
         try:
             action(seat, point)
         except (WorkerDied, MeasurementError) as error:
@@ -277,7 +285,7 @@ class _Work:
         """Samples first: a row that is there has everything it speaks of."""
         name = record_id(request, point)
         samples = write_samples(self._path, name, request_samples(point, run.samples))
-        record = measured_record(request, point, run, samples, drift)
+        record = with_quality(measured_record(request, point, run, samples, drift), self._qualities)
         if record.is_finished:
             append_once(self._path, record)
             drop_runs(self._path, name)

@@ -77,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if len(arguments.variants) != 1:
         raise InputError("give one URL, and no folders with it; each server is profiled by a call of its own")
+    if arguments.quality:
+        raise InputError("--quality joins variants measured here; nobody can see which one a server holds")
     endpoint = endpoint_of(arguments.variants[0], key_variable=arguments.api_key_env, ca_file=arguments.ca_file)
     if not endpoint.is_loopback and not arguments.allow_remote:
         raise InputError(
@@ -207,11 +209,11 @@ def _print(profile: ServerProfile, settings: Settings, arguments: argparse.Names
         return
     print_points(profile.records, f"{server.asking.model} at {arguments.variants[0]}, {server.asking.api} (measured)")
     for sentence in sentences:
-        console().print(f"· {sentence}", highlight=False, markup=False)
+        console().print(f"· {sentence}", highlight=False)
     if predictions:
         _print_beside(predictions)
     if without:
-        console().print(f"no prediction to hold beside this: {without}", highlight=False, markup=False)
+        console().print(f"no prediction to hold beside this: {without}", highlight=False)
 
 
 def _as_document(one: Beside) -> dict[str, Any]:

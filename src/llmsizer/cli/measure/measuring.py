@@ -20,7 +20,7 @@ from llmsizer.units import format_gb
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord
     from llmsizer.facts.variant import Variant
-    from llmsizer.profile.row import Stopping
+    from llmsizer.profile.row import Qualities, Stopping
     from llmsizer.progress import Progress
 
 
@@ -68,6 +68,7 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument(
         "--engine", default=None, help="openvino, transformers, llama.cpp, vllm … (default: what reads the format)"
     )
+    parser.add_argument("--quality", metavar="FILE|STORE", help="own quality records: rows name that of their variant")
     parser.add_argument("--cluster", metavar="ADDRESS", help="measure on a Ray cluster: auto, ray://host:10001")
     parser.add_argument(
         "--needs", default="GPU=1", metavar="NAME=AMOUNT", help="what Ray sets aside for a point, e.g. GPU=1 or CPU=64"
@@ -186,6 +187,7 @@ def _measured(arguments: argparse.Namespace) -> list[ProfileRecord]:
     from llmsizer import profile
 
     points = _points(arguments.points) if arguments.points else profile.DEFAULT_POINTS
+    qualities = _qualities(arguments.quality) if arguments.quality else {}
     variants = _variants(arguments)
     with progress_bar("profiling") as progress:
         measure = _on_cluster(arguments) if arguments.cluster else profile.profile
@@ -199,8 +201,28 @@ def _measured(arguments: argparse.Namespace) -> list[ProfileRecord]:
             least_seconds=(
                 profile.DEFAULT_LEAST_SECONDS if arguments.least_seconds is None else arguments.least_seconds
             ),
+            qualities=qualities,
             progress=progress,
         )
+
+
+def _qualities(source: str) -> Qualities:
+    """Of each variant its last quality record, by KL to 16 bit where it has one, else by perplexity."""
+    from llmsizer.cli.sources import read_source
+    from llmsizer.facts.record_parts import QualityReference
+    from llmsizer.facts.records import QualityRecord
+    from llmsizer.store.content import content_id
+
+    found: dict[tuple[str, str, str], QualityReference] = {}
+    for record in read_source(source, QualityRecord):
+        shared: Any = {"dataset": record.dataset, "tokens": record.tokens, "content_id": content_id(record)}
+        if record.kl_nats_per_token is None:
+            reference = QualityReference(metric="perplexity", value=record.perplexity, **shared)
+        else:
+            kl = record.kl_nats_per_token, record.kl_nats_per_token_low, record.kl_nats_per_token_high
+            reference = QualityReference(metric="kl_nats_per_token", value=kl[0], low=kl[1], high=kl[2], **shared)
+        found[record.model, record.method, record.variant] = reference
+    return found
 
 
 def _show(records: list[ProfileRecord], arguments: argparse.Namespace) -> None:
@@ -210,7 +232,7 @@ def _show(records: list[ProfileRecord], arguments: argparse.Namespace) -> None:
         print_profiles(records)
         _print_predictions(records)
     elif arguments.cluster:  # it gives back only what it measured
-        console().print(f"every point is finished already in {arguments.records}", highlight=False, markup=False)
+        console().print(f"every point is finished already in {arguments.records}", highlight=False)
 
 
 def _variants(arguments: argparse.Namespace) -> list[Variant]:
@@ -262,7 +284,7 @@ def _print_predictions(records: list[ProfileRecord]) -> None:
     try:
         summary = calibration_summary(records)
     except LlmSizerError as reason:  # an unknown model or device is no reason to hide what was measured
-        console().print(f"no prediction to hold beside this: {reason}", highlight=False, markup=False)
+        console().print(f"no prediction to hold beside this: {reason}", highlight=False)
         return
     if summary is not None and summary.checks:
         print_calibration(summary)
@@ -324,9 +346,9 @@ def print_profiles(records: list[ProfileRecord]) -> None:
         title, headers, rows, note="point: batch × prompt → output tokens; MBU, MFU: of bandwidth, of arithmetic"
     )
     for sentence in sentences(records):
-        console().print(f"→ {sentence}", highlight=False, markup=False)
+        console().print(f"→ {sentence}", highlight=False)
     for warning in warnings(records, name):
-        console().print(f"· {warning}", highlight=False, markup=False)
+        console().print(f"· {warning}", highlight=False)
 
 
 def _held_back(record: ProfileRecord) -> str:
