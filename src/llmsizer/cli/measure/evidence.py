@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     from llmsizer.physics.validate import ErrorLine
 
 OWN_HELP = f"own profile records, before public evidence: {SOURCE_HELP}"
+ROWS_HELP = (
+    "a header with model and gpu and, as far as it is known, weight_dtype, kv_dtype, engine, n_gpus, tp, pp, ep, dp, "
+    "input_len, output_len, load_kind (single-stream, single-batch-static, concurrency, request_rate, "
+    "offline-max-throughput), load_value, batch_size, n_params_b; what is missing is assumed and named in the column "
+    "basis, other columns are copied unread"
+)
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     predict = commands.add_parser("predict", help="append predictions with 90 %% limits to a table of configurations")
-    predict.add_argument("rows", type=existing_path, metavar="ROWS.csv")
+    predict.add_argument("rows", type=existing_path, metavar="ROWS.csv", help=ROWS_HELP)
     predict.add_argument("--output", type=Path, required=True, metavar="OUT.csv")
     predict.add_argument("--records", metavar="FILE|STORE", help=OWN_HELP)
     add_json(predict)
     predict.set_defaults(run=_predict)
     validate = commands.add_parser("validate", help="hold predictions against a measured table")
-    validate.add_argument("rows", type=existing_path, metavar="MEASURED.csv")
+    measured = "the columns that predict reads, and tpot_ms_mean or tpot_ms_p50, ttft_ms_…, e2e_ms_mean, output_tok_s"
+    validate.add_argument("rows", type=existing_path, metavar="MEASURED.csv", help=measured)
     validate.add_argument("--records", metavar="FILE|STORE", help=OWN_HELP)
     add_json(validate)
     validate.set_defaults(run=_validate)
