@@ -123,6 +123,20 @@ def test_seconds_beside_milliseconds_are_noticed(tmp_path: Path) -> None:
     assert "percentiles do not rise" in refusal(changed(tmp_path, "vllm_serve.json", "p99_ttft_ms", value=0.9))
 
 
+@pytest.mark.parametrize("nanoseconds", [1e-320, 1e-300, 1e-6])
+def test_a_time_that_no_clock_tells_is_refused_and_divides_nothing(tmp_path: Path, nanoseconds: float) -> None:
+    row = {"model_filename": "m.gguf", "n_prompt": 0, "n_gen": 128, "avg_ns": nanoseconds, "build_commit": "x"}
+    (tmp_path / "bench.json").write_text(json.dumps([row]))
+    assert "shorter than any clock tells" in refusal(tmp_path / "bench.json")
+
+
+def test_merge_keys_of_yaml_are_refused_before_they_multiply(tmp_path: Path) -> None:
+    # each level is four copies of the one before: twenty levels would be a million million
+    levels = [f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}, *a{i - 1}, *a{i - 1}]}}" for i in range(1, 21)]
+    (tmp_path / "report.yaml").write_text("\n".join(['version: "0.1"', "a0: &a0 {k: 1}", *levels]))
+    assert "merge keys" in refusal(tmp_path / "report.yaml")
+
+
 def test_a_format_that_was_named_wrongly_says_which_it_looks_like() -> None:
     assert "is no aiperf result; it looks like guidellm" in refusal(SAMPLES / "guidellm_2.json", format="aiperf")
     assert "no vllm result; it is a table" in refusal(SAMPLES / "table.csv", format="vllm")

@@ -151,6 +151,15 @@ def test_a_missing_file_and_a_folder_that_is_no_bundle_are_told_apart(tmp_path: 
         check_bundle(folder)
 
 
+def test_anchors_that_multiply_are_refused_before_anything_walks_them(k8s: Path) -> None:
+    levels = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    path = k8s / "bomb.yaml"
+    path.write_text("\n".join(["a0: &a0 [1]", *levels]))
+    found = [finding.what for finding in check_bundle(k8s).findings if finding.file == "bomb.yaml"]
+    path.unlink()
+    assert found == ["bomb.yaml: not readable as YAML: more than 100,000 values in it"]
+
+
 def test_a_good_command_line_breaks_no_rule() -> None:
     engine = load_engine("vllm")
     assert flag_findings(GOOD.split(), engine, "x") == []

@@ -257,6 +257,23 @@ def test_too_much_and_too_often_are_refused() -> None:
         assert [found.get("/health").status_code for _ in range(2)] == [200, 429]
 
 
+def test_a_question_sent_drop_by_drop_gives_its_place_back() -> None:
+    answered: list[int] = []
+
+    async def never_done() -> dict[str, Any]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        answered.extend([message["status"]] if "status" in message else [])
+
+    guard = Guard(rest_app(Backing(), Limits()), Limits(body_seconds=0.01))
+    scope = {"type": "http", "method": "POST", "path": "/v1/plan", "headers": [(b"host", b"localhost")]}
+    anyio.run(guard, scope, never_done, send)
+    assert answered == [408]
+    assert guard._asking == 0
+
+
 def test_no_page_of_another_site_asks_through_the_users_browser(client: TestClient) -> None:
     for origin in ("http://evil.example", "https://127.0.0.1.evil.example", "null"):
         assert client.get("/v1/catalog", headers={"origin": origin}).status_code == 403

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import postgres_server
 from llmsizer.errors import InputError
@@ -91,6 +92,22 @@ def test_every_field_of_the_schema_survives(address: str) -> None:
         store.add("records", [full])
         assert store.profiles(pattern="poisson") == [full]
         assert store.profiles(pattern="batch") == []
+
+
+def test_what_no_database_keeps_is_refused_in_one_line(address: str) -> None:
+    with open_store(address) as store:
+        for odd in (record(seed=10**30, record_id="\ud800"), record(model="half a \ud800 character")):
+            with pytest.raises(InputError, match=r"no database keeps|cannot be used"):
+                store.add("records", [odd])
+        assert store.profiles() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ttft_seconds": float("nan")}, {"tpot_seconds": -1.0}, {"batch": 10**20}, {"load_seconds": float("inf")}]
+)
+def test_a_figure_that_cannot_have_been_measured_makes_no_record(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        record(**{"batch": 1} | wrong)  # type: ignore[arg-type]
 
 
 def test_scenarios_and_plans_are_held_too(address: str) -> None:

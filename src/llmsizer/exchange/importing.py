@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmsizer.errors import InputError
 from llmsizer.exchange import (
     aiperf,
     benchmark_report,
@@ -25,7 +26,7 @@ from llmsizer.exchange.point import Given, Point, record_of
 from llmsizer.exchange.values import Refused, at
 from llmsizer.facts.record_parts import Origin
 from llmsizer.facts.records import ProfileRecord
-from llmsizer.installed import optional
+from llmsizer.yaml_reading import yaml_documents
 
 MOST_BYTES = 512 * 1024**2
 MOST_YAML_BYTES = 16 * 1024**2  # its parser takes a second a megabyte
@@ -222,8 +223,10 @@ def _json(text: str) -> tuple[Any, ...]:
 def _yaml(text: str) -> Any:
     if len(text) > MOST_YAML_BYTES:
         raise Refused(f"{len(text):,} characters of YAML; more than {MOST_YAML_BYTES:,} are not read: give JSON")
-    yaml = optional("yaml", what="reading YAML", extra="exchange")
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
-        raise Refused(f"no whole YAML ({' '.join(str(error).split())[:100]})") from None
+        documents = yaml_documents(text, what="reading YAML", extra="exchange")
+    except InputError as error:
+        raise Refused(f"no whole YAML ({str(error)[:100]})") from None
+    if len(documents) > 1:
+        raise Refused(f"{len(documents)} documents of YAML; give a file for each")
+    return documents[0] if documents else None

@@ -15,11 +15,9 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from llmsizer.exchange.point import Point, spread_of
-from llmsizer.exchange.values import Refused, items_at, number, text_at, whole
+from llmsizer.exchange.values import Refused, items_at, seconds, text_at, whole
 from llmsizer.facts.record_parts import Distribution, Load
 
-NANOSECOND = 1e-9
-LONGEST_NS = 1e15
 NAMED = {"model_filename", "n_prompt", "n_gen", "avg_ns", "build_commit"}
 INSERT = re.compile(r"^INSERT INTO \w+ \(([^)]*)\) VALUES \('(.*)'\);\s*$")
 OPTIONS = (
@@ -86,14 +84,14 @@ def _point(row: Any, where: str) -> Point:
         raise Refused(
             f"{where} processes a prompt after {depth} tokens of cache; only generation is imported at a depth"
         )
-    name, seconds = (
+    name, each = (
         ("e2e", times)
         if prompt and output
         else ("ttft", times)
         if prompt
         else ("tpot", [time / output for time in times])
     )
-    found = spread_of(seconds, name)
+    found = spread_of(each, name)
     assert found is not None
     gpu = text_at(row, "gpu_info")
     on_gpu = bool(gpu) and text_at(row, "backends") not in ("CPU", "BLAS") and text_at(row, "n_gpu_layers") != "0"
@@ -115,8 +113,8 @@ def _point(row: Any, where: str) -> Point:
         distributions={name: found.model_copy(update={"weighting": "run"})},
         output_tokens_per_second=output / mean if output else None,
         prefill_tokens_per_second=prompt / mean if prompt and not output else None,
-        ttft_samples=tuple(seconds) if name == "ttft" else (),
-        tpot_samples=tuple(seconds) if name == "tpot" else (),
+        ttft_samples=tuple(each) if name == "ttft" else (),
+        tpot_samples=tuple(each) if name == "tpot" else (),
         repeats=len(times),
         measured_at=text_at(row, "test_time"),
         tool="llama-bench",
@@ -137,8 +135,7 @@ def _converted(name: str, output: int, found: Distribution) -> dict[str, str]:
 
 def _times(row: Mapping[str, Any], where: str) -> list[float]:
     samples = items_at(row, "samples_ns") or [row.get("avg_ns")]
-    found = [number(value, f"{where}.samples_ns", most=LONGEST_NS) for value in samples]
-    times = [value * NANOSECOND for value in found if value]
+    times = [time for value in samples if (time := seconds(value, f"{where}.samples_ns", "ns"))]
     if not times:
         raise Refused(f"{where} has no time: avg_ns is {str(row.get('avg_ns'))[:20]}")
     return times

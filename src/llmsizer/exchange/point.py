@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmsizer.errors import LlmSizerError
-from llmsizer.exchange.values import Refused, number, seconds
+from llmsizer.exchange.values import Refused, number, seconds, whole
 from llmsizer.facts.aliases import names
 from llmsizer.facts.record_parts import Counts, Distribution, Load, MemoryUse, Origin, Quantile, Throughput
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
@@ -210,7 +210,10 @@ def _shape(point: Point, given: Given) -> tuple[int, int, int]:
             f"{point.position or 'the file'} does not say {', '.join(missing)}; "
             f"give what is missing, e.g. --given {missing[0]}=8"
         )
-    batch, prompt_tokens, output_tokens = (max(1, round(value or 1)) for value in wanted.values())
+    where = point.position or "the file"
+    batch, prompt_tokens, output_tokens = (
+        max(1, whole(value, f"{where}: {name}") or 1) for name, value in wanted.items()
+    )
     return batch, prompt_tokens, output_tokens
 
 
@@ -223,9 +226,10 @@ def _device(point: Point, given: Given) -> DeviceRecord:
 def _output_rate(point: Point, output_tokens: int) -> float | None:
     """As stated; of the requests' rate and their length where a tool counts prompts and outputs together."""
     requests = point.throughput.requests_per_second if point.throughput else None
-    if point.output_tokens_per_second is None and requests and "output_tokens_per_second" in point.converted:
-        return requests * output_tokens
-    return point.output_tokens_per_second
+    rate = point.output_tokens_per_second
+    if rate is None and requests and "output_tokens_per_second" in point.converted:
+        rate = requests * output_tokens
+    return number(rate, f"{point.position or 'the file'}: output tokens a second")
 
 
 def _middle(point: Point, name: str) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 from llmsizer.errors import InputError
 
 LONGEST_SECONDS = 1e6  # eleven days: no request, and no unit mistaken by a thousand, comes near
+LEAST_SECONDS = 1e-12  # no clock tells them; what is smaller would only overflow when something is divided by it
 MOST_TOKENS = 10**9
 MOST_RATE = 1e12
 LONGEST_TEXT, LONGEST_WORD = 500, 40
@@ -95,6 +96,8 @@ def seconds(value: Any, where: str, unit: str = "s") -> float | None:
     if scale is None:
         raise Refused(f"{where} is in {unit!r}; known units of time are {', '.join(SECONDS)}")
     found = number(value, where, most=LONGEST_SECONDS / scale)
+    if found and found * scale < LEAST_SECONDS:
+        raise Refused(f"{where} is {found:g} {unit}, shorter than any clock tells; is its unit right?")
     return None if found is None else found * scale
 
 

@@ -33,13 +33,14 @@ from llmsizer.facts.record_parts import (
 
 SCHEMA_VERSION = 2
 QUALITY_SCHEMA_VERSION = 1
+MOST_COUNTED = 10**9  # requests at once, tokens: beyond it a file or a sender is broken
 CUT_SHORT = "cut_short"  # the flag of a row whose point was stopped or broke off before all its repeats were taken
 
 
 class DeviceRecord(BaseModel):
     """The machine a record was taken on; a CPU has no data sheet here, so its bandwidth and rate are measured."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     name: str
     kind: Literal["cpu", "gpu", "unknown"]
@@ -57,7 +58,7 @@ class DeviceRecord(BaseModel):
 class ProfileRecord(BaseModel):
     """One operating point of one variant on one device."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     schema_version: int = SCHEMA_VERSION
     record_id: str  # hash of what was asked, so that a finished point is recognised
@@ -74,19 +75,19 @@ class ProfileRecord(BaseModel):
     engine_options: dict[str, str] = {}  # what the engine chose: arithmetic, KV format, threads …
     device: DeviceRecord
     # Sequences in flight: of a static batch, of a closed loop its concurrency, of an open loop the most that were seen.
-    batch: int = Field(ge=1)
-    prompt_tokens: int = Field(ge=1)
-    output_tokens: int = Field(ge=1)
+    batch: int = Field(ge=1, le=MOST_COUNTED)
+    prompt_tokens: int = Field(ge=1, le=MOST_COUNTED)
+    output_tokens: int = Field(ge=1, le=MOST_COUNTED)
     repeats: int = 0
-    ttft_seconds: float | None = None  # median over repeats
+    ttft_seconds: float | None = Field(default=None, ge=0)  # median over repeats
     ttft_seconds_low: float | None = None  # where the mean of 20 further runs lies; level stated in interval_level
     ttft_seconds_high: float | None = None
-    tpot_seconds: float | None = None
+    tpot_seconds: float | None = Field(default=None, ge=0)
     tpot_seconds_low: float | None = None
     tpot_seconds_high: float | None = None
     itl_seconds_p95: float | None = None
     interval_level: float | None = None
-    output_tokens_per_second: float | None = None
+    output_tokens_per_second: float | None = Field(default=None, ge=0)
     prefill_tokens_per_second: float | None = None
     load_seconds: float | None = None
     weights_bytes_on_disk: float | None = None

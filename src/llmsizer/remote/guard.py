@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections import OrderedDict
@@ -36,6 +37,7 @@ class Limits:
     token: str | None = field(default=None, repr=False)
     requests_per_minute: float = 120.0  # of one client; as many may come at once
     body_bytes: int = 4 * 2**20
+    body_seconds: float = 30.0  # until it is here: who sends one drop by drop takes a place from the others
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS  # in the headers Host and Origin; empty: any. Against other web pages
     questions_at_once: int = 32  # answered or waiting, of all clients
 
@@ -59,7 +61,7 @@ def limits_for(host: str, token: str | None, *, requests_per_minute: float = 120
 
 
 class Guard:
-    """ASGI middleware; refuses with 400, 401, 403, 413, 429 or 503 and one sentence in JSON."""
+    """ASGI middleware; refuses with 400, 401, 403, 408, 413, 429 or 503 and one sentence in JSON."""
 
     def __init__(self, app: App, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.app, self.limits, self.clock = app, limits, clock
@@ -98,10 +100,6 @@ class Guard:
             return 503, f"{self._asking} questions are being answered or wait; ask again in a little while"
         return None
 
-    @property
-    def _too_large(self) -> str:
-        return f"more than {self.limits.body_bytes:,} bytes; send less at once"
-
     def _knows_host(self, header: bytes) -> bool:
         if not self.limits.allowed_hosts:
             return True
@@ -131,18 +129,22 @@ class Guard:
         One that is too large is read on and dropped, as far as is bearable: who still sends does not see an answer.
         """
         taken: list[Message] = []
-        received = 0
-        more = True
-        while more and received <= DRAINED_TIMES * self.limits.body_bytes:
-            message = await receive()
-            received += len(message.get("body", b""))
-            more = message.get("more_body", False)
-            if received <= self.limits.body_bytes:
-                taken.append(message)
-            else:
-                taken.clear()
+        received, more = 0, True
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                while more and received <= DRAINED_TIMES * self.limits.body_bytes:
+                    message = await receive()
+                    received += len(message.get("body", b""))
+                    more = message.get("more_body", False)
+                    if received <= self.limits.body_bytes:
+                        taken.append(message)
+                    else:
+                        taken.clear()
+        except TimeoutError:
+            await _refuse(send, 408, f"not here within {self.limits.body_seconds:g} s; send the question at once")
+            return
         if received > self.limits.body_bytes:
-            await _refuse(send, 413, self._too_large)
+            await _refuse(send, 413, f"more than {self.limits.body_bytes:,} bytes; send less at once")
             return
         taken.reverse()
 

@@ -34,6 +34,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorDoc, "description": "no token, or a wrong one"},
     404: {"model": ErrorDoc, "description": "a name that the catalogue does not hold; the sentence has the nearest"},
     403: {"model": ErrorDoc, "description": "asked by a web page from elsewhere"},
+    408: {"model": ErrorDoc, "description": "not here in time"},
     413: {"model": ErrorDoc, "description": "too large"},
     429: {"model": ErrorDoc, "description": "too often"},
     503: {"model": ErrorDoc, "description": "too many questions at once; Retry-After says when to ask again"},

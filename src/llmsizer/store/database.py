@@ -157,6 +157,8 @@ class Store:
             if password:
                 reason = reason.replace(str(password), "***")
             raise InputError(f"{self.location}: the store cannot be used ({reason[:200]}); {EXAMPLE}") from None
+        except (OverflowError, UnicodeError) as error:  # half a character, a number of more than 64 bits
+            raise InputError(f"{self.location}: no database keeps such a text or number ({error})") from None
 
 
 def _engine(location: Location) -> sql.Engine:

@@ -12,17 +12,31 @@ from llmsizer.errors import InputError
 from llmsizer.facts.profile_files import find_profiles
 from llmsizer.installed import optional
 from llmsizer.launch.checks.finding import Finding
+from llmsizer.yaml_reading import yaml_documents
 
 _WHAT = "checking a bundle"
+_MOST_VALUES = 100_000
 
 
 def read_yaml(path: Path) -> list[Any]:
     """All documents of a file. Raises InputError in one line where it is not YAML."""
-    yaml = optional("yaml", what=_WHAT, extra="launch")
     try:
-        return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path.name}: not readable as YAML: {' '.join(str(error).split())[:200]}") from None
+        documents = yaml_documents(path.read_text(encoding="utf-8"), what=_WHAT, extra="launch")
+        _check_size(documents)
+        return documents
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"{path.name}: not readable as YAML: {error}") from None
+
+
+def _check_size(documents: list[Any]) -> None:
+    """Anchors count as often as they are named: a few lines can name each other a million million times."""
+    left, seen = list(documents), 0
+    while left:
+        value = left.pop()
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise InputError(f"more than {_MOST_VALUES:,} values in it")
 
 
 def compose_findings(document: Any, file: str) -> list[Finding]:
