@@ -202,3 +202,12 @@ def test_any_value_for_a_key_is_read_or_refused(value: object) -> None:
             parse_scenario(f"{key} = {value!r}".replace("True", "true").replace("False", "false").replace("None", '""'))
         except ScenarioError as error:
             assert "\n" not in str(error)
+
+
+def test_a_models_folder_is_found_beside_the_scenario(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    (deep / "ours").mkdir(parents=True)
+    (deep / "ours" / "config.json").write_text("{}", encoding="utf-8")
+    for written, found in (("ours", str(deep / "ours")), ("llama-3.1-8b", "llama-3.1-8b")):
+        (deep / "s.toml").write_text(f'model = "{written}"\nworkload = "chat"\n', encoding="utf-8")
+        assert load_scenario(deep / "s.toml").model == found

@@ -6,12 +6,21 @@ Written in TOML. Everything but ``model`` has a default, and every default is st
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.complaint import explain, one_line
@@ -24,6 +33,7 @@ from llmsizer.facts.workload.hours import DAYS, HOURS_PER_DAY
 from llmsizer.facts.workload.lengths import LengthChoice
 
 MAX_FILE_BYTES = 1_000_000
+PathOrName = Annotated[str, StringConstraints(min_length=1, max_length=4096, strip_whitespace=True)]
 
 
 class FleetChoice(BaseModel):
@@ -149,7 +159,9 @@ class Scenario(BaseModel):
 
     name: Name = "scenario"
     description: str = Field(default="", max_length=2000)
-    model: Name = Field(description="catalogue id, folder or file with a config.json, or a hub id")
+    model: PathOrName = Field(
+        description="catalogue id, hub id, or folder or file with a config.json, as seen from here"
+    )
     workload: WorkloadChoice
     slo: Slo = Slo()
     constraints: Constraints = Constraints()
@@ -216,7 +228,13 @@ def load_scenario(path: Path | str) -> Scenario:
 
 
 def _files_beside(data: Any, folder: Path) -> Any:
-    """The same scenario with files of lengths found from its own folder, wherever it is read from."""
+    """The same scenario with its files, of lengths or of the model, found from its own folder, wherever it is read."""
+    model = data.get("model")
+    if isinstance(model, str):
+        beside = folder / model
+        with contextlib.suppress(OSError, ValueError):  # a name that no file system takes is no path
+            if beside.is_file() or (beside / "config.json").is_file():
+                data["model"] = str(beside)
     workload = data.get("workload")
     for part in ("prompt", "output", "reasoning"):
         table = workload.get(part) if isinstance(workload, dict) else None
