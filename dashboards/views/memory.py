@@ -237,6 +237,7 @@ with left:
     show_waterfall(answer)
 with right:
     show_changes(answer)
+with right if answer.holds else left:  # where changes are listed, the other side is the shorter one
     show_contexts(deployment)
 show_models(deployment, requests, is_published)
 show_command(deployment, requests)
