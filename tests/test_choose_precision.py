@@ -186,3 +186,14 @@ def test_the_command_line_says_the_pick_in_a_sentence(capsys: pytest.CaptureFixt
     document = json.loads(capsys.readouterr().out)
     assert document["sentence"].startswith("Serve in fp8 on") and "FP8 W8A8" in document["sentence"]
     assert document["options"][0]["usd_per_million_tokens"]["basis"] == "calibrated"
+
+
+def test_a_model_whose_context_is_too_short_for_the_workload_is_said_before_any_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"model_type": "llama", "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8,
+              "intermediate_size": 1024, "vocab_size": 1000, "max_position_embeddings": 1024}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["choose-precision", str(tmp_path), "--gpu", "l4", "--workload", "chat"]) == 1
+    said = capsys.readouterr().err
+    assert "holds 1,024: take another --workload" in said and said.count("\n") == 1

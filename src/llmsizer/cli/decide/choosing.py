@@ -98,10 +98,16 @@ def _question(arguments: argparse.Namespace, catalog: Catalog) -> PrecisionQuest
         slo=slo,
         constraints=Constraints(max_gpus_per_replica=arguments.max_gpus),
     )
+    model, workload = load_model(arguments.model, catalog), workload_of(scenario, catalog)
+    if workload.context_tokens > model.max_context_tokens:
+        raise InputError(
+            f"a request of the workload {arguments.workload} takes {workload.context_tokens:,} tokens of context; "
+            f"{model.name} holds {model.max_context_tokens:,}: take another --workload or a model that holds more"
+        )
     return PrecisionQuestion(
-        model=load_model(arguments.model, catalog),
+        model=model,
         gpus=tuple({g.id: g for g in map(catalog.gpu, comma_list(arguments.gpu))}.values()),
-        workload=workload_of(scenario, catalog),
+        workload=workload,
         scenario=scenario,
         precisions=precisions_of(comma_list(arguments.precisions)),
         kv_formats=formats,
