@@ -15,7 +15,7 @@ from llmsizer.cli.sources import add_keeping, is_store, kept_in, read_source
 from llmsizer.errors import InputError
 from llmsizer.files import path_of
 from llmsizer.plain import plain
-from llmsizer.units import format_usd
+from llmsizer.units import format_usd, plain_number
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
@@ -239,7 +239,7 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
     bars = [
         (
             driver_words(bar.driver),
-            f"{bar.low:.4g} – {bar.high:.4g} {bar.unit}",
+            f"{plain_number(bar.low)} – {plain_number(bar.high)} {bar.unit}",
             f"{format_usd(bar.usd_at_low)} – {format_usd(bar.usd_at_high)}",
         )
         for bar in sure.tornado[:SHOWN_BARS]
