@@ -58,7 +58,7 @@ class Move:
             records = f"{self.records} records, {self.imported} of them imported,"
         return (
             f"{self.gpu} · {self.engine} · {self.phase}: {records} make predictions "
-            f"{self.factor:.2f} × as long; typical error {math.expm1(self.residual_before):.0%} → "
+            f"{self.factor:.2f} × as long; median error on these same records {math.expm1(self.residual_before):.0%} → "
             f"{math.expm1(self.residual_after):.0%}"
         )
 
