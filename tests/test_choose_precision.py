@@ -22,12 +22,11 @@ from llmsizer.decide.quality import quality_recovery, rejected_by_divergence
 from llmsizer.decide.study import workload_of
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import default_catalog
-from llmsizer.facts.evidence import load_quality_prior
 from llmsizer.facts.kernels import load_kernels
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.quality_parts import TaskScore
 from llmsizer.facts.records import QualityRecord
-from llmsizer.facts.recovery import load_recovery, published_recovery, size_class
+from llmsizer.facts.recovery import load_quality_prior, load_recovery, published_recovery, size_class
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo
 from llmsizer.facts.workload.choice import WorkloadChoice

@@ -17,9 +17,10 @@ from llmsizer.decide.quality import quality_recovery
 from llmsizer.decide.stepping import sample_many
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import deployment
-from llmsizer.facts.evidence import load_quality_prior, load_support
+from llmsizer.facts.kernels import load_support
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.recovery import load_quality_prior
 from llmsizer.physics.step_times import decode_step_seconds, prefill_seconds
 from llmsizer.traffic.meanfield import Probe, StepSample
 

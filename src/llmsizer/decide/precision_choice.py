@@ -17,7 +17,6 @@ from llmsizer.decide.question import TENSOR_PARALLEL
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
-from llmsizer.facts.evidence import load_quality_prior
 from llmsizer.facts.figure import Figure, unknown, weakest_basis
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.kernels import Kernel, KernelTable, load_kernels
@@ -26,6 +25,7 @@ from llmsizer.facts.precision import Precision, get_precision
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.quality_parts import LongContext
 from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.recovery import load_quality_prior
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import USD_PER_MTOK

@@ -9,8 +9,8 @@ from typing import Protocol
 from llmsizer.decide.answer import Fit
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment
-from llmsizer.facts.evidence import FormatSupport
 from llmsizer.facts.figure import Figure
+from llmsizer.facts.kernels import FormatSupport
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.records import QualityRecord

@@ -15,11 +15,11 @@ from llmsizer.decide.question import TENSOR_PARALLEL
 from llmsizer.errors import InputError, NoEvidenceError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.deployment import Deployment
-from llmsizer.facts.evidence import load_quality_prior
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.precision import PRECISIONS
 from llmsizer.facts.provenance import Basis
+from llmsizer.facts.recovery import load_quality_prior
 from llmsizer.physics.memory import MemoryBudget, estimate_memory
 from llmsizer.physics.parallelism import tensor_problem
 from llmsizer.physics.step_times import step_basis

@@ -15,12 +15,13 @@ from llmsizer.decide.question import Physics, Question
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.assumptions import assumed_values
 from llmsizer.facts.catalog import Catalog
-from llmsizer.facts.evidence import load_quality_prior, load_support
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.hub import load_model
+from llmsizer.facts.kernels import load_support
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import PRECISIONS, Precision, get_precision
 from llmsizer.facts.records import QualityRecord
+from llmsizer.facts.recovery import load_quality_prior
 from llmsizer.facts.scenario import Constraints, Scenario
 from llmsizer.facts.speculation import Speculation
 from llmsizer.facts.workload import Workload

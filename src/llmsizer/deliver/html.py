@@ -1,8 +1,10 @@
-"""Tables, figures and charts as HTML; every text that comes from outside is escaped here."""
+"""Tables, figures, charts and whole pages as HTML; every text that comes from outside is escaped here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from string import Template
 
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.chart import Chart, Key
@@ -11,8 +13,20 @@ from llmsizer.deliver.tables import Cell, Table, figure
 from llmsizer.deliver.wording import figure_range
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
+from llmsizer.version import __version__
 
 WIDE, NARROW = 960.0, 350.0
+
+
+def page(*, title: str, style: str, body: str, footer: str) -> str:
+    """A whole page that loads nothing; the title is words, all else HTML or CSS already."""
+    filled = {"title": escape(title), "style": style, "body": body, "footer": footer}
+    return Template(asset("page.html")).substitute(filled, version=escape(__version__))
+
+
+def asset(name: str, package: str = "llmsizer.deliver") -> str:
+    """A file that lies beside the code."""
+    return (files(package) / name).read_text(encoding="utf-8")
 
 
 def tag(name: str, content: str, css: str = "") -> str:
@@ -86,13 +100,16 @@ def _row(row: tuple[Cell, ...], numeric: Sequence[bool], *, is_total: bool) -> s
     return f"<tr{' class=total' if is_total else ''}>{first}{rest}</tr>"
 
 
-def chart(content: Chart, *, with_table: bool = True) -> str:
-    """The drawing twice, for wide and for narrow pages, its legend, and its table under it."""
+def chart(content: Chart) -> str:
+    """The drawing with its title, and its table under it."""
+    return drawing(content, said("figcaption", content.title)) + table(content.table, caption=False)
+
+
+def drawing(content: Chart, caption: str = "") -> str:
+    """The drawing twice, for wide and for narrow pages, with its legend and its note."""
     drawings = tag("div", content.draw(WIDE), "wide") + tag("div", content.draw(NARROW), "narrow")
     note = said("p", content.note, "muted") if content.note else ""
-    below = table(content.table, caption=False) if with_table else ""
-    caption = said("figcaption", content.title)
-    return f"<figure>{caption}{drawings}{legend(content.legend)}{note}</figure>{below}"
+    return tag("figure", f"{caption}{drawings}{legend(content.legend)}{note}")
 
 
 def legend(keys: Iterable[Key]) -> str:

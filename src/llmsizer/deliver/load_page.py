@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from llmsizer.deliver import html
 from llmsizer.deliver.chart import Chart
-from llmsizer.deliver.escaping import escape
 from llmsizer.deliver.tables import Table
 from llmsizer.files import whole_file
 from llmsizer.version import __version__
@@ -38,22 +35,11 @@ def render_load_page(page: LoadPage) -> str:
     body = [html.said("h1", page.title), *(html.said("p", sentence) for sentence in page.sentences)]
     for chart in page.charts:
         table = html.details(f"{chart.title}: the table", html.table(chart.table, caption=False))
-        body.append(html.said("h2", chart.title) + _figure(chart) + table)
+        body.append(html.said("h2", chart.title) + html.drawing(chart) + table)
     body.extend(html.said("h2", table.title) + html.table(table, caption=False) for table in page.tables)
-    return Template(_part("report.html")).substitute(
-        version=escape(__version__),
-        title=escape(page.title),
-        style=_part("report.css") + _part("load.css"),
+    return html.page(
+        title=page.title,
+        style=html.asset("report.css") + html.asset("load.css"),
         body="\n".join(body),
         footer=html.said("p", f"llmsizer {__version__} · {page.basis} · the same command gives the same numbers"),
     )
-
-
-def _figure(chart: Chart) -> str:
-    """The drawing for wide and for narrow pages; its title is the heading above it."""
-    drawings = html.tag("div", chart.draw(html.WIDE), "wide") + html.tag("div", chart.draw(html.NARROW), "narrow")
-    return html.tag("figure", drawings + html.legend(chart.legend) + html.said("p", chart.note, "muted"))
-
-
-def _part(name: str) -> str:
-    return (files("llmsizer.deliver") / name).read_text(encoding="utf-8")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
 from pydantic import BaseModel
 
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver import sections
+from llmsizer.deliver import html, sections
 from llmsizer.deliver.escaping import escape
 from llmsizer.deliver.residuals import CalibrationSummary
 from llmsizer.facts.records import ProfileRecord, QualityRecord
@@ -84,10 +82,9 @@ def render_report(
             sections.definitions(),
         )
     )
-    return Template(_part("report.html")).substitute(
-        version=escape(__version__),
-        title=escape(f"{recommendation.scenario}: which hardware, which precision, own, rent or API"),
-        style=_part("report.css"),
+    return html.page(
+        title=f"{recommendation.scenario}: which hardware, which precision, own, rent or API",
+        style=html.asset("report.css"),
         body=body,
         footer=_footer(recommendation, scenario, written_on),
     )
@@ -106,7 +103,3 @@ def _footer(recommendation: Recommendation, scenario: BaseModel | None, written_
     if scenario is not None:
         facts.append(f"scenario {recommendation.scenario}, hash {scenario_hash(scenario)}")
     return f"<p>{escape(' · '.join(facts))}</p><p>The same scenario and version give the same numbers.</p>"
-
-
-def _part(name: str) -> str:
-    return (files("llmsizer.deliver") / name).read_text(encoding="utf-8")

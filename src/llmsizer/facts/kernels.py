@@ -1,4 +1,4 @@
-"""Which kernel a format really runs as, by engine, version and GPU: data with sources, not the checkpoint's name."""
+"""Which formats an engine runs on which GPU, and as which kernel: data with sources, not the checkpoint's name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, get_args
 from llmsizer.errors import CatalogError
 from llmsizer.facts.engine import version_key
 from llmsizer.facts.gpu import GpuSpec
+from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import ComputeFormat, Precision
-from llmsizer.facts.profile_files import find_profiles, read_rows, read_toml
+from llmsizer.facts.profile_files import find_profiles, read_rows, read_toml, take_provenance
 from llmsizer.facts.provenance import Provenance
 
 _UNQUANTIZED = ("fp32", "fp16", "bf16")
@@ -117,4 +118,40 @@ def _cache(name: str, values: Any, where: str) -> CacheFormat:
         caveat=str(values["caveat"]),
         source=str(values["source"]),
         as_of=str(values["as_of"]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatSupport:
+    """Architecture families by format, for one engine."""
+
+    engine: str
+    families: Mapping[str, frozenset[str]]
+    instead: Mapping[str, str]
+    plain_models_only: frozenset[str]  # families too old for kernels of experts and of latent attention
+    provenance: Provenance
+
+    def problem(self, model: ModelSpec, precision: Precision, gpu: GpuSpec) -> str:
+        """Why the engine does not run this model in this format there; empty where it does."""
+        if gpu.family not in self.families.get(kernel_format(precision), frozenset()):
+            return f"{self.engine} lists no {precision.name} kernels for {gpu.family}"
+        if gpu.family in self.plain_models_only and (model.is_moe or "latent" in model.attention_kinds):
+            what = "mixtures of experts" if model.is_moe else "latent attention"
+            return f"no report of {self.engine} running {what} on {gpu.family}"
+        return ""
+
+
+def load_support(engine: str, root: Path | None = None) -> FormatSupport:
+    """What an engine's documentation says. Raises CatalogError."""
+    path = find_profiles(root) / "support" / f"{engine}.toml"
+    data = read_toml(path)
+    families, instead = data.get("families", {}), data.get("instead", {})
+    if not isinstance(families, dict) or not all(isinstance(names, list) for names in families.values()):
+        raise CatalogError(f"{path}: families has the wrong shape; give a list of families for each format")
+    return FormatSupport(
+        engine=engine,
+        families={name: frozenset(map(str, names)) for name, names in families.items()},
+        plain_models_only=frozenset(map(str, data.get("plain_models_only", []))),
+        instead={str(name): str(text) for name, text in instead.items()},
+        provenance=take_provenance(data, str(path)),
     )

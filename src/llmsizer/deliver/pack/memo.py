@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from string import Template
 
 from llmsizer.decide.uncertain import driver_words
 from llmsizer.decide.uncertainty import share_text
@@ -51,10 +49,9 @@ def render_memo(
         f"{_short(sentence(answer.reading), 200)} Ranges move all parts together. Full report, workbook and bill of "
         "materials lie beside this memo under the same hash."
     )
-    return Template(_part("memo.html")).substitute(
-        version=escape(__version__),
-        title=escape(f"Memo: {decision.scenario.name}"),
-        style=_part("memo.css"),
+    return html.page(
+        title=f"Memo: {decision.scenario.name}",
+        style=html.asset("memo.css", "llmsizer.deliver.pack"),
         body=body,
         footer=html.said("p", footer),
     )
@@ -195,7 +192,3 @@ def _assumed(decision: Decision) -> str:
         for bar in sure.tornado[:_ASSUMPTIONS]
     ]
     return html.said("h2", "What moves its cost most, a month") + html.bullets(_short(item, 150) for item in items)
-
-
-def _part(name: str) -> str:
-    return (files("llmsizer.deliver.pack") / name).read_text(encoding="utf-8")
