@@ -168,3 +168,15 @@ def test_ranks_are_not_simulated_and_the_line_says_what_stands() -> None:
     ranked = deployment(DEEPSEEK, H200, "fp8", tp=1, dp=8, ep=8, max_context_tokens=4300)
     with pytest.raises(InputError, match="data-parallel attention is not simulated; the closed form of plan stands"):
         replica_of(ranked)
+
+
+def test_a_server_that_holds_little_beside_the_weights_is_set_against_two() -> None:
+    # A trillion parameters in FP8 leave eight H200 room for a few requests; sixteen hold hundreds.
+    question = asked(
+        SLOW + '[constraints]\ngpus = ["h200-sxm-141"]\nprecisions = ["fp8"]\napi = false\n', "kimi-k2", 5e9
+    )
+    found = study(CATALOG.model("kimi-k2"), question, CATALOG, today=TODAY)
+    one, two = (next(s for s in found.sized if s.servers == n) for n in (1, 2))
+    assert one.replica.max_batch < 32 and two.held.rate > 2 * one.held.rate
+    roomy = asked(SLOW + '[constraints]\ngpus = ["b200-sxm-180"]\nprecisions = ["int4"]\n', "kimi-k2", 5e9)
+    assert all(s.servers == 1 for s in study(CATALOG.model("kimi-k2"), roomy, CATALOG, today=TODAY).sized)

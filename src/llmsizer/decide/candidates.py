@@ -23,6 +23,7 @@ from llmsizer.traffic.meanfield import Probe, Replica, largest_batch, make_repli
 from llmsizer.traffic.sizing import Held, describe, hold_each, load_at
 from llmsizer.units import format_gb, format_seconds
 
+CRAMPED = 32  # sequences at once: a whole server that holds fewer leaves its bandwidth unused
 WORTH_RANKS = 1.25  # times what tensor parallelism holds: below it the layout whose step times were measured is taken
 
 
@@ -194,7 +195,7 @@ def _fitting(question: Question, gpu: GpuSpec, precision: Precision, quality: Fi
     except NoEvidenceError as error:
         fix = "a device whose memory is known"
         return Rejection(candidate=name, kind="no evidence", reason=str(error), nearest_fix=fix)
-    return [*found, *_ranked(question, found)] if found else _closest(question, refusals)
+    return [*found, *_ranked(question, found), *_beyond(question, found)] if found else _closest(question, refusals)
 
 
 def _tried(
@@ -225,6 +226,20 @@ def _ranked(question: Question, found: Sequence[_Candidate]) -> Iterator[_Candid
         deployment = replace(twin.deployment, parallelism=layout)
         more, _ = _tried(question, twin.name, twin.quality, [deployment])
         yield from (one for one in more if one.memory.room.kv_capacity_tokens > twin.memory.room.kv_capacity_tokens)
+
+
+def _beyond(question: Question, found: Sequence[_Candidate]) -> list[_Candidate]:
+    """Stages over several servers where a whole one holds the weights, and too little beside them for a batch."""
+    widest, constraints = found[-1], question.scenario.constraints
+    gpu = widest.deployment.gpu
+    batch, limit = largest_batch(question.workload, widest.memory.room)
+    is_cramped = widest.deployment.parallelism.gpus == gpu.max_per_node and limit == "kv cache" and batch < CRAMPED
+    if not is_cramped or question.speculation is not None or not may_span(gpu, constraints):
+        return []
+    allows = partial(question.physics.allows, question.model, widest.deployment.weights)
+    layouts = staged_layouts(question.model, gpu, constraints.max_gpus_per_replica, allows)
+    wider = [replace(widest.deployment, parallelism=one) for one in layouts if one.gpus > gpu.max_per_node]
+    return _tried(question, widest.name, widest.quality, wider)[0]
 
 
 def _staged(

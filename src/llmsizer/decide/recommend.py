@@ -39,7 +39,7 @@ LEAVES_OUT = (
     "spare replicas may share a server: llmsizer capacity simulates the loss of a whole host",
     "that machines given back can be had again: a mode that follows the hours takes it for granted",
     "experts divided over several servers: their all-to-all would cross the network, and no such row was measured",
-    "pipeline stages where one server holds the model: tensor parallelism answers sooner",
+    "pipeline stages where one server holds the model and room for 32 requests: tensor parallelism answers sooner",
     "whether an offer can be had at all: no price list says",
     "intervals of costs move all parts together, which is wider than 90 % where parts are independent",
     *API_LEAVES_OUT,
