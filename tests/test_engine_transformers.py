@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,6 +89,34 @@ def test_weights_are_counted_exactly_and_unknown_device_figures_stay_unknown(che
     assert 0 <= memory.weights_bytes - parameters <= 1024  # rotary frequencies are buffers
     assert engine.peak_memory_bytes() is None
     assert memory.device_used_delta_bytes is None and memory.graph_pool_bytes is None
+
+
+def test_the_devices_clock_stands_beside_ours_and_is_of_the_last_run(checkpoint: Path) -> None:
+    from llmsizer.profile.engines.device_events import StepClock
+    from llmsizer.profile.engines.transformers import Transformers
+
+    class Event:
+        """As torch's: a moment on the stream, told apart in milliseconds; the n-th step takes n of them."""
+
+        def __init__(self, enable_timing: bool) -> None:
+            self.records = 0
+
+        def record(self) -> None:
+            self.records += 1
+
+        def elapsed_time(self, end: Event) -> float:
+            assert self.records == end.records
+            return float(end.records)
+
+    engine = Transformers(variant(checkpoint))
+    assert engine.phases() is None  # a CPU has one clock
+    engine._clock = StepClock(SimpleNamespace(Event=Event))
+    prompts = prompts_of(POINT, vocabulary=engine.vocabulary, seed=0, run=1)
+    for first, median in ((1, 3), (5, 7)):  # four steps a run: 1 | 2 3 4, then 5 | 6 7 8
+        take_sample(engine, prompts, POINT.output_tokens, ticks().__next__)
+        phases = engine.phases()
+        assert phases is not None
+        assert (phases.prefill_device_seconds, phases.decode_step_device_seconds) == (first / 1e3, median / 1e3)
 
 
 def test_a_config_alone_is_measured_with_random_weights(tmp_path: Path) -> None:

@@ -104,6 +104,10 @@ def test_a_real_child_measures_and_its_prints_disturb_nothing(tmp_path: Path) ->
     assert [record.status for record in records] == ["ok", "ok"]
     assert records[0].allocator_peak_bytes == 123.0
     assert records[0].engine_options == {"arithmetic": "none"}
+    assert records[0].hardware is not None and (records[0].hardware.load_average or 0.0) >= 0.0
+    assert records[1].phases is not None and records[1].tpot_seconds
+    assert records[1].phases.decode_step_wall_seconds == records[1].tpot_seconds
+    assert records[1].phases.decode_tokens_per_second == records[1].batch / records[1].tpot_seconds
     assert (records[0].process_peak_bytes or 0) > (records[0].process_anonymous_bytes or 0) > 1e6
     assert read_records(tmp_path / "records.jsonl", ProfileRecord) == (records, [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ def parts_of(point: Point, samples: Sequence[Sample], told: Json, means: Mapping
         "phases": {
             "first_call_seconds": told.get("first_call_seconds"),
             "time_to_ready_seconds": told.get("ready_seconds"),
+            **_decoding(point, samples),
         },
         "hardware": {"foreign_cpu_share": told.get("foreign_cpu_share")},
     }
@@ -64,6 +66,15 @@ def _distributions(samples: Sequence[Sample], totals: Sequence[float], means: Ma
             known = {"mean": mean.value, "mean_low": mean.low, "mean_high": mean.high, "method": METHOD}
             found[name] = found[name].model_copy(update=known)
     return found
+
+
+def _decoding(point: Point, samples: Sequence[Sample]) -> dict[str, float]:
+    """A step by the wall clock, for an engine to set the device's beside; empty where nothing was decoded."""
+    steps = [sample.tpot_seconds for sample in samples if sample.tpot_seconds]
+    if not steps:
+        return {}
+    step = statistics.median(steps)
+    return {"decode_step_wall_seconds": step, "decode_tokens_per_second": point.batch / step}
 
 
 def _phase(name: str, value: float | None) -> dict[str, float]:

@@ -38,6 +38,7 @@ OUT_OF_MEMORY = (
     "cannot allocate",
     "failed to allocate",
 )
+TELLING = {"memory": "memory_use", "phases": "phases", "hardware": "hardware_state"}  # part → the engine's method
 LEAST_USED_BYTES = 64e6  # a context alone takes more
 FIRST_WATCHED_RUN = 1_000_000  # no timed run has such a number, so none shares its prompts
 
@@ -99,7 +100,9 @@ class Worker:
         started = time.perf_counter()
         sample = take_sample(backend, prompts, shape.output_tokens, time.perf_counter)
         own, others = time.process_time() - own, busy_seconds() - others
+        phases = part_of(backend, "phases")  # of this run: those of the warm-up hold its first calls
         return {
+            "parts": {"hardware": load_average(), **({"phases": phases} if phases else {})},
             "started_seconds": started,
             "ttft_seconds": sample.ttft_seconds,
             "gaps_seconds": sample.gaps_seconds,
@@ -140,15 +143,22 @@ class Worker:
 
 def told(backend: Backend) -> Message:
     """What an engine tells of itself beyond its steps, where it has these methods: parts of the record."""
-    parts: Message = {}
-    for name, method in (("memory", "memory_use"), ("phases", "phases"), ("hardware", "hardware_state")):
-        if hasattr(backend, method):
-            part = getattr(backend, method)()
-            if part is not None:
-                parts[name] = part.model_dump(mode="json", exclude_none=True)
+    parts: Message = {name: part for name in TELLING if (part := part_of(backend, name)) is not None}
     if getattr(backend, "kernels", ()):
         parts["kernels"] = list(getattr(backend, "kernels"))  # noqa: B009 (the protocol does not ask for it)
     return parts
+
+
+def part_of(backend: Backend, name: str) -> Message | None:
+    """One of these parts; None where the engine does not tell."""
+    part = getattr(backend, TELLING[name], lambda: None)()
+    found: Message | None = None if part is None else part.model_dump(mode="json", exclude_none=True)
+    return found
+
+
+def load_average() -> Message:
+    """Of the host over the last minute, where it counts one."""
+    return {"load_average": os.getloadavg()[0]} if hasattr(os, "getloadavg") else {}
 
 
 def _prompts(backend: Backend, point: Point, seed: int, *, run: int) -> Any:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmsizer.errors import MeasurementError
-from llmsizer.facts.record_parts import MemoryUse
+from llmsizer.facts.record_parts import MemoryUse, Phases
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional, quiet_transformers
+from llmsizer.profile.engines.device_events import StepClock
 from llmsizer.profile.engines.grouped_attention import use_grouped_attention
 from llmsizer.profile.engines.weight_only import Scheme, pack
 from llmsizer.profile.measure import Tokens
@@ -63,13 +64,18 @@ class Transformers:
         self._graph: CapturedStep | None = None
         self._peaks: dict[str, float] = {}
         self._finite = True
+        self._clock = StepClock(torch.cuda) if self._device == "cuda" else None
         self._note_peak("load")
 
     def steps(self, prompts: Tokens, output_tokens: int) -> Iterator[None]:
         torch = self._torch
         tokens = torch.from_numpy(prompts).to(self._device)
         cache = self._fresh_cache(tokens, prompts.shape[1] + output_tokens)
+        if self._clock is not None:
+            self._clock.restart()
         for step in range(output_tokens):
+            if self._clock is not None:
+                self._clock.begin()
             # Not around the yield: a generator would leak the mode into its caller.
             with torch.no_grad():
                 if self._graph is not None and step:
@@ -78,13 +84,21 @@ class Transformers:
                     output = self._forward(tokens, cache)
                     cache, logits = output.past_key_values, output.logits[:, -1]
                     tokens = logits.argmax(dim=-1, keepdim=True)
+            if self._clock is not None:
+                self._clock.end()
             if self._device == "cuda":
                 torch.cuda.synchronize()
+            if self._clock is not None:
+                self._clock.read()
             if step in (0, output_tokens - 1):
                 self._note_peak("decode" if step else "prefill")
             if step == 0:
                 self._finite = self._finite and bool(torch.isfinite(logits).all())
             yield
+
+    def phases(self) -> Phases | None:
+        """By the device's own events; None on a CPU, whose only clock is ours."""
+        return None if self._clock is None else self._clock.phases()
 
     def outputs_finite(self) -> bool:
         return self._finite
