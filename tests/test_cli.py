@@ -67,6 +67,8 @@ def test_catalog_lists_as_text_and_as_json(capsys: Capture, kind: str) -> None:
 def test_mistral_small_4_shows_both_readings(capsys: Capture) -> None:
     _, text, _ = run(capsys, "catalog", "show", "mistral-small-4")
     assert "2 readings" in text and "119,401,483,264" in text and "22,247,282,688" in text
+    _, document, _ = run(capsys, "catalog", "show", "mistral-small-4", "--json")
+    assert len(json.loads(document)) == 2
 
 
 def test_memory_of_the_press_reading_is_44_5_gb_of_weights_and_parts_sum(capsys: Capture) -> None:

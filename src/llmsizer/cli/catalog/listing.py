@@ -169,6 +169,9 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([entry for entry, _, _ in found] if len(found) > 1 else found[0][0])
         return 0
+    if len(found) > 1:
+        text = f"{name!r} names {len(found)} readings; the first is used unless you say otherwise."
+        console().print(text, highlight=False, markup=False)
     for _, title, rows in found:
         print_table(title, ("number", "value", "basis", "source, as of"), rows)
     return 0
@@ -177,12 +180,7 @@ def _show(arguments: argparse.Namespace) -> int:
 def _find_models(catalog: Catalog, name: str) -> Sequence[Any]:
     from llmsizer.facts.hub import load_model
 
-    readings = catalog.readings(name)
-    if len(readings) > 1:
-        console().print(
-            f"{name!r} names {len(readings)} readings; the first is used unless you say otherwise.", highlight=False
-        )
-    return readings or (load_model(name, catalog),)
+    return catalog.readings(name) or (load_model(name, catalog),)
 
 
 def _find_gpu(catalog: Catalog, name: str) -> Sequence[Any]:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import UnknownNameError
-from llmsizer.facts.catalog import Catalog, load_catalog, marked_block
+from llmsizer.facts.catalog import Catalog, load_catalog, marked_block, offer_id
 from llmsizer.facts.catalog.overrides import Overrides
 from llmsizer.facts.catalog.price_files import PriceFile, PriceRow
-from llmsizer.facts.names import slug
 from llmsizer.facts.offer import ApiOffer, Offer
 from llmsizer.files import whole_file
 
@@ -143,7 +142,7 @@ def _offer_rows(catalog: Catalog, file: PriceFile) -> tuple[dict[str, PriceRow],
             "gpu_as_listed": shown,
             "provider": provider,
         }
-        rows["/".join(slug(str(part)) for part in (provider, row["zone"], shown, row["term"]))] = values
+        rows[offer_id(values)] = values
     return rows, tuple(unmapped)
 
 
