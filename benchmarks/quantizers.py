@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 RESULTS = Path(__file__).parent / "results" / "quantizers.json"
 METHODS = ("int8", "int4-gptq", "int4-awq", "int4-rtn")
@@ -49,6 +50,7 @@ def toolkit(checkpoint: Path, method: str, out: Path, documents: int) -> dict[st
     import torch
     import transformers
     from datasets import Dataset
+    from llmcompressor.modifiers.gptq import GPTQModifier
 
     from llmsizer.quantize.calibration import token_rows
     from llmsizer.quantize.checkpoint import open_checkpoint
@@ -66,7 +68,9 @@ def toolkit(checkpoint: Path, method: str, out: Path, documents: int) -> dict[st
         options |= {"shuffle_calibration_samples": False}
     with quietly():
         model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-        llmcompressor.oneshot(model=model, recipe=modifiers_of(recipe)(0), **options)
+        with mock.patch("llmsizer.quantize.compressed_tensors.shared_gptq", GPTQModifier):  # its own, not ours
+            modifiers = modifiers_of(recipe)(0)
+        llmcompressor.oneshot(model=model, recipe=modifiers, **options)
         model.to(torch.float16).save_pretrained(out, save_compressed=True)
     return {"seconds": time.perf_counter() - began}
 

@@ -207,3 +207,23 @@ def test_the_transformers_engine_holds_experts_in_few_bits(tmp_path: Path, mistr
     # its kernels have a scale a row, the file has one in 128 weights, and the rest may be held in single precision
     rest = 2 * sum(part.bytes for part in variant.parts if part.format == "bf16")
     assert engine.memory_use().weights_bytes == pytest.approx(variant.weights_bytes, abs=rest)
+
+
+def test_a_decoder_within_a_vision_model_is_quantized_and_the_rest_is_not(tmp_path: Path, mistral4: Path) -> None:
+    # as Mistral Small 4 lies on the hub: a Mistral 3 around a Mistral 4, its experts fused
+    tensors = open_checkpoint(mistral4).tensors
+    inner = {name: np.array(tensor.float16()) for name, tensor in tensors.items()}
+    held = {name.replace("model.", "model.language_model.", 1): values for name, values in inner.items()}
+    held["model.vision_tower.layer.weight"] = np.ones((128, 128), np.float16)
+    source = tmp_path / "source"
+    source.mkdir()
+    write_safetensors(source / "model.safetensors", held)
+    config = {"model_type": "mistral3", "text_config": MISTRAL4, "vision_config": {"model_type": "pixtral"}}
+    (source / "config.json").write_text(json.dumps(config))
+    variant = quantize(source, "int4-rtn", tmp_path / "out")
+    stored = open_checkpoint(variant.path)
+    settings: Any = stored.config["quantization_config"]
+    assert r"re:.*vision_tower\..*" in settings["ignore"]
+    assert stored.tensors["model.vision_tower.layer.weight"].dtype == "F16"
+    assert "model.language_model.layers.1.mlp.experts.3.down_proj.weight_packed" in stored.tensors
+    assert variant.round_trip is None and "not read back" in variant.notes[0]

@@ -14,11 +14,13 @@ from llmsizer.installed import optional
 from llmsizer.progress import Progress, part_of
 from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import STORED, Checkpoint, open_checkpoint
+from llmsizer.quantize.expert_layers import EXTRA
 from llmsizer.quantize.experts import ROUTERS
 from llmsizer.quantize.groups import check_groups
-from llmsizer.quantize.layer_files import Work, assemble, layer_count, layers_beyond
-from llmsizer.quantize.layered import EXTRA, quantize_layers, quietly
+from llmsizer.quantize.layer_files import Work, assemble, layer_count, layers_beyond, modules_beside
+from llmsizer.quantize.layered import quantize_layers, quietly
 from llmsizer.quantize.recipes import Recipe
+from llmsizer.quantize.shared_gptq import shared_gptq
 
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch", "numpy")
 # Engines read what is fused in one kernel in one scheme, so these are stored alike.
@@ -126,7 +128,7 @@ def _modifiers(recipe: Recipe, targets: Mapping[str, list[str]], plain: Sequence
         found.append(load("transform.awq", "AWQModifier")())
         rounding = recipe.then
     if rounding == "gptq":
-        return [*found, load("gptq", "GPTQModifier")(actorder=recipe.act_order, **options)]
+        return [*found, shared_gptq(actorder=recipe.act_order, **options)]
     return [*found, load("quantization", "QuantizationModifier")(**options)]
 
 
@@ -136,7 +138,10 @@ def whole_settings(
     """The quantization settings of the whole model from those of its layers."""
     first = next(iter(settings.values()))
     plain = ["lm_head", *(rf"re:.*layers\.{layer}\..*" for layer in layers_beyond(checkpoint))]
-    plain += ROUTERS if checkpoint.has_experts else ()
+    plain += [
+        *(ROUTERS if checkpoint.has_experts else ()),
+        *(rf"re:.*{name}\..*" for name in modules_beside(checkpoint)),
+    ]
     if assignment is None:
         return {**first, "ignore": sorted({*first.get("ignore", ()), *plain})}
     groups: dict[str, Any] = {}

@@ -61,7 +61,7 @@ class Rounded:
 def stand_in(torch: Any, experts: Any) -> Any:
     """A module in the place of transformers' ``experts``, whose parameters lie on no device."""
 
-    class StandIn(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class StandIn(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.seen: list[tuple[Any, Any, Any]] | None = None
@@ -232,8 +232,7 @@ class Parts:
         self._originals = layer_tensors(checkpoint, layer)
         self._model_type = model_type_of(checkpoint.config)
         self._prefix = f"{decoder_prefix(checkpoint)}layers.{layer}."
-        self._file = lambda part: work.part_file(layer, part)
-        self._written = 0
+        self._work, self._layer, self._written = work, layer, 0
         self._held: dict[str, Any] = {}
         for file in work.layer_files(layer)[1:]:  # of a run that was killed
             file.unlink()
@@ -252,6 +251,6 @@ class Parts:
     def write(self) -> None:
         """What is held, into the next file."""
         if self._held:
-            save_tensors(self._held, self._file(self._written))
+            save_tensors(self._held, self._work.part_file(self._layer, self._written))
             self._held = {}
             self._written += 1

@@ -142,6 +142,13 @@ def layers_beyond(checkpoint: Checkpoint) -> list[int]:
     return sorted({int(match[2]) for match in found if match and int(match[2]) >= layers})
 
 
+def modules_beside(checkpoint: Checkpoint) -> list[str]:
+    """Modules beside the decoder, as a vision tower and its projector: they stay as they are."""
+    decoder, own = decoder_prefix(checkpoint), ("lm_head", "language_model")
+    beside = (name.removeprefix("model.") for name in checkpoint.tensors if not name.startswith(decoder))
+    return sorted({name.partition(".")[0] for name in beside} - {*own}) if "language_model" in decoder else []
+
+
 def _as_stored(torch: Any, tensor: Tensor) -> Any:
     signed = np.asarray(tensor.raw().view(np.int32 if tensor.dtype == "F32" else np.int16))
     return torch.from_numpy(signed).view(getattr(torch, STORED_AS[tensor.dtype]))

@@ -24,7 +24,7 @@ from llmsizer.facts.variant import RoundTrip, Variant
 from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional, quiet_transformers
 from llmsizer.quantize.checkpoint import Checkpoint
-from llmsizer.quantize.experts import fused, model_type_of
+from llmsizer.quantize.experts import fused, model_type_of, text_config
 from llmsizer.quantize.gguf_file import read_vocabulary
 from llmsizer.quantize.readers import Weights, stored_weights
 
@@ -40,7 +40,9 @@ LLAMA_TOKENS = 12  # each is a request of its own
 
 
 def round_trip(source: Checkpoint, variant: Variant) -> RoundTrip | None:
-    """Read a variant with its engine and against it; None where the engine is not installed here."""
+    """Read a variant with its engine and against it; None where no engine for it is here."""
+    if text_config(source.config) is not source.config:  # a decoder within another model
+        return None
     tokens = _tokens(int(source.config["vocab_size"]))
     reader, bound = "transformers", SINGLE
     with tempfile.TemporaryDirectory(prefix="llmsizer-read-") as scratch:

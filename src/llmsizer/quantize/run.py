@@ -149,7 +149,7 @@ def _verified(source: Checkpoint, variant: Variant, job: Job, progress: Progress
     progress(f"{variant.method}: read back", 0.92)
     trip = round_trip(source, variant)
     if trip is None:
-        return variant.model_copy(update={"notes": (*variant.notes, "not read back: its engine is not installed")})
+        return variant.model_copy(update={"notes": (*variant.notes, "not read back: its engine is not here")})
     if not trip.holds:
         raise QuantizationError(
             f"{variant.method} on {source.path}: {trip.reader} and {trip.against} read the stored weights differently "

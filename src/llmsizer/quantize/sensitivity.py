@@ -23,8 +23,9 @@ from llmsizer.progress import Progress
 from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.compressed_tensors import PLAIN, base_of, group_size_of, unit_of
+from llmsizer.quantize.expert_layers import EXTRA
 from llmsizer.quantize.groups import check_groups
-from llmsizer.quantize.layered import EXTRA, quietly
+from llmsizer.quantize.layered import quietly
 from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.round_trip import plain_model
 

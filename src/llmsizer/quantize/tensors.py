@@ -40,7 +40,9 @@ class Tensor:
         """The stored bits as unsigned integers, mapped rather than read."""
         dtype = DTYPES.get(self.dtype)
         if dtype is None:
-            raise InputError(f"{self.file}: tensor {self.name} is {self.dtype}; known: {', '.join(DTYPES)}")
+            raise InputError(
+                f"{self.file}: tensor {self.name} is {self.dtype}; known: {', '.join(DTYPES)}; give the 16-bit weights"
+            )
         if not self.params:
             return np.empty(self.shape, dtype)
         return np.memmap(self.file, dtype=dtype, mode="r", offset=self.offset, shape=self.shape)

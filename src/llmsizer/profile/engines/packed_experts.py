@@ -31,7 +31,7 @@ def _is_fused(torch: Any, module: Any) -> bool:
 
 
 def _packed_experts(torch: Any, name: str, fused: Any, packed: Packed) -> Any:
-    class PackedExperts(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class PackedExperts(torch.nn.Module):  # type: ignore[misc]
         """As transformers' own loop over the experts that a batch reaches, so that no other expert is read."""
 
         def __init__(self) -> None:
