@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import MissingExtraError
-from llmsizer.facts.record_parts import MemoryUse
+from llmsizer.facts.record_parts import MemoryUse, Phases
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional
 from llmsizer.profile.engines.served import READY_SECONDS, Chunk, Server, free_port, stream_steps, token_lists
@@ -69,6 +69,9 @@ class Vllm:
 
     def memory_use(self) -> MemoryUse:
         return memory_of(self._log)
+
+    def phases(self) -> Phases:
+        return phases_of(self._log)
 
     def process_ids(self) -> tuple[int, ...]:
         return self._server.process_ids()
@@ -154,6 +157,11 @@ def options(log: VllmLog) -> dict[str, str]:
         "graph_capture_seconds": log.graph_capture_seconds,
     }
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def phases_of(log: VllmLog) -> Phases:
+    """What vLLM compiled before it was ready: no part of the first call."""
+    return Phases(compile_seconds=log.compile_seconds)
 
 
 def memory_of(log: VllmLog) -> MemoryUse:
