@@ -26,6 +26,7 @@ REJECTION_WORDS: dict[RejectionKind, str] = {
     "budget": "Above the budget",
 }
 
+UNSURE_SHOWN, APIS_SHOWN, VOLUMES_SHOWN = 3, 12, 7
 LIMITS: dict[str, str] = {"ttft": "TTFT", "tpot": "TPOT", "kv cache": "room in the KV cache"}
 
 
@@ -50,7 +51,7 @@ def plans_table(plans: Sequence[Plan]) -> Table:
     return Table(title="Cheapest plans", headers=("", *_ranks(len(plans))), rows=tuple(rows))
 
 
-def unsure_table(recommendation: Recommendation, limit: int = 3) -> Table:
+def unsure_table(recommendation: Recommendation) -> Table:
     """Plans that cost less than the first, but miss the SLO where steps are as slow as their interval allows."""
     best = recommendation.best
     floor = best.cost.usd_per_month.value if best else None
@@ -65,7 +66,7 @@ def unsure_table(recommendation: Recommendation, limit: int = 3) -> Table:
             figure(p.quality_recovery),
             words("; ".join(p.notes) or "–"),
         )
-        for p in sorted(cheaper, key=lambda p: p.cost.usd_per_month.value or 0.0)[:limit]
+        for p in sorted(cheaper, key=lambda p: p.cost.usd_per_month.value or 0.0)[:UNSURE_SHOWN]
     )
     headers = ("Plan", "A month", "Capacity of a replica", "Quality kept", "Notes")
     left = len(cheaper) - len(rows)
@@ -202,9 +203,9 @@ def _source(value: Figure) -> str:
     return ", ".join(text for text in (value.source, value.as_of) if text) or value.estimate.reason or "–"
 
 
-def apis_table(recommendation: Recommendation, limit: int = 12) -> Table:
+def apis_table(recommendation: Recommendation) -> Table:
     """API prices at the scenario's volume; another model is another quality tier and says so."""
-    shown = recommendation.apis[:limit]
+    shown = recommendation.apis[:APIS_SHOWN]
     shared = [note for note in (shown[0].notes if shown else ()) if all(note in api.notes for api in shown)]
     rows = tuple(
         (
@@ -221,7 +222,7 @@ def apis_table(recommendation: Recommendation, limit: int = 12) -> Table:
         for api in shown
     )
     headers = ("Provider", "Model", "Compared with yours", "A month", "1 M tokens in", "1 M tokens out")
-    left = len(recommendation.apis) - limit
+    left = len(recommendation.apis) - APIS_SHOWN
     notes = [f"For all of them: {'; '.join(shared)}."] if shared else []
     notes += [f"{left} dearer ones are not shown."] if left > 0 else []
     return Table(title="API prices", headers=headers, rows=rows, note=" ".join(notes))
@@ -298,11 +299,11 @@ def _bare(value: float | None, missing: str = "unknown") -> str:
     return missing if value is None else plain_number(value)
 
 
-def stairs_table(comparison: Comparison, volume: float | None = None, columns_shown: int = 7) -> Table:
+def stairs_table(comparison: Comparison, volume: float | None = None) -> Table:
     """Every path at a few of the volumes, the scenario's own among them."""
     volumes = list(comparison.tokens_per_month)
     own = None if volume is None or not volumes else min(volumes, key=lambda v: abs(v - volume))
-    step = max(1, (len(volumes) - 1) // max(1, columns_shown - 1))
+    step = max(1, (len(volumes) - 1) // (VOLUMES_SHOWN - 1))
     chosen = sorted(set(volumes[::step]) | set(volumes[-1:]) | (set() if own is None else {own}))
     rows = tuple(
         (words(path.label, remark=_about(path)), *(_step(path, v) for v in chosen)) for path in comparison.paths

@@ -120,8 +120,8 @@ def legend(keys: Iterable[Key]) -> str:
     return f'<ul class="legend">{items}</ul>' if items else ""
 
 
-def details(summary: str, content: str, *, is_open: bool = False) -> str:
-    return f"<details{' open' if is_open else ''}><summary>{escape(summary)}</summary>{content}</details>"
+def details(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def bullets(items: Iterable[str]) -> str:

@@ -38,12 +38,12 @@ class Scale:
         return linear_ticks(self.low, self.high)
 
 
-def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
+def linear_ticks(low: float, high: float) -> list[float]:
     """Round values between two bounds."""
     span = high - low
     if span <= 0:
         return [low]
-    rough = span / about
+    rough = span / 5  # about as many
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from llmsizer.errors import InputError, UnknownNameError
@@ -32,9 +31,9 @@ class Rule:
     severity: str = ""
 
 
-def metric_names(engine: str, version: str = "", root: Path | None = None) -> tuple[str, dict[str, str]]:
+def metric_names(engine: str, version: str = "") -> tuple[str, dict[str, str]]:
     """The version whose table is used, and role → the metric that tells it. Raises UnknownNameError, CatalogError."""
-    folder = find_profiles(root) / "launch"
+    folder = find_profiles() / "launch"
     roles = read_toml(folder / "metrics.toml")
     if engine not in roles or engine == "provenance":
         raise UnknownNameError("engine with metrics", engine, set(roles) - {"provenance"})
@@ -114,11 +113,9 @@ def _load_rules(plan: Any, names: Mapping[str, str], labels: str) -> list[Rule]:
     return rules
 
 
-def rules_text(
-    plan_document: Any, *, engine: str, version: str = "", selector: str = "", root: Path | None = None
-) -> str:
+def rules_text(plan_document: Any, *, engine: str, version: str = "", selector: str = "") -> str:
     """A rule file in YAML. Raises Refused, UnknownNameError."""
-    chosen, names = metric_names(engine, version, root)
+    chosen, names = metric_names(engine, version)
     if selector and not re.fullmatch(r'\w+=~?"[^"\\]*"(,\w+=~?"[^"\\]*")*', selector):
         raise InputError(f'selector {selector!r} is none; write it as Prometheus does, e.g. namespace="chat"')
     rules = rules_of(plan_document, names, selector=selector)

@@ -85,9 +85,9 @@ def number(value: Any, where: str, *, most: float = MOST_RATE) -> float | None:
     return found
 
 
-def number_at(document: Any, *path: str | int, most: float = MOST_RATE) -> float | None:
+def number_at(document: Any, *path: str | int) -> float | None:
     """``number`` of what stands under a path."""
-    return number(at(document, *path), dotted(path), most=most)
+    return number(at(document, *path), dotted(path))
 
 
 def seconds(value: Any, where: str, unit: str = "s") -> float | None:

@@ -109,10 +109,9 @@ class Sheet:
         moment = datetime.datetime.combine(day, datetime.time())
         self.page.write_datetime(self.row, column, moment, self.owner.styles["date"])
 
-    def name_cell(self, name: str, column: int, *, row: int | None = None) -> None:
-        """The name by which formulas on any sheet call this cell."""
-        at = (self.row if row is None else row) + 1
-        self.owner.book.define_name(name, f"='{self.name}'!${column_letters(column)}${at}")
+    def name_cell(self, name: str, column: int) -> None:
+        """The name by which formulas on any sheet call this cell of the row."""
+        self.owner.book.define_name(name, f"='{self.name}'!${column_letters(column)}${self.row + 1}")
 
     def line(self, *cells: str, style: str = "text") -> None:
         """A row of words."""

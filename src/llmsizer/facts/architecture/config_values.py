@@ -62,10 +62,10 @@ class ConfigValues:
             raise InputError(f"{self.where}: {keys[0]} = {_short(value)}; give true or false")
         return bool(value)
 
-    def text(self, *keys: str, default: str = "") -> str:
+    def text(self, *keys: str) -> str:
         value = self.raw(*keys)
         if value is None:
-            return default
+            return ""
         if not isinstance(value, str):
             raise InputError(f"{self.where}: {keys[0]} = {_short(value)}; give a text")
         return value

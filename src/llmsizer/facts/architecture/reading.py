@@ -50,7 +50,6 @@ def model_from_config(
     published_active_params: float | None = None,
     served_context_tokens: int | None = None,
     native_weights: str | None = None,
-    reading: str = "",
     notes: str = "",
 ) -> ModelSpec:
     """The geometry a config describes. ``extra_params``: parameters beside the text model; None: by its vision_config.
@@ -90,7 +89,7 @@ def model_from_config(
         published_active_params=published_active_params,
         licence=licence,
         provenance=provenance,
-        reading=reading or (f"{generic[0].upper()}{generic[1:]}." if generic else ""),
+        reading=f"{generic[0].upper()}{generic[1:]}." if generic else "",
         notes="; ".join(part for part in (generic, notes) if part),
     )
 

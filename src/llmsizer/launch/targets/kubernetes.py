@@ -60,14 +60,14 @@ def pod_volumes(fleet: Fleet) -> list[dict[str, Any]]:
     return [shared, {"name": "weights", "emptyDir": {}}]
 
 
-def scaled_object(name: str, scaling: Scaling, target: str | None = None) -> dict[str, Any]:
+def scaled_object(name: str, scaling: Scaling) -> dict[str, Any]:
     """KEDA asks Prometheus; thresholds are per replica."""
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
         "metadata": {"name": name},
         "spec": {
-            "scaleTargetRef": {"name": target or name},
+            "scaleTargetRef": {"name": name},
             "minReplicaCount": scaling.fewest,
             "maxReplicaCount": scaling.most,
             "pollingInterval": 15,
