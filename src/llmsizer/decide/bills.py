@@ -30,7 +30,8 @@ from llmsizer.money.prices import PriceBook, host_watts, is_whole_board, server_
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
 from llmsizer.traffic.elastic import Following, Packing
-from llmsizer.traffic.meanfield import Matrix, Vector, column
+from llmsizer.traffic.latencies import column
+from llmsizer.traffic.meanfield import Matrix, Vector
 from llmsizer.units import HOURS_PER_MONTH, KILO, MONTHS_PER_YEAR, SECONDS_PER_MONTH
 
 _FULL_BATCH = 256.0  # at which the power curve ends

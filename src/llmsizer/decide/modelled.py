@@ -12,6 +12,7 @@ from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import Precision
 from llmsizer.facts.workload import Workload
+from llmsizer.physics.layouts import is_staged
 from llmsizer.physics.memory import estimate_memory
 from llmsizer.physics.parallelism import tensor_problem
 from llmsizer.physics.store import StoredCalibration
@@ -45,7 +46,12 @@ class ModelledPhysics:
                 gpu_bytes=budget.gpu_bytes,
                 kv_capacity_tokens=ranks * budget.kv_capacity_tokens,
             ),
-            room=Room(kv_capacity_tokens=tokens, max_sequences=ranks * budget.max_sequences),
+            room=Room(
+                kv_capacity_tokens=tokens,
+                max_sequences=ranks * budget.max_sequences,
+                # How stages and ranks share steps with prompts nobody has measured: there each is counted by itself.
+                max_batched_tokens=None if is_staged(deployment) else budget.max_batched_tokens,
+            ),
             missing_bytes=budget.shortfall_bytes,
             reason=budget.reason,
         )

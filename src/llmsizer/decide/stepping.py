@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.physics.layouts import is_staged
@@ -20,6 +22,9 @@ from llmsizer.physics.step_answers import (
 from llmsizer.physics.step_times import request_overhead_seconds, step_basis
 from llmsizer.physics.store import StoredCalibration
 from llmsizer.traffic.meanfield import Probe, StepSample
+from llmsizer.traffic.prompt_steps import SHORT_PROMPT_TOKENS, mixed_steps
+
+_PLAIN_PROMPTS = 3
 
 
 def sample_many(
@@ -34,25 +39,28 @@ def sample_many(
 
 
 def _question(deployment: Deployment, probe: Probe) -> StepQuestion:
-    """The mean prompt alone, the p95 prompt alone, and the mean prompt packed with others."""
+    """The mean prompt alone, the p95 prompt alone, the mean prompt packed with others; steps full of prompt tokens."""
     mean = probe.prompt_tokens
+    steps = probe.step_tokens
+    short = [(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in steps]
+    alone = [(float(n), 1.0) for n in (*steps, *(2 * n for n in steps[-1:]), *(4 * n for n in steps[-1:]))]
     return StepQuestion(
         deployment=deployment,
         batches=tuple(map(float, probe.batches)),
-        contexts=(probe.context_tokens,),
-        prompts=((mean, 1.0), (probe.prompt_tokens_p95, 1.0), (mean, packed_prompts(mean))),
+        contexts=(0.0, probe.context_tokens) if steps else (probe.context_tokens,),
+        prompts=((mean, 1.0), (probe.prompt_tokens_p95, 1.0), (mean, packed_prompts(mean)), *short, *alone),
     )
 
 
 def _sample(
     deployment: Deployment, probe: Probe, answer: StepAnswer, calibration: StoredCalibration | None
 ) -> StepSample:
-    alone, tail, packed = answer.prefill_seconds.tolist()
+    alone, tail, packed = answer.prefill_seconds[:_PLAIN_PROMPTS].tolist()
     # Stages work on different prompts at once, and so do attention ranks.
     at_once = deployment.parallelism.pipeline * deployment.parallelism.data if is_staged(deployment) else 1
     packed /= at_once
     return StepSample(
-        decode_seconds=answer.decode_seconds[:, 0],
+        decode_seconds=answer.decode_seconds[:, -1],
         first_token_seconds=alone,
         first_token_p95_seconds=tail,
         prefill_seconds=packed * prefill_interference(calibration) / packed_prompts(probe.prompt_tokens),
@@ -60,4 +68,11 @@ def _sample(
         decode_interval=interval_factors(deployment, DECODE, answer.distance, calibration),
         prefill_interval=interval_factors(deployment, PREFILL, answer.distance, calibration),
         basis=step_basis(deployment),
+        mixed=mixed_steps(
+            np.array(probe.step_tokens, dtype=np.float64),
+            answer.prefill_seconds[_PLAIN_PROMPTS:],
+            answer.decode_seconds[:, 0],
+        )
+        if probe.step_tokens
+        else None,
     )

@@ -150,17 +150,7 @@ def _at_score(replica: Replica, score: float) -> Curves:
     share = abs(score) / Z95
     decode = (end.decode_seconds[0] / middle.decode_seconds[0]) ** share
     prefill = (end.prefill_seconds / middle.prefill_seconds) ** share
-    # First tokens carry an overhead that does not scale: it is on both ends and cancels out of their difference.
-    whole = end.prefill_seconds / middle.prefill_seconds - 1
-    part = (prefill - 1) / whole if whole else 0.0
-    return Curves(
-        batches=middle.batches,
-        decode_seconds=middle.decode_seconds * decode,
-        prefill_seconds=middle.prefill_seconds * prefill,
-        first_token_seconds=middle.first_token_seconds + part * (end.first_token_seconds - middle.first_token_seconds),
-        first_token_p95_seconds=middle.first_token_p95_seconds
-        + part * (end.first_token_p95_seconds - middle.first_token_p95_seconds),
-    )
+    return middle.scaled(decode, prefill)
 
 
 @dataclass(frozen=True, kw_only=True)

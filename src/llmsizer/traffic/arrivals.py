@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,3 +131,24 @@ def gap_cv(arrival_seconds: Sequence[float] | NDArray[np.float64]) -> float | No
     if gaps.size < 2 or gaps.mean() == 0:
         return None
     return float(gaps.std() / gaps.mean())
+
+
+@lru_cache(maxsize=32)
+def crowd_table(gap_cv_squared: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logarithms of x, and how many more than x requests come after one, in a time in which x are expected.
+
+    The renewal function of Gamma gaps of shape a = 1/cv², less x: Σₖ P(ka, ax) − x with the regularised incomplete
+    gamma function P(s, y) = yˢ e⁻ʸ Σₙ yⁿ/Γ(s + n + 1). It ends at (cv² − 1)/2.
+    """
+    if gap_cv_squared <= 0:
+        expected = np.geomspace(1e-3, 4.0, 200)
+        return np.log(expected), np.where(expected < 4.0, np.floor(expected) - expected, -0.5)
+    shape = 1 / gap_cv_squared
+    expected = np.geomspace(1e-7, 4.0 * max(1.0, gap_cv_squared), 70)
+    ticks = shape * expected
+    orders = shape * np.arange(1, math.ceil((ticks[-1] + 8 * math.sqrt(ticks[-1]) + 8) / shape) + 1)
+    terms = np.arange(math.ceil(20 + 3 * ticks[-1]))
+    below = np.array([[math.lgamma(order + term + 1) for term in terms] for order in orders])
+    powers = (orders[:, None] + terms) * np.log(ticks)[:, None, None]
+    counted = np.exp(powers - ticks[:, None, None] - below).sum(axis=(1, 2))
+    return np.log(expected), counted - expected

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -75,7 +77,7 @@ class Lognormal:
 
     @property
     def sigma(self) -> float:
-        return Z95 - math.sqrt(max(Z95**2 - 2 * math.log(self.p95_tokens / self.mean_tokens), 0.0))
+        return lognormal_sigma(self.mean_tokens, self.p95_tokens)
 
     @property
     def mu(self) -> float:
@@ -119,3 +121,48 @@ def length(mean_tokens: float, p95_tokens: float | None, longest_tokens: int) ->
     if p95_tokens is None or p95_tokens == mean_tokens:
         return Fixed(tokens=max(1, round(mean_tokens)))
     return Lognormal(mean_tokens=max(1.0, mean_tokens), p95_tokens=p95_tokens, longest_tokens=longest_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bins:
+    """A length as a few values with weights, from the shortest to the longest."""
+
+    tokens: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @property
+    def mean_tokens(self) -> float:
+        return float(self.weights @ self.tokens)
+
+    @property
+    def squared_variation(self) -> float:
+        return float(self.weights @ self.tokens**2) / self.mean_tokens**2 - 1
+
+
+_PARTS = np.array([0.05, 0.2, 0.25, 0.25, 0.15, 0.05, 0.04, 0.01])  # of all lengths, from the shortest
+_EDGES = (-math.inf, -1.6449, -0.6745, 0.0, 0.6745, 1.2816, 1.6449, 2.3263, math.inf)  # the normal's, between them
+
+
+@lru_cache(maxsize=256)
+def lognormal_bins(mean_tokens: float, squared_variation: float, longest_tokens: float) -> Bins:
+    """Each value is the mean of its part of the lengths; what is longer than ``longest_tokens`` is cut to it."""
+    if squared_variation <= 0:
+        return Bins(tokens=np.array([min(mean_tokens, longest_tokens)]), weights=np.ones(1))
+    sigma = math.sqrt(math.log1p(squared_variation))
+    # The mean of a lognormal up to a quantile is the mean times the normal's share below that, σ further down.
+    below = np.array([0.5 * (1 + math.erf((edge - sigma) / math.sqrt(2))) for edge in _EDGES])
+    return Bins(tokens=np.minimum(mean_tokens * np.diff(below) / _PARTS, longest_tokens), weights=_PARTS)
+
+
+def bins_of(seen: Sequence[int], longest_tokens: float) -> Bins:
+    """The same of lengths that were seen."""
+    ordered = np.sort(np.minimum(np.array(seen, dtype=np.float64), longest_tokens))
+    ends = np.unique(np.rint(np.cumsum(_PARTS) * ordered.size).astype(np.intp))
+    pieces = [piece for piece in np.split(ordered, ends[:-1]) if piece.size]
+    weights = np.array([piece.size / ordered.size for piece in pieces])
+    return Bins(tokens=np.array([piece.mean() for piece in pieces]), weights=weights)
+
+
+def lognormal_sigma(mean_tokens: float, p95_tokens: float) -> float:
+    """Of the logarithm; ln(p95/mean) = zσ − σ²/2 is largest at σ = z: heavier tails than that no lognormal has."""
+    return Z95 - math.sqrt(max(Z95**2 - 2 * math.log(p95_tokens / mean_tokens), 0.0))

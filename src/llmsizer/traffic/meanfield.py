@@ -1,26 +1,21 @@
-"""Continuous batching in closed form: the batch a replica settles at, and the latency that goes with it.
+"""Continuous batching in closed form: one replica under one workload's lengths, and the batch it settles at.
 
-A mean-field picture of one replica, arrivals Poisson or burstier. Let ``t(b)`` be the time of a step at batch ``b``,
-``s`` the prefill of one prompt, ``n`` the output tokens, ``m`` the places in the batch. By Little's law ``u`` requests
-arrive while one stays; it meets ``v = min(u, m − 1)`` of them inside, and the prefill of each comes between its steps:
+Let ``t(b)`` be the time of a step at batch ``b``, ``s(b)`` what one prompt adds to the steps of those who decode,
+``n`` the output tokens, ``m`` the places in the batch. By Little's law ``u`` requests arrive while one stays; it meets
+``v = min(u, m − 1)`` of them inside, and the prefill of each comes between its steps:
 
-    stay          D(u) = (n − 1) · t(1 + v) + (1 + v) · s
+    stay          D(u) = (n − 1) · t(1 + v) + (1 + v) · s(1 + v)
     arrival rate  λ(u) = u / D(u)
 
-so the load is written by ``u`` without iteration, and λ(m) is where the replica saturates. TTFT adds the wait for a
-place in the batch (M/G/m, Sakasegawa's formula), the wait behind other prefills (M/G/1, Pollaczek–Khinchine), the step
-that is under way, and the prompt's own prefill with the decoding rows it carries.
-
-The 95th percentiles take the 95th-percentile prompt, the 95th percentile of each wait (exponential tails with the
-means of the formulas) and 1.645 standard deviations of a Poisson number of companions, all at once: on the safe side
-by construction.
+so the load is written by ``u`` without iteration, and the largest λ is where the replica saturates. ``prompt_steps``
+says what a prompt takes where it shares steps with decoding rows, ``latencies`` what users see at a load.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +23,21 @@ from numpy.typing import NDArray
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.workload import Workload
 from llmsizer.traffic.capacity import Limit
+from llmsizer.traffic.lengths import Z95, Bins, bins_of, lognormal_bins, lognormal_sigma
+from llmsizer.traffic.prompt_steps import MixedSteps, Prompts, PromptTimes, prompt_times
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-Z95 = 1.645  # 95th percentile of the standard normal distribution
 
 METHOD = "mean-field closed form of continuous batching under Poisson arrivals"
 LEAVES_OUT = (
     "part of what large batches cost: public rate sweeps of vLLM on H100 saturate 29 % above to 22 % below it",
     "load that moves within the hour, and multi-turn sessions (their prefix hits count as a share of the prompt)",
-    "prefill chunks that share a step with decoding rows (counted one after the other, on the safe side)",
     "preemption and recomputation when the KV cache runs full (avoided by a margin instead)",
     "uneven routing over replicas, start-up time and failures",
 )
+_STEP_HALVINGS = (0, 1, 2, 3, 5)  # of the engine's budget of tokens: so full are the steps that are asked for
+_TAIL = 4  # times the usual context is allowed for the longest requests, as in simulations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +45,10 @@ class Probe:
     """The few points at which a replica's step times have to be known."""
 
     batches: tuple[int, ...]  # 1, 2, 4 … to the largest
-    context_tokens: float  # of a sequence half way through its answer
+    context_tokens: float  # of a sequence at a random moment of its answer
     prompt_tokens: float  # not in the prefix cache, mean
     prompt_tokens_p95: float
+    step_tokens: tuple[int, ...] = ()  # of a step that carries prompt tokens, up to the engine's budget; empty: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,28 +63,60 @@ class StepSample:
     decode_interval: tuple[float, float] = (1.0, 1.0)
     prefill_interval: tuple[float, float] = (1.0, 1.0)
     basis: Basis = "calibrated"
+    mixed: MixedSteps | None = None  # None: each prompt is read in a pass of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What bounds the batch: the cache in tokens, and the engine's own limit on sequences."""
+    """What bounds the batch: the cache in tokens, and the engine's own limits on sequences and on tokens of a step."""
 
     kv_capacity_tokens: float
     max_sequences: int
+    max_batched_tokens: int | None = None  # None: each prompt is read in a pass of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """Sampled step times at one end of their interval: decode against batch, prefill of the mean and the p95 prompt."""
+    """Sampled step times at one end of their interval, against the batch."""
 
     batches: Vector
     decode_seconds: Vector
-    prefill_seconds: float  # of engine time, in a busy engine
+    prefill_seconds: float  # of engine time of the mean prompt, in a busy engine
     first_token_seconds: float  # of the mean prompt alone, with the front end's overhead
     first_token_p95_seconds: float  # of the p95 prompt
+    prompts: PromptTimes  # beside decoding rows
+    overhead_seconds: float
 
     def decode(self, batch: Vector) -> Vector:
         return np.interp(batch, self.batches, self.decode_seconds)
+
+    def scaled(self, decode: float, prefill: float) -> Curves:
+        """The same with steps and passes over prompts so many times as long; the front end's overhead stays."""
+        if decode == 1.0 and prefill == 1.0:
+            return self
+        over, prompts = self.overhead_seconds, self.prompts
+        bare = self.decode_seconds
+        step = decode * bare + prefill * (prompts.step - bare)
+        return replace(
+            self,
+            decode_seconds=self.decode_seconds * decode,
+            prefill_seconds=self.prefill_seconds * prefill,
+            first_token_seconds=over + (self.first_token_seconds - over) * prefill,
+            first_token_p95_seconds=over + (self.first_token_p95_seconds - over) * prefill,
+            prompts=PromptTimes(
+                interrupt=prompts.interrupt * prefill,
+                interrupt_square=prompts.interrupt_square * prefill**2,
+                clear=prompts.clear * prefill,
+                own=prompts.own * prefill,
+                own_square=prompts.own_square * prefill**2,
+                own_p95=prompts.own_p95 * prefill,
+                step=step,
+                step_seen=decode * bare + prefill * (prompts.step_seen - bare),
+                long_step=decode * bare + prefill * (prompts.long_step - bare),
+                context=prompts.context * decode,
+                alone=prompts.alone,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +127,10 @@ class Replica:
     prompt_cv_squared: float
     output_cv_squared: float
     gap_cv_squared: float  # of the arrivals: 1 is Poisson
+    decode_steps: tuple[tuple[float, float], ...]  # of an answer, n − 1, with the share of answers that take so many
+    prompt_scores: tuple[tuple[float, float], ...]  # (own time − mean)/(p95 − mean), with the share of such prompts
+    context_spread: float  # standard deviation of a sequence's context over its mean, as its 95th percentile has it
+    shares_steps: bool  # whether prompts share steps with decoding rows and with each other
     max_batch: int
     batch_limit: Limit  # "kv cache" or "max sequences"
     basis: Basis
@@ -110,99 +144,103 @@ class Replica:
         return (self.output_tokens - 1) * float(self.mid.decode_seconds[0]) + self.mid.prefill_seconds
 
 
-_OF_REPLICA = ("output_tokens", "prompt_cv_squared", "output_cv_squared", "gap_cv_squared", "max_batch")
-_OF_CURVES = ("prefill_seconds", "first_token_seconds", "first_token_p95_seconds")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Many replicas, each at one end of its step times: a row each, to be asked about many loads at once."""
-
-    output_tokens: Matrix
-    prompt_cv_squared: Matrix
-    output_cv_squared: Matrix
-    gap_cv_squared: Matrix
-    max_batch: Matrix
-    saturation_rate: Matrix
-    prefill_seconds: Matrix
-    first_token_seconds: Matrix
-    first_token_p95_seconds: Matrix
-    batches: Matrix  # infinite beyond the largest, where the step time stays what it is
-    decode_seconds: Matrix
-
-    @classmethod
-    def of(cls, ends: Sequence[tuple[Replica, Curves]]) -> Rows:
-        """Of one replica or more; the ladders of batches filled up to one length."""
-        steps = 1 + max(len(curves.batches) for _, curves in ends)
-        batches, decode_seconds = np.full((len(ends), steps), np.inf), np.empty((len(ends), steps))
-        for row, (_, curves) in enumerate(ends):
-            batches[row, : len(curves.batches)] = curves.batches
-            decode_seconds[row, : len(curves.batches)] = curves.decode_seconds
-            decode_seconds[row, len(curves.batches) :] = curves.decode_seconds[-1]
-        replicas, times = zip(*ends, strict=True)
-        one = {name: column(getattr(replica, name) for replica in replicas) for name in _OF_REPLICA}
-        one |= {name: column(getattr(curves, name) for curves in times) for name in _OF_CURVES}
-        saturation = column(saturation_rate(*end) for end in ends)
-        return cls(**one, saturation_rate=saturation, batches=batches, decode_seconds=decode_seconds)
-
-    def take(self, rows: NDArray[np.intp]) -> Rows:
-        """Some of them."""
-        return Rows(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def decode(self, batch: Matrix) -> Matrix:
-        """Seconds of a step at each batch, in a line between those sampled."""
-        left = (batch[:, :, None] >= self.batches[:, None, :]).sum(axis=2) - 1
-        with np.errstate(invalid="ignore"):  # beyond the largest batch, where nobody looks
-            slopes = np.diff(self.decode_seconds) / np.diff(self.batches)
-        ahead = batch - np.take_along_axis(self.batches, left, axis=1)
-        return np.take_along_axis(slopes, left, axis=1) * ahead + np.take_along_axis(self.decode_seconds, left, axis=1)
-
-
-def column(values: Iterable[float]) -> Matrix:
-    """One value a row, to be broadcast over what stands in the columns."""
-    return np.array(list(values), dtype=np.float64)[:, None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Points:
-    """Latencies of each row over operating points, ordered by load; infinite where a queue has no end."""
-
-    companions: Matrix  # requests that arrive while one stays
-    rate: Matrix
-    utilisation: Matrix  # of the saturation rate
-    wait_p95: Matrix  # for a place in the batch, part of TTFT
-    ttft_mean: Matrix
-    ttft_p95: Matrix
-    tpot_mean: Matrix
-    tpot_p95: Matrix
-
-
 def squared_variation(mean: float, p95: float | None) -> float:
     """Squared coefficient of variation of the lognormal with this mean and 95th percentile; 0 where none is given."""
-    if p95 is None or p95 <= mean:
+    if not p95 or p95 <= mean:
         return 0.0
-    # ln(p95/mean) = z·σ − σ²/2 has its largest value at σ = z: heavier tails than that no lognormal has.
-    sigma = Z95 - math.sqrt(max(0.0, Z95**2 - 2 * math.log(p95 / mean)))
-    return math.exp(sigma**2) - 1
+    return math.exp(lognormal_sigma(mean, p95) ** 2) - 1
+
+
+def longest_tokens(workload: Workload, room: Room) -> tuple[float, float]:
+    """The longest prompt and the longest answer that are served: the tails beyond are cut, as in simulations."""
+    context = float(max(min(_TAIL * workload.context_tokens, room.kv_capacity_tokens), workload.context_tokens))
+    prompt = workload.prompt_tokens_p95 or workload.prompt_tokens
+    answer = max(workload.generated_tokens_p95 or workload.generated_tokens, min(context / 4, context - prompt))
+    return max(1.0, context - answer), answer
+
+
+@lru_cache(maxsize=64)
+def lengths_of(workload: Workload, longest_prompt: float, longest_answer: float) -> tuple[Prompts, Bins]:
+    """Prompts and answers; the same for hundreds of replicas."""
+    return prompts_of(workload, longest_prompt), answers_of(workload, longest_answer)
+
+
+def answers_of(workload: Workload, longest: float) -> Bins:
+    """Generated tokens."""
+    if workload.output_lengths and not workload.reasoning_tokens:
+        return bins_of(workload.output_lengths, longest)
+    return lognormal_bins(float(workload.generated_tokens), _answers_cv_squared(workload), longest)
+
+
+def _answers_cv_squared(workload: Workload) -> float:
+    """What is reasoned and what is answered vary each on its own."""
+    answered = workload.output_tokens**2 * squared_variation(workload.output_tokens, workload.output_tokens_p95)
+    reasoned = workload.reasoning_tokens**2 * squared_variation(
+        workload.reasoning_tokens, workload.reasoning_tokens_p95
+    )
+    return (answered + reasoned) / workload.generated_tokens**2
+
+
+def prompts_of(workload: Workload, longest: float) -> Prompts:
+    """Prompts by tokens to compute; a shared prefix is a hit or a miss, another cached share is of every prompt."""
+    prefix, share = workload.shared_prefix_tokens, workload.cached_prompt_fraction
+    if workload.turns > 1 or not prefix:
+        whole = (
+            bins_of(workload.prompt_lengths, longest)
+            if workload.prompt_lengths and workload.turns == 1
+            else _lognormal(workload.prompt_tokens, workload.prompt_tokens_p95, longest)
+        )
+        tail = min(float(workload.prompt_tokens_p95 or workload.prompt_tokens), longest)
+        tokens, weights = np.append(whole.tokens, tail), np.append(whole.weights, 0.0)
+        cached = tokens * share
+    else:
+        p95 = None if workload.prompt_tokens_p95 is None else max(workload.prompt_tokens_p95 - prefix, 1)
+        new = _lognormal(workload.new_prompt_tokens, p95, max(longest - prefix, 1.0))
+        hit = workload.prefix_hit_rate
+        weights = np.concatenate([new.weights * hit, new.weights * (1 - hit), [0.0]])
+        computed = np.concatenate([new.tokens, new.tokens + prefix])
+        order = np.argsort(computed)
+        middles = np.cumsum(weights[order]) - weights[order] / 2
+        tail = float(np.interp(0.95, middles, computed[order]))
+        tokens = np.concatenate([new.tokens + prefix, new.tokens + prefix, [tail]])
+        cached = np.concatenate([np.full(new.tokens.size, float(prefix)), np.zeros(new.tokens.size + 1)])
+    cached = np.minimum(cached, tokens - 1)
+    return Prompts(tokens=np.maximum(tokens - cached, 1.0), cached_tokens=cached, weights=weights)
+
+
+def _lognormal(mean: float, p95: float | None, longest: float) -> Bins:
+    return lognormal_bins(float(mean), squared_variation(mean, p95), longest)
 
 
 def largest_batch(workload: Workload, room: Room) -> tuple[int, Limit]:
-    """Sequences that fit at once with a 95 % margin on their summed length, and which limit binds first."""
-    mean = workload.prompt_tokens + workload.generated_tokens / 2
-    variance = workload.prompt_tokens**2 * squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95)
-    # Progress through an answer is uniform: its spread is a twelfth of the squared length, plus that of the lengths.
-    variance += workload.generated_tokens**2 / 12
-    variance += (workload.generated_tokens / 2) ** 2 * squared_variation(
-        workload.generated_tokens, workload.generated_tokens_p95
-    )
-    margin = Z95 * math.sqrt(variance)
+    """Sequences that fit at once with a 95 % margin on their summed length, and which limit binds first.
+
+    A sequence met at a random moment is more likely a long one: its answer has come E[n²]/2E[n] tokens far, which is
+    half the mean only where all answers are alike. A shared prefix is stored once.
+    """
+    prompts, answers = lengths_of(workload, *longest_tokens(workload, room))
+    shared = workload.shared_prefix_tokens if workload.turns == 1 else 0
+    own = prompts.tokens + (0.0 if shared else prompts.cached_tokens)
+    mean_answer = answers.mean_tokens
+    progress = float(answers.weights @ answers.tokens**2) / (2 * mean_answer)
+    mean = float(prompts.weights @ own) + progress
+    variance = float(prompts.weights @ own**2) - float(prompts.weights @ own) ** 2
+    variance += float(answers.weights @ answers.tokens**3) / (3 * mean_answer) - progress**2
+    margin, capacity = Z95 * math.sqrt(max(variance, 0.0)), max(room.kv_capacity_tokens - shared, 0.0)
     # batch · mean + margin · √batch = capacity, solved for √batch
-    root = (-margin + math.sqrt(margin**2 + 4 * mean * room.kv_capacity_tokens)) / (2 * mean)
+    root = (-margin + math.sqrt(margin**2 + 4 * mean * capacity)) / (2 * mean)
     by_cache = int(root**2)
-    longest = workload.context_tokens
-    if by_cache < 1 and room.kv_capacity_tokens >= longest:
+    if by_cache < 1 and room.kv_capacity_tokens >= workload.context_tokens:
         by_cache = 1  # the margin is about sums; a single longest request fits
     return (by_cache, "kv cache") if by_cache < room.max_sequences else (room.max_sequences, "max sequences")
+
+
+def busiest_batch(workload: Workload, room: Room, prompt_tokens: float) -> float:
+    """The batch at which prompts fill what decoding leaves of every step: with more of them they would pile up."""
+    decode_steps = workload.generated_tokens - 1
+    if room.max_batched_tokens is None or decode_steps < 1:
+        return math.inf
+    return max(1.0, room.max_batched_tokens * decode_steps / (prompt_tokens + decode_steps))
 
 
 def probe(workload: Workload, room: Room) -> Probe | None:
@@ -210,55 +248,120 @@ def probe(workload: Workload, room: Room) -> Probe | None:
     largest, _ = largest_batch(workload, room)
     if largest < 1:
         return None
-    fresh = 1 - workload.cached_prompt_fraction
+    prompts, answers = lengths_of(workload, *longest_tokens(workload, room))
+    computed = float(prompts.weights @ prompts.tokens)
+    whole = computed + float(prompts.weights @ prompts.cached_tokens)
+    top = int(min(largest, busiest_batch(workload, room, computed)))
+    budget = room.max_batched_tokens
     return Probe(
-        batches=tuple(sorted({min(2**k, largest) for k in range(largest.bit_length() + 1)})),
-        context_tokens=workload.prompt_tokens + workload.generated_tokens / 2,
-        prompt_tokens=max(1.0, workload.prompt_tokens * fresh),
-        prompt_tokens_p95=max(1.0, (workload.prompt_tokens_p95 or workload.prompt_tokens) * fresh),
+        batches=tuple(sorted({min(2**k, top) for k in range(top.bit_length() + 1)})),
+        context_tokens=whole + float(answers.weights @ answers.tokens**2) / (2 * answers.mean_tokens),
+        prompt_tokens=computed,
+        prompt_tokens_p95=float(prompts.tokens[-1]),
+        step_tokens=() if budget is None else tuple(sorted({max(1, budget // 2**k) for k in _STEP_HALVINGS})),
     )
 
 
 def make_replica(workload: Workload, room: Room, asked: Probe, seen: StepSample) -> Replica:
     """A replica from its step times."""
     largest, limit = largest_batch(workload, room)
-
-    def curves(end: int | None) -> Curves:
-        decode = 1.0 if end is None else seen.decode_interval[end]
-        prefill = 1.0 if end is None else seen.prefill_interval[end]
-        return Curves(
-            batches=np.array(asked.batches, dtype=float),
-            # A step with more rows is never faster: what a switch of kernels says otherwise is levelled.
-            decode_seconds=np.maximum.accumulate(seen.decode_seconds) * decode,
-            prefill_seconds=seen.prefill_seconds * prefill,
-            first_token_seconds=seen.first_token_seconds * prefill + seen.overhead_seconds,
-            first_token_p95_seconds=max(seen.first_token_seconds, seen.first_token_p95_seconds) * prefill
-            + seen.overhead_seconds,
-        )
-
+    prompts, answers = lengths_of(workload, *longest_tokens(workload, room))
+    decode_steps = workload.generated_tokens - 1
+    cv_squared = squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95)
+    batches = np.array(asked.batches, dtype=float)
+    # A step with more rows is never faster: what a switch of kernels says otherwise is levelled.
+    decode_seconds = np.maximum.accumulate(seen.decode_seconds)
+    shares = seen.mixed is not None and decode_steps > 0
+    mid = Curves(
+        batches=batches,
+        decode_seconds=decode_seconds,
+        prefill_seconds=seen.prefill_seconds,
+        first_token_seconds=seen.first_token_seconds + seen.overhead_seconds,
+        first_token_p95_seconds=max(seen.first_token_seconds, seen.first_token_p95_seconds) + seen.overhead_seconds,
+        prompts=prompt_times(seen.mixed, batches, decode_seconds, prompts, decode_steps)
+        if seen.mixed is not None and decode_steps > 0
+        else _one_by_one(seen, batches, decode_seconds, prompts, decode_steps),
+        overhead_seconds=seen.overhead_seconds,
+    )
+    ends = [mid.scaled(seen.decode_interval[end], seen.prefill_interval[end]) for end in (0, 1)]
     return Replica(
-        gap_cv_squared=workload.gap_cv**2,
         output_tokens=workload.generated_tokens,
-        prompt_cv_squared=squared_variation(workload.prompt_tokens, workload.prompt_tokens_p95),
-        output_cv_squared=squared_variation(workload.generated_tokens, workload.generated_tokens_p95),
+        prompt_cv_squared=cv_squared,
+        output_cv_squared=_answers_cv_squared(workload),
+        gap_cv_squared=workload.gap_cv**2,
+        decode_steps=tuple(zip(np.maximum(answers.tokens - 1, 1.0).tolist(), answers.weights.tolist(), strict=True)),
+        prompt_scores=_scores(mid.prompts, prompts),
+        context_spread=_context_spread(prompts, answers),
+        shares_steps=shares,
         max_batch=largest,
         batch_limit=limit,
         basis=seen.basis,
-        mid=curves(None),
-        fast=curves(0),
-        slow=curves(1),
+        mid=mid,
+        fast=ends[0],
+        slow=ends[1],
     )
 
 
-def _inside(replica: Replica | Rows, companions: Vector) -> Vector:
+def _context_spread(prompts: Prompts, answers: Bins) -> float:
+    whole = prompts.tokens + prompts.cached_tokens
+    mean = float(prompts.weights @ whole)
+    return max(float(whole[-1]) - mean, 0.0) / Z95 / (mean + answers.mean_tokens / 2)
+
+
+def _scores(times: PromptTimes, prompts: Prompts) -> tuple[tuple[float, float], ...]:
+    """Where each prompt's own time lies between the mean and the p95 prompt's; at other batches it lies there too."""
+    alone, weights = times.alone, prompts.weights
+    mean = float(weights @ alone)
+    span = float(alone[-1]) - mean
+    scores = (alone - mean) / span if span > 1e-12 * mean else np.zeros_like(alone)
+    return tuple(zip(scores[weights > 0].tolist(), weights[weights > 0].tolist(), strict=True))
+
+
+def _one_by_one(
+    seen: StepSample, batches: Vector, decode_seconds: Vector, prompts: Prompts, decode_steps: int
+) -> PromptTimes:
+    """Each prompt in a pass of its own, which the decoding rows wait for and a first token carries along."""
+    weights = prompts.weights
+    tokens = prompts.tokens / float(weights @ prompts.tokens)
+    squares = float(weights @ tokens**2)
+    one = np.full_like(batches, seen.prefill_seconds)
+    beside = (decode_seconds - decode_seconds[0]) * (decode_steps > 0)
+    met = (batches - 1) / max(decode_steps, 1)
+    step, step_seen = one, one * squares
+    long_step = step_seen
+    if decode_steps:
+        share = np.minimum(met, 1.0)
+        step = decode_seconds + met * one
+        square = decode_seconds**2 + 2 * decode_seconds * one + one**2 * squares
+        long_step = square / (decode_seconds + one)
+        step_seen = ((1 - share) * decode_seconds**2 + share * square) / step
+    own = seen.first_token_seconds + beside
+    p95 = max(seen.first_token_seconds, seen.first_token_p95_seconds)
+    return PromptTimes(
+        interrupt=one,
+        interrupt_square=one**2 * squares,
+        clear=one,
+        own=own,
+        own_square=own**2 * squares,
+        own_p95=p95 + beside,
+        step=step,
+        step_seen=step_seen,
+        long_step=long_step,
+        context=np.zeros_like(batches),
+        alone=np.append(tokens[:-1] * seen.first_token_seconds, p95),
+    )
+
+
+def _inside(curves: Curves, companions: Vector) -> Vector:
     """Companions that find a place beside the request itself."""
-    return np.minimum(companions, replica.max_batch - 1)
+    return np.asarray(np.minimum(companions, curves.batches[-1] - 1))
 
 
 def _stay_seconds(replica: Replica, curves: Curves, companions: Vector) -> Vector:
     """From the start of its prefill to the last token, every prefill that comes between included."""
-    inside = _inside(replica, companions)
-    return (replica.output_tokens - 1) * curves.decode(1 + inside) + (1 + inside) * curves.prefill_seconds
+    batch = 1 + _inside(curves, companions)
+    interrupt = np.interp(batch, curves.batches, curves.prompts.interrupt)
+    return (replica.output_tokens - 1) * curves.decode(batch) + batch * interrupt
 
 
 def rates(replica: Replica, curves: Curves, companions: Vector) -> Vector:
@@ -267,76 +370,13 @@ def rates(replica: Replica, curves: Curves, companions: Vector) -> Vector:
 
 
 def saturation_rate(replica: Replica, curves: Curves) -> float:
-    """The rate above which requests pile up without end: every place taken."""
-    places = float(replica.max_batch)
-    stay = (replica.output_tokens - 1) * float(
-        np.interp(places, curves.batches, curves.decode_seconds)
-    ) + places * curves.prefill_seconds
-    return places / stay
+    """The rate above which requests pile up without end: every place taken, or every step full of prompts."""
+    stay = (replica.output_tokens - 1) * curves.decode_seconds + curves.batches * curves.prompts.interrupt
+    return float((curves.batches / stay).max())
 
 
 def prefill_share(replica: Replica, curves: Curves, companions: float) -> float:
     """The part of the engine's busy time that goes to prompts."""
-    inside = _inside(replica, np.array([companions]))
-    stay = _stay_seconds(replica, curves, inside)
-    return float(((1 + inside) * curves.prefill_seconds / stay)[0])
-
-
-def evaluate(rows: Rows, companions: Matrix) -> Points:
-    """Latencies of each row at its numbers of companions, which must be in rising order."""
-    inside, prefill_seconds = _inside(rows, companions), rows.prefill_seconds
-    step = rows.decode(1 + inside)
-    decoding = (rows.output_tokens - 1) * step
-    stay = decoding + (1 + inside) * prefill_seconds
-    rate = np.maximum.accumulate(companions / stay, axis=1)  # as ``rates`` has it
-    # An answer of one token comes out of the prefill: nothing decodes, so nothing is in the way.
-    decodes = rows.output_tokens > 1
-    beside = (step - rows.decode_seconds[:, :1]) * decodes  # what decoding rows add to a step that also prefills
-    first, first_p95 = rows.first_token_seconds + beside, rows.first_token_p95_seconds + beside
-    prefill = prefill_seconds + beside
-
-    utilisation = rate / rows.saturation_rate
-    spread = decoding**2 * rows.output_cv_squared + prefill_seconds**2 * rows.prompt_cv_squared
-    place, place_p95 = _wait_for_a_place(rows, utilisation, stay, spread / stay**2)
-    busy = np.minimum(rate * prefill_seconds, 1.0)
-    turn, turn_p95 = _wait_behind_prefills(rows, busy, prefill)
-    turn = np.minimum(turn, inside * prefill)  # no more prompts can be ahead than are inside
-    turn_p95 = np.minimum(turn_p95, (rows.max_batch - 1) * prefill)
-    under_way = (1 - np.exp(-inside)) * step * decodes  # the chance that someone is inside, times a step
-
-    gaps = np.maximum(rows.output_tokens - 1, 1)
-    # Bursts: the peakedness of GI/M/∞, (1 + gap_cv²)/2, multiplies the variance of a Poisson number of companions.
-    unlucky = _inside(rows, inside + Z95 * np.sqrt(inside * (1 + rows.gap_cv_squared) / 2))
-    return Points(
-        companions=companions,
-        rate=rate,
-        utilisation=utilisation,
-        wait_p95=place_p95,
-        ttft_mean=first + under_way / 2 + place + turn,
-        ttft_p95=first_p95 + under_way + place_p95 + turn_p95,
-        tpot_mean=step + inside * prefill_seconds / gaps,
-        tpot_p95=rows.decode(1 + unlucky) + unlucky * prefill_seconds / gaps,
-    )
-
-
-def _wait_for_a_place(rows: Rows, utilisation: Matrix, stay: Matrix, cv_squared: Matrix) -> tuple[Matrix, Matrix]:
-    """Mean and 95th percentile of the wait for one of so many places (Sakasegawa 1977; bursts: Allen and Cunneen)."""
-    places, full = rows.max_batch, np.minimum(utilisation, 1.0)
-    waits = full ** (np.sqrt(2 * (places + 1)) - 1)  # probability of waiting at all
-    with np.errstate(divide="ignore"):
-        given_wait = (rows.gap_cv_squared + cv_squared) / 2 * stay / (places * (1 - full))
-    return _mean_and_tail(waits, given_wait)
-
-
-def _wait_behind_prefills(rows: Rows, busy: Matrix, service: Matrix) -> tuple[Matrix, Matrix]:
-    """Mean and 95th percentile of the wait behind other prompts (Pollaczek–Khinchine, M/G/1; bursts as Kingman)."""
-    with np.errstate(divide="ignore"):
-        given_wait = (rows.gap_cv_squared + rows.prompt_cv_squared) / 2 * service / (1 - busy)
-    return _mean_and_tail(busy, given_wait)
-
-
-def _mean_and_tail(probability: Matrix, given_wait: Matrix) -> tuple[Matrix, Matrix]:
-    """Of a wait that happens with a probability and is then exponential: its mean, and its 95th percentile."""
-    # Below one in twenty the 95th percentile does not wait; there the logarithm is 0.
-    log = np.log(np.maximum(probability, 0.05) / 0.05)
-    return probability * given_wait, np.where(log > 0, given_wait * log, 0.0)
+    batch = 1 + _inside(curves, np.array([companions]))
+    prompts = batch * np.interp(batch, curves.batches, curves.prompts.interrupt)
+    return float((prompts / ((replica.output_tokens - 1) * curves.decode(batch) + prompts))[0])

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo, Workload
 from llmsizer.traffic.meanfield import Replica as ClosedReplica
@@ -266,11 +264,11 @@ def at_speed(replica: Replica, closed: ClosedReplica, end: Literal["slow", "fast
     prefill = curves.prefill_seconds / closed.mid.prefill_seconds
     steps = replica.steps
     decoding = steps.decode_seconds * decode
-    tokens = np.minimum(np.arange(steps.mixed_seconds.size), decoding.shape[0] - 1)
-    # As in the table itself: a step with prompt tokens in it is no shorter than one without.
-    mixed = np.maximum(steps.mixed_seconds * prefill, decoding[tokens, 0])
     scaled = replace(
-        steps, decode_seconds=decoding, mixed_seconds=mixed, seconds_per_pair=steps.seconds_per_pair * prefill
+        steps,
+        decode_seconds=decoding,
+        mixed_seconds=steps.mixed_seconds * prefill,
+        seconds_per_pair=steps.seconds_per_pair * prefill,
     )
     return replace(replica, steps=scaled)
 

@@ -15,22 +15,19 @@ from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.capacity import Capacity, Limit, LoadPoint
+from llmsizer.traffic.latencies import Loads, Rows, column, evaluate, loads
 from llmsizer.traffic.meanfield import (
     LEAVES_OUT,
     METHOD,
     Curves,
-    Matrix,
-    Points,
     Replica,
-    Rows,
     Vector,
-    column,
-    evaluate,
     prefill_share,
     saturation_rate,
 )
+from llmsizer.traffic.tails import LATE
 
-_GRID = 64  # points per pass; two passes place a rate within one part in a thousand
+_GRID = 16  # points per pass; three passes place a rate within one part in a thousand
 _LEAST_COMPANIONS = 1e-4  # as good as alone
 _SEEN = ("companions", "ttft_mean", "ttft_p95", "tpot_mean", "tpot_p95")
 
@@ -56,6 +53,11 @@ class Held:
     @property
     def rate(self) -> float:
         return self.edge.rate
+
+    @property
+    def prefill_time_share(self) -> float:
+        """Of the engine's busy time; splits cost between input and output tokens."""
+        return prefill_share(self.replica, self.replica.mid, self.edge.companions)
 
 
 def hold(replica: Replica, slo: Slo) -> Held:
@@ -89,6 +91,16 @@ def capacity(replica: Replica, slo: Slo) -> Capacity:
 
 def describe(replica: Replica, held: Held) -> Capacity:
     """A held rate with its latencies."""
+    return describe_each([(replica, held)])[0]
+
+
+def describe_each(every: Sequence[tuple[Replica, Held]]) -> list[Capacity]:
+    """The same of many at once."""
+    seen = iter(loads_at([(replica, rate) for replica, held in every for rate in (held.rate, 0.0)]))
+    return [_described(replica, held, next(seen), next(seen)) for replica, held in every]
+
+
+def _described(replica: Replica, held: Held, at_capacity: LoadPoint, unloaded: LoadPoint) -> Capacity:
     rate = Estimate(
         value=held.rate,
         low=held.rate_low,
@@ -97,13 +109,12 @@ def describe(replica: Replica, held: Held) -> Capacity:
         reason=f"largest rate within the SLO; limited by {held.edge.limit}",
     )
     figure = Figure(estimate=rate, unit="requests/s", source=METHOD)
-    at_capacity, unloaded = loads_at([(replica, held.rate), (replica, 0.0)])
     return Capacity(
         requests_per_second=figure,
         output_tokens_per_second=figure.scaled(replica.output_tokens, "tokens/s"),
         limited_by=held.edge.limit,
         max_batch=replica.max_batch,
-        prefill_time_share=prefill_share(replica, replica.mid, held.edge.companions),
+        prefill_time_share=held.prefill_time_share,
         at_capacity=at_capacity,
         unloaded=unloaded,
         method=METHOD,
@@ -112,75 +123,71 @@ def describe(replica: Replica, held: Held) -> Capacity:
 
 
 @cache
-def _first_grid(max_batch: int) -> Vector:
+def _first_grid(max_batch: float) -> Vector:
     """From an idle replica to a full one."""
     return np.concatenate(([0.0], np.geomspace(_LEAST_COMPANIONS, max_batch, _GRID)))
 
 
 def _edges(ends: Sequence[tuple[Replica, Curves]], slo: Slo) -> list[Edge]:
-    """Bisection by whole grids: the bracket in which the SLO breaks, then that bracket again."""
+    """Search by whole grids: the bracket in which the SLO breaks, then that bracket again."""
     if not ends:
         return []
     rows = Rows.of(ends)
-    grid = np.array([_first_grid(replica.max_batch) for replica, _ in ends])
-    points, first_miss = _first_misses(rows, grid, slo)
-    edges = _edges_at(ends, points, first_miss, slo)
-    # A bracket that is open at either end has nothing to be searched again.
-    again = np.flatnonzero((first_miss > 0) & (first_miss < grid.shape[1]))
-    if again.size:
-        miss = first_miss[again]
-        finer = np.linspace(grid[again, miss - 1], grid[again, miss], _GRID, axis=1)
-        points, first_miss = _first_misses(rows.take(again), finer, slo)
-        finer_edges = _edges_at([ends[row] for row in again.tolist()], points, first_miss, slo)
-        for row, edge in zip(again.tolist(), finer_edges, strict=True):
-            edges[row] = edge
-    return edges
+    grid = np.array([_first_grid(float(curves.batches[-1])) for _, curves in ends])
+    searched, found = np.arange(len(ends)), [Edge(companions=0.0, rate=0.0, limit="nothing")] * len(ends)
+    for spacing in (np.geomspace, np.linspace, None):
+        seen = loads(rows, grid)
+        late = _late(rows, seen, slo)
+        missed = np.any(late, axis=2)
+        first = np.where(missed.any(axis=1), np.argmax(missed, axis=1), grid.shape[1])
+        for row, place in enumerate(searched.tolist()):
+            found[place] = _edge(ends[place][0], seen, late, row, int(first[row]), slo)
+        # A bracket that is open at either end has nothing to be searched again.
+        again = np.flatnonzero((first > 0) & (first < grid.shape[1]))
+        if spacing is None or not again.size:
+            break
+        low, high = grid[again, first[again] - 1], grid[again, first[again]]
+        grid = spacing(np.maximum(low, _LEAST_COMPANIONS * (spacing is np.geomspace)), high, _GRID, axis=1)
+        rows, searched = rows.take(again), searched[again]
+    return found
 
 
-def _first_misses(rows: Rows, grid: Matrix, slo: Slo) -> tuple[Points, NDArray[np.intp]]:
-    """Where on each row's grid the SLO first breaks: latency rises with load. The grid's length where it never does."""
-    points = evaluate(rows, grid)
-    within = (points.ttft_p95 <= slo.ttft_p95_seconds) & (points.utilisation < 1)
-    within &= (points.tpot_p95 <= slo.tpot_p95_seconds) | (rows.output_tokens <= 1)
-    return points, np.where(within.all(axis=1), grid.shape[1], np.argmin(within, axis=1))
+def _late(rows: Rows, seen: Loads, slo: Slo) -> NDArray[np.bool_]:
+    """Whether each load of each row misses TPOT, TTFT, or is beyond saturation."""
+    shape = np.ones_like(seen.rate)
+    tpot = (seen.tokens.beyond(slo.tpot_p95_seconds * shape) > LATE) & (rows.output_tokens > 1)
+    ttft = ~(seen.first.beyond(slo.ttft_p95_seconds * shape) <= LATE)
+    return np.stack([tpot, ttft, seen.utilisation >= 1], axis=2)
 
 
-def _edges_at(
-    ends: Sequence[tuple[Replica, Curves]], points: Points, first_miss: NDArray[np.intp], slo: Slo
-) -> list[Edge]:
-    """The last point before each row's first miss."""
-    edges, most = [], points.rate.shape[1] - 1
-    for row, ((replica, _), miss) in enumerate(zip(ends, first_miss.tolist(), strict=True)):
-        limit = _limit(replica, points, (row, min(miss, most)), slo)
-        last = row, miss - 1
-        edges.append(
-            Edge(companions=float(points.companions[last]), rate=float(points.rate[last]), limit=limit)
-            if miss
-            else Edge(companions=0.0, rate=0.0, limit=limit)
-        )
-    return edges
-
-
-def _limit(replica: Replica, points: Points, at: tuple[int, int], slo: Slo) -> Limit:
-    """What breaks first at this point."""
-    if replica.output_tokens > 1 and points.tpot_p95[at] > slo.tpot_p95_seconds:
-        return "tpot"
-    if points.utilisation[at] >= 1 or points.wait_p95[at] > slo.ttft_p95_seconds / 2:
-        return replica.batch_limit
-    return "ttft"
+def _edge(replica: Replica, seen: Loads, late: NDArray[np.bool_], row: int, first: int, slo: Slo) -> Edge:
+    """The last load before a row's first miss."""
+    at = row, min(first, seen.rate.shape[1] - 1)
+    limit: Limit = "ttft"
+    if late[at][0]:
+        limit = "tpot"
+    elif late[at][2] or not bool(np.any(late[at])) or seen.place_p95[at] > slo.ttft_p95_seconds / 2:
+        limit = replica.batch_limit
+    if first == 0:
+        return Edge(companions=0.0, rate=0.0, limit=limit)
+    last = row, first - 1
+    return Edge(companions=float(seen.companions[last]), rate=float(seen.rate[last]), limit=limit)
 
 
 def _companions_at(replica: Replica, curves: Curves, rate: float) -> float:
     """The operating point of a rate below saturation, by bisection on Little's law: companions = rate × stay."""
     if rate <= 0:
         return 0.0
-    batches, seconds = curves.batches.tolist(), curves.decode_seconds.tolist()
-    decode_steps, places = replica.output_tokens - 1, replica.max_batch
+    batches: list[float] = curves.batches.tolist()
+    seconds: list[float] = curves.decode_seconds.tolist()
+    interrupts: list[float] = curves.prompts.interrupt.tolist()
+    decode_steps, places = replica.output_tokens - 1, batches[-1]
     low, high = 0.0, float(places)
     for _ in range(40):
         middle = (low + high) / 2
         inside = min(middle, places - 1)
-        stay = decode_steps * _between(1 + inside, batches, seconds) + (1 + inside) * curves.prefill_seconds
+        interrupt = _between(1 + inside, batches, interrupts)
+        stay = decode_steps * _between(1 + inside, batches, seconds) + (1 + inside) * interrupt
         low, high = (middle, high) if middle < rate * stay else (low, middle)
     return (low + high) / 2
 

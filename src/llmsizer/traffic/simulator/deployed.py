@@ -16,10 +16,9 @@ from llmsizer.facts.deployment import Deployment
 from llmsizer.physics.memory import MemoryBudget, estimate_memory
 from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds, request_overhead_seconds
 from llmsizer.physics.store import StoredCalibration
+from llmsizer.traffic.prompt_steps import SHORT_PROMPT_TOKENS, attention_bend
 from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.steps import StepTable, context_knots, spread
-
-SHORT_PROMPT_TOKENS = 32  # attention over so few is nothing beside the matrix products
 
 
 def replica_of(
@@ -80,8 +79,6 @@ def step_table(
     # One prompt and many in a pass are different evidence; the longer holds, and more tokens never take less.
     longer = np.maximum.accumulate(np.maximum(packed, alone))
     mixed = np.interp(np.arange(max_batched_tokens + 1), tokens, longer)
-    # Nor are prompts and decoding the same evidence: a step with prompt tokens in it is no shorter than one without.
-    mixed = np.maximum(mixed, decode[np.minimum(np.arange(mixed.size), max_sequences), 0])
     return StepTable(
         knots_tokens=np.array(knots, dtype=np.float64),
         decode_seconds=np.ascontiguousarray(decode),
@@ -92,11 +89,6 @@ def step_table(
 
 
 def pair_seconds(alone: Callable[[float], float], chunk_tokens: int) -> float:
-    """Seconds per pair of tokens that attend, from how much more each token of a longer prompt takes.
-
-    Of a + b·n + c·n²/2 only c bends the curve: it is the growth of the mean slope from one to two chunks to that from
-    two to four, whose middles lie 1.5 chunks apart. No more than the whole pass can hold.
-    """
+    """Seconds per pair of tokens that attend, from how much more each token of a longer prompt takes."""
     one, two, four = (alone(times * chunk_tokens) for times in (1, 2, 4))
-    bend = (four - two) / (2 * chunk_tokens) - (two - one) / chunk_tokens
-    return min(max(bend, 0.0) / (1.5 * chunk_tokens), one / chunk_tokens**2)
+    return attention_bend(one, two, four, chunk_tokens)

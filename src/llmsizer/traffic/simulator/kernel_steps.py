@@ -166,7 +166,9 @@ def do_mixed_step(sim: Sim, replica: int, tokens: int, pairs: float) -> None:
     if batch:
         segment = find_segment(state, rep)
         at_context = sim.decode[batch, segment, 0] + sim.decode[batch, segment, 1] * (context + batch)
-        seconds += state.mixed_context_factor * (at_context - sim.decode[batch, 0, 0])
+        bare = sim.decode[batch, 0, 0]
+        # What decoding rows cost beyond their share of the matrix products (sampling, logits) a mixed step carries too.
+        seconds += state.mixed_context_factor * (at_context - bare) + max(bare - sim.mixed[batch], 0.0)
         if rep.clock >= state.measure_from:
             count_gaps(state, seconds, 0.0, 1, batch)
     count_busy(state, rep.clock, rep.clock + seconds, batch, context)
