@@ -20,7 +20,7 @@ from llmsizer.facts.precision import Precision
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.capacity import Capacity, LoadPoint
 from llmsizer.traffic.meanfield import Probe, Replica, largest_batch, make_replica, probe
-from llmsizer.traffic.sizing import Held, describe, hold_each, load_at
+from llmsizer.traffic.sizing import Held, describe, hold_each, loads_at
 from llmsizer.units import format_gb, format_seconds
 
 CRAMPED = 32  # sequences at once: a whole server that holds fewer leaves its bandwidth unused
@@ -120,12 +120,14 @@ def _held(question: Question, fitting: Sequence[_Candidate]) -> tuple[list[Sized
         else:
             known.append((candidate, make_replica(question.workload, candidate.memory.room, candidate.probe, sample)))
     slo = question.scenario.slo
-    for (candidate, replica), held in zip(known, hold_each([r for _, r in known], slo), strict=True):
+    each = hold_each([replica for _, replica in known], slo)
+    idle = iter(loads_at([(held.replica, 0.0) for held in each if held.rate <= 0]))
+    for (candidate, replica), held in zip(known, each, strict=True):
         if held.rate > 0:
             sized.append(_sized(candidate, replica, held))
         else:
             label = f"{candidate.name} ×{candidate.deployment.parallelism.gpus}"
-            missed(candidate.name, _too_slow(label, load_at(replica, 0.0), slo))
+            missed(candidate.name, _too_slow(label, next(idle), slo))
     sized = _worth_their_ranks(sized)
     working = {(s.deployment.gpu.id, s.deployment.weights.name) for s in sized}
     names = {c.name: (c.deployment.gpu.id, c.deployment.weights.name) for c in fitting}
