@@ -16,6 +16,7 @@ from llmsizer.errors import InputError
 if TYPE_CHECKING:
     from llmsizer.facts.quality_parts import TaskScore
     from llmsizer.facts.records import QualityRecord
+    from llmsizer.facts.variant import Variant
     from llmsizer.quality.verdict import Limits
 
 NO_TEXT_RECORD = "no text record of this yet: run `llmsizer quality text` first, and verdict and gate see both"
@@ -123,7 +124,7 @@ def _text(arguments: argparse.Namespace) -> list[QualityRecord]:
     with progress_bar("examining") as progress:
         records = evaluate(
             [read_variant(path) for path in arguments.variants],
-            read_variant(arguments.reference),
+            _reference(arguments.reference),
             documents,
             dataset=arguments.text.name + (" (not checked for leaks)" if arguments.force else ""),
             max_document_tokens=arguments.document_tokens,
@@ -178,6 +179,13 @@ def _span(value: float | None, low: float | None, high: float | None, form: str)
     if value is None:
         return "unknown"
     return f"{value:{form}}" + ("" if low is None or high is None else f" [{low:{form}}–{high:{form}}]")
+
+
+def _reference(path: Path) -> Variant:
+    """What is compared with: a variant, or a checkpoint as it is."""
+    from llmsizer.quantize import MANIFEST, original, read_variant
+
+    return read_variant(path) if (path / MANIFEST).is_file() else original(path)
 
 
 def _long_context(arguments: argparse.Namespace) -> list[QualityRecord]:
@@ -259,7 +267,7 @@ def _tasks(arguments: argparse.Namespace) -> list[QualityRecord]:
     variants = [read_variant(path) for path in arguments.variants]
     kept = arguments.records.with_name(f"{arguments.records.name}.tasks")
     with progress_bar("tasks") as progress:
-        scored = evaluate_tasks(variants, read_variant(arguments.reference), choice, kept_in=kept, progress=progress)
+        scored = evaluate_tasks(variants, _reference(arguments.reference), choice, kept_in=kept, progress=progress)
     by_variant = dict(zip(labels_of(variants), scored, strict=True))
     parts = {(v.model, v.method): {"tasks": by_variant[label]} for v, label in zip(variants, by_variant, strict=True)}
     joined = join_records(arguments.records, parts)
