@@ -127,7 +127,9 @@ def numbered(words: Words) -> Ints:
 def features(cases: Cases, target: Words, batch: Floats) -> Features:
     """Features of cases (already one per observation); slopes are centred and of order one."""
     engine = cases.text("engine")
-    minor = [re.sub(r"^(v?\d+\.\d+).*", r"\1", str(v)) for v in cases.text("engine_version")]
+    versions = cases.text("engine_version").tolist()
+    minor_of = {version: re.sub(r"^(v?\d+\.\d+).*", r"\1", str(version)) for version in set(versions)}
+    minor = [minor_of[version] for version in versions]
     degree = np.minimum(cases["tensor"] * cases["pipeline"], 16).astype(int)
     log_batch = np.log2(np.maximum(batch, 1.0)) / 5 - 0.5
     stored = (cases["dense_params"] + cases["experts"] * cases["expert_params"] * cases["moe_layers"]) / 1e9
