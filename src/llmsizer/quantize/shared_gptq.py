@@ -21,7 +21,7 @@ def shared_gptq(**options: Any) -> Any:
     base = optional("llmcompressor.modifiers.gptq.base", what=WHAT, extra=EXTRA)
     private = optional("pydantic", what=WHAT, extra=EXTRA).PrivateAttr
 
-    class SharedGPTQ(base.GPTQModifier):  # type: ignore[misc]
+    class SharedGPTQ(base.GPTQModifier):  # type: ignore[misc, name-defined]
         _last: tuple[Any, Any] | None = private(default=None)  # the last input, and the module that was first to see it
         _leader: dict[Any, Any] = private(default_factory=dict)
 
