@@ -63,9 +63,9 @@ class Coefficients:
 
     def positions(self, prefix: str, classes: Iterable[str]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Position of ``prefix.class`` for each class; one past the end (a factor of 1) where there is none."""
-        names = [str(name) for name in classes]
+        names = classes.tolist() if isinstance(classes, np.ndarray) else [str(name) for name in classes]
         found = {name: self.position.get(f"{prefix}.{name}", len(self)) for name in set(names)}
-        return np.array([found[name] for name in names], dtype=np.intp)
+        return np.fromiter(map(found.__getitem__, names), dtype=np.intp, count=len(names))
 
     @classmethod
     def load(cls, path: Path) -> Coefficients:

@@ -120,8 +120,9 @@ class Features:
 
 def numbered(words: Words) -> Ints:
     """A number for each row's word, the same for the same word."""
-    places: dict[str, int] = {}
-    return np.array([places.setdefault(word, len(places)) for word in words.tolist()], dtype=np.intp)
+    listed = words.tolist()
+    places = {word: place for place, word in enumerate(dict.fromkeys(listed))}
+    return np.fromiter(map(places.__getitem__, listed), dtype=np.intp, count=len(listed))
 
 
 def features(cases: Cases, target: Words, batch: Floats) -> Features:
