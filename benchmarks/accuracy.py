@@ -23,11 +23,18 @@ import numpy as np
 
 from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import load_catalog
-from llmsizer.physics.calibration import cross_validated_residuals, fold_labels, linearise, solve
+from llmsizer.physics.calibration import (
+    bands_by_distance,
+    cross_validated_residuals,
+    fold_labels,
+    linearise,
+    solve,
+)
 from llmsizer.physics.cases import Floats, Words
 from llmsizer.physics.coefficients import Coefficients
 from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.intervals import bands_of
+from llmsizer.physics.formats import setups_of
+from llmsizer.physics.intervals import DISTANCES, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
 from llmsizer.physics.loads import most_sequences
 from llmsizer.physics.observations import Observations, observe
 from llmsizer.physics.steps import StepModel
@@ -92,17 +99,36 @@ def constant_per_gpu(seen: Observations, naive: Floats, folds: Words) -> Floats:
     return out
 
 
-def coverage(seen: Observations, residual: Floats, distance: str) -> dict[str, float]:
-    """Share of rows inside bands that were made from the other half of the groups."""
+def held_out_distances(seen: Observations, folds: Words) -> Words:
+    """The distance at which each row would be predicted, had the fit never seen its fold."""
+    cases = seen.cases.take(seen.row)
+    engine, version, gpu = (cases.text(key) for key in ("engine", "engine_version", "gpu"))
+    anyhow = setups_of(engine, np.full_like(version, ""), gpu)  # a version that is not stated may be any
+    columns = {"gpu": (gpu, gpu), "model": (cases.text("architecture"),) * 2}
+    columns["set-up"] = (setups_of(engine, version, gpu), anyhow)
+    unseen = {name: np.zeros(len(seen), dtype=bool) for name in columns}
+    for fold in np.unique(folds):
+        held = folds == fold
+        for name, (words, wider) in columns.items():
+            unseen[name][held] = ~np.isin(words[held], np.union1d(words[~held], wider[~held]))
+    found = np.array(DISTANCES)[unseen["gpu"].astype(int) + 2 * unseen["model"].astype(int)]
+    foreign = np.where(unseen["model"], MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN)
+    return np.where(unseen["set-up"] & ~unseen["gpu"], foreign, found).astype(np.str_)
+
+
+def coverage(seen: Observations, residuals: dict[str, Floats], how: str) -> dict[str, float]:
+    """Share of rows inside the bands of their distance; the bands were made from the other half of the groups."""
     half = np.array([hash_half(str(group)) for group in seen.group])
+    distance, residual = held_out_distances(seen, fold_labels(seen, how)), residuals[how]
     inside = np.zeros(len(seen), dtype=bool)
     for side in (False, True):
         made, tested = half == side, half != side
-        bands = bands_of({distance: residual[made]}, seen.target[made], seen.group[made])
-        low, high = bands.limits(seen.target[tested], np.full(int(tested.sum()), distance))
+        bands = bands_by_distance(seen.target[made], seen.group[made], {h: r[made] for h, r in residuals.items()})
+        low, high = bands.limits(seen.target[tested], distance[tested])
         inside[tested] = (residual[tested] >= low) & (residual[tested] <= high)
     scored = seen.source != UNSCORED
-    return {t: float(inside[(seen.target == t) & scored].mean()) for t in METRIC_OF_TARGET if (seen.target == t).any()}
+    by_target = {t: inside[(seen.target == t) & scored] for t in METRIC_OF_TARGET}
+    return {t: float(rows.mean()) for t, rows in by_target.items() if len(rows)} | {"all": float(inside[scored].mean())}
 
 
 def hash_half(text: str) -> bool:
@@ -127,8 +153,9 @@ def main() -> None:
         "bytes ÷ bandwidth": naive,
         "constant per GPU": constant,
     }
-    inside = {how: coverage(seen, residuals[how], "seen") for how in FOLDS}
-    print(f"{'':28}" + "".join(f"{name:>20}" for name in columns) + f"{'inside 90 %':>14}{'bar':>7}{'groups':>8}")
+    inside = {how: coverage(seen, residuals, how) for how in FOLDS}
+    heads = f"{'inside 90 %':>14}{'… publisher':>13}{'bar':>7}{'groups':>8}"
+    print(f"{'':28}" + "".join(f"{name:>20}" for name in columns) + heads)
     table = {}
     for target, label in METRIC_OF_TARGET.items():
         if not ((seen.target == target) & (seen.source != UNSCORED)).any():
@@ -138,7 +165,8 @@ def main() -> None:
         cells = "".join(f"{f'{v[0]:.1%} / {v[1]:.0%}':>20}" for v in found.values())
         bar = f"{BARS[target]:.0%}" if target in BARS else ""
         groups = next(iter(found.values()))[2]
-        print(f"{label:28}{cells}{inside['group'][target]:>14.1%}{bar:>7}{groups:>8}")
+        covered = f"{inside['group'][target]:>14.1%}{inside['source'][target]:>13.1%}"
+        print(f"{label:28}{cells}{covered}{bar:>7}{groups:>8}")
     print(f"median / 90th percentile over groups; {len(seen)} observations; {time.perf_counter() - begun:.0f} s")
     if options.plot:
         write_residual_svg(options.plot, seen, {f"held-out {how}": residuals[how] for how in PLOTTED}, UNSCORED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,8 @@ from llmsizer.facts.aliases import Names
 from llmsizer.physics.cases import Floats, Words
 from llmsizer.physics.coefficients import Coefficients
 from llmsizer.physics.effects import Design, Effects, Features, design, features
-from llmsizer.physics.intervals import Band, Bands, bands_of
+from llmsizer.physics.formats import setups_of
+from llmsizer.physics.intervals import MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN, Band, Bands, bands_of
 from llmsizer.physics.loads import LoadTimes, load_times
 from llmsizer.physics.observations import Observations, observe
 from llmsizer.physics.rows import Row
@@ -207,7 +208,7 @@ def fit(
     *,
     iterations: int = 8,
     joint_moves: int = 3,
-    folds: Sequence[str] = ("group", "gpu", "model"),
+    folds: Sequence[str] = ("group", "gpu", "model", "source"),
 ) -> Fitted:
     """Coefficients, effects and bands from measured rows, with their cross-validated residuals.
 
@@ -230,11 +231,12 @@ def fit(
     stored = StoredCalibration(
         coefficients=coefficients,
         effects=Effects(values, columns.spans),
-        bands=_bands(seen, residuals),
+        bands=bands_by_distance(seen.target, seen.group, residuals),
         seen_gpus=_seen(seen, "gpu"),
         seen_families=_seen(seen, "family"),
         seen_architectures=_seen(seen, "architecture") - {"generic"},
         seen_engines=_seen(seen, "engine"),
+        seen_setups=_seen_setups(seen),
     )
     return Fitted(stored=stored, seen=seen, problem=problem, robust=robust, residuals=residuals)
 
@@ -243,18 +245,36 @@ def _seen(seen: Observations, text: str) -> frozenset[str]:
     return frozenset(str(word) for word in np.unique(seen.cases.take(seen.row).text(text)))
 
 
-def _bands(seen: Observations, residuals: dict[str, Floats]) -> Bands:
-    """Bands by distance; where GPU and model are both unseen, the wider of the two on each side."""
-    by_distance = {
-        distance: residuals[how]
-        for distance, how in (("seen", "group"), ("gpu unseen", "gpu"), ("model unseen", "model"))
-        if how in residuals
-    }
-    found = bands_of(by_distance, seen.target, seen.group).bands
-    for key in [k for k in found if k.endswith("|gpu unseen")]:
-        target = key.split("|", maxsplit=1)[0]
-        gpu, model = found[key], found.get(f"{target}|model unseen", found[key])
-        found[f"{target}|both unseen"] = Band(
-            1.1 * min(gpu.low, model.low), 1.1 * max(gpu.high, model.high), min(gpu.rows, model.rows)
-        )
+def _seen_setups(seen: Observations) -> frozenset[str]:
+    cases = seen.cases.take(seen.row)
+    engine, version, gpu = (cases.text(key) for key in ("engine", "engine_version", "gpu"))
+    pairs = [setups_of(engine, v, gpu) for v in (version, np.full_like(version, ""))]
+    return frozenset(str(word) for word in np.unique(np.concatenate(pairs)))
+
+
+_FOLDS_OF = {"seen": "group", "gpu unseen": "gpu", "model unseen": "model", SETUP_UNSEEN: "source"}
+
+
+def bands_by_distance(targets: Words, groups: Words, residuals: Mapping[str, Floats]) -> Bands:
+    """Bands by distance, from the residuals of each way to hold rows out.
+
+    Where two things are unseen, the wider of the two on each side and a tenth more; another's set-up is never surer
+    than a known one.
+    """
+    by_distance = {distance: residuals[how] for distance, how in _FOLDS_OF.items() if how in residuals}
+    found = bands_of(by_distance, targets, groups).bands
+    kinds = {key.partition("|")[0] for key in found}
+
+    def wider(target: str, first: str, second: str, factor: float) -> Band:
+        one = found.get(f"{target}|{first}") or found[f"{target}|{second}"]
+        other = found.get(f"{target}|{second}", one)
+        low, high = factor * min(one.low, other.low), factor * max(one.high, other.high)
+        return Band(low, high, min(one.rows, other.rows))
+
+    for target in kinds:
+        if "source" in residuals:
+            found[f"{target}|{SETUP_UNSEEN}"] = wider(target, SETUP_UNSEEN, "seen", 1.0)
+            found[f"{target}|{MODEL_AND_SETUP_UNSEEN}"] = wider(target, SETUP_UNSEEN, "model unseen", 1.1)
+        if "gpu" in residuals:
+            found[f"{target}|both unseen"] = wider(target, "gpu unseen", "model unseen", 1.1)
     return Bands(found)

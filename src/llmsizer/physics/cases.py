@@ -206,7 +206,6 @@ class Case(ModelShape, GpuRates):
     batch_size: float  # NaN: not stated
     memory_fraction: float = 0.9
     max_sequences: float = float("nan")  # NaN: the engine's default
-    lengths_spread: float = 0.0  # 1 where lengths are means of answers that differ
 
     @property
     def gpus(self) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 
 from llmsizer.physics.cases import Cases, Floats, Words
 from llmsizer.physics.effects import Effects, features
-from llmsizer.physics.intervals import DISTANCES, FAMILY_UNSEEN, OWN
+from llmsizer.physics.formats import setups_of
+from llmsizer.physics.intervals import DISTANCES, FAMILY_UNSEEN, MODEL_AND_SETUP_UNSEEN, OWN, SETUP_UNSEEN
 from llmsizer.physics.loads import LoadTimes, load_times
 from llmsizer.physics.steps import LIGHT_TOLERANCE, StepModel
 from llmsizer.physics.store import StoredCalibration
@@ -43,13 +44,21 @@ class Corrected:
     distance: Words
 
 
-def distances(cases: Cases, calibration: StoredCalibration) -> Words:
-    """How far each case lies from the evidence, as a member of ``DISTANCES``."""
+def distances(cases: Cases, calibration: StoredCalibration, *, by_setup: bool = True) -> Words:
+    """How far each case lies from the evidence, as a key of bands.
+
+    Who publishes is in no column. But publishers seldom share an engine's version on a GPU: where that pair was never
+    measured, the row is likely somebody else's, set up in ways that no column states either. Without ``by_setup`` that
+    is left out: a deployment to plan for is set up by whoever asks.
+    """
     gpu_unseen = ~np.isin(cases.text("gpu"), sorted(calibration.seen_gpus))
     model_unseen = ~np.isin(cases.text("architecture"), sorted(calibration.seen_architectures))
     family_unseen = ~np.isin(cases.text("family"), sorted(calibration.seen_families))
     found = np.array(DISTANCES)[gpu_unseen.astype(int) + 2 * model_unseen.astype(int)]
     pairs = np.char.add(np.char.add(cases.text("gpu"), "|"), cases.text("engine"))
+    pair = setups_of(cases.text("engine"), cases.text("engine_version"), cases.text("gpu"))
+    foreign = ~gpu_unseen & ~np.isin(pair, sorted(calibration.seen_setups)) & by_setup
+    found = np.where(foreign, np.where(model_unseen, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN), found)
     found = np.where(family_unseen, FAMILY_UNSEEN, found)
     return np.where(np.isin(pairs, sorted(calibration.own_gpus)), OWN, found)
 

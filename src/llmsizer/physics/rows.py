@@ -139,7 +139,6 @@ def read_row(row: Row, names: Names) -> Reading:
         replicas=replicas,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        lengths_spread=float(load == "offline-max-throughput" and are_means(input_tokens, row)),
         load=load,
         load_value=_or_nan(number(row, "load_value")),
         batch_size=_or_nan(number(row, "batch_size")),
@@ -187,18 +186,6 @@ def _lengths(row: Row, load: str) -> tuple[float, float]:
     prompt = (_LONE_INPUT if lone else _SHARED_INPUT) if prompt is None else prompt
     output = (_LONE_OUTPUT if lone else _SHARED_OUTPUT) if output is None else output
     return max(prompt, 1.0), max(output, 1.0)
-
-
-def are_means(input_tokens: float, row: Row) -> bool:
-    """Whether lengths are means of requests that differ: not stated, or no length that anybody would choose.
-
-    Chosen are round ones (within what tokenizers miss: 0.5 %): a digit and zeros, 15, 25, or multiples of 64 or 128.
-    """
-    if number(row, "input_len") is None:
-        return True
-    scale = 10.0 ** math.floor(math.log10(input_tokens))
-    chosen = [step * round(input_tokens / step) for step in (scale / 2, 64.0) if input_tokens >= step]
-    return input_tokens >= 20 and all(abs(input_tokens / near - 1) > 0.005 for near in chosen if near)
 
 
 def _notes(row: Row, model_known: bool, load: str) -> tuple[str, ...]:

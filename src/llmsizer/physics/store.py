@@ -27,6 +27,7 @@ class StoredCalibration:
     seen_families: frozenset[str]
     seen_architectures: frozenset[str]
     seen_engines: frozenset[str]
+    seen_setups: frozenset[str] = frozenset()  # engine, with and without its minor version, on a GPU
     own_gpus: frozenset[str] = frozenset()  # "gpu|engine" of the user's own records
 
 
@@ -35,7 +36,8 @@ def load_stored(folder: Path) -> StoredCalibration:
     try:
         effects = json.loads((folder / EFFECTS).read_text(encoding="utf-8"))
         bands = json.loads((folder / BANDS).read_text(encoding="utf-8"))
-        seen = {key: frozenset(effects["seen"][key]) for key in ("gpus", "families", "architectures", "engines")}
+        kinds = ("gpus", "families", "architectures", "engines", "setups")
+        seen = {key: frozenset(effects["seen"][key]) for key in kinds}
         return StoredCalibration(
             coefficients=Coefficients.load(folder / COEFFICIENTS),
             effects=Effects(
@@ -47,6 +49,7 @@ def load_stored(folder: Path) -> StoredCalibration:
             seen_families=seen["families"],
             seen_architectures=seen["architectures"],
             seen_engines=seen["engines"],
+            seen_setups=seen["setups"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CatalogError(
@@ -71,6 +74,7 @@ def save_stored(folder: Path, stored: StoredCalibration, *, note: str) -> None:
             "families": sorted(stored.seen_families),
             "architectures": sorted(stored.seen_architectures),
             "engines": sorted(stored.seen_engines),
+            "setups": sorted(stored.seen_setups),
         },
         "spans": {
             name: [round(v, 4) for v in (span.centre, span.low, span.high)]
