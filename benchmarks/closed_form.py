@@ -227,7 +227,8 @@ def main() -> None:
         report = {"unit": "closed form over simulated rate", "seed": arguments.seed, "requests": arguments.requests,
                   "bars": BARS, "all": whole, "classes": classes, "fleets": together,
                   "draws": [asdict(draw) | {"ratio": round(draw.ratio, 4)} for draw in draws]}  # fmt: skip
-        text = json.dumps(report, indent=1).replace("Infinity", "null")  # where the simulation holds nothing at all
+        text = json.dumps(report, indent=1)
+        text = text.replace("Infinity", "null").replace("NaN", "null")  # the simulation holds nothing; no fleets
         arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
