@@ -187,7 +187,8 @@ def test_overrides_change_one_field_and_say_whose_it_is(tmp_path: Path):
     assert gpu.provenance_by_field["tdp_watts"].source == str(own)
     mine = next(o for o in catalog.offers("h100") if o.provider == "own")
     assert (mine.usd_per_gpu_hour, mine.provenance.basis) == (1.5, "assumed")
-    assert catalog.purchase_prices("h100-sxm-80")[-1].usd == 21000
+    assert [price.usd for price in catalog.purchase_prices("h100-sxm-80")] == [21000], "a quote is no press estimate"
+    assert len(catalog.purchase_prices("l4")) == len(CATALOG.purchase_prices("l4"))
 
 
 @pytest.mark.parametrize(

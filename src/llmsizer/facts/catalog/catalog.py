@@ -216,7 +216,12 @@ class Catalog:
 
     @cached_property
     def _purchases(self) -> tuple[PurchasePrice, ...]:
-        return self._replaced(PurchasePrice, "purchase", lambda row: row.name)
+        """One's own price under a name that is not listed, a quote say, stands for all that are listed of its item."""
+        rows, count = self._rows(PurchasePrice, "purchase"), len(self._overrides.rows("purchase"))
+        listed, own = rows[: len(rows) - count], rows[len(rows) - count :]
+        quoted = {row.item for row in own} - {row.item for row in own if row.name in {other.name for other in listed}}
+        replaced = {row.name for row in own}
+        return (*(row for row in listed if row.item not in quoted and row.name not in replaced), *own)
 
     def energy(self, metric: str | None = None, area: str | None = None) -> tuple[EnergyFact, ...]:
         """Electricity price, PUE and carbon intensity by area (ISO 3166 alpha-3)."""
