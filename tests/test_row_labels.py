@@ -171,7 +171,8 @@ def test_an_unknown_mixture_reads_only_what_a_token_passes() -> None:
     assert active / 1e9 == pytest.approx(12, rel=0.15)
     assert (shape.layer_params + shape.stored_embedding_params) / 1e9 == pytest.approx(120, rel=0.05)
     dense, mixture = (
-        float(predicted(model=f"someone/New-{size}", n_params_b="60", gpu="b300")["pred_tpot_ms"]) for size in ("60B", "60B-A6B")
+        float(predicted(model=f"someone/New-{size}", n_params_b="60", gpu="b300")["pred_tpot_ms"])
+        for size in ("60B", "60B-A6B")
     )
     assert mixture < 0.4 * dense
 
