@@ -5,7 +5,7 @@
 Every figure is out of fold: the rows of the group (GPU, model, publisher of the source) were not in the fit that
 predicted them. Group error is the median absolute percentage error of its rows; the table shows median and 90th
 percentile over groups. Community rows calibrate but are not scored. How far effects may scatter was chosen by the
-marginal likelihood of the rows (``physics/spreads.py``); no fold took part in the choice.
+marginal likelihood of the rows (``physics/calibration/spreads.py``); no fold took part in the choice.
 
 Peers, on the same rows: parameters × bytes ÷ bandwidth with arithmetic at the data-sheet rate, and the same divided by
 one efficiency constant per GPU and phase (fitted on the other groups).
@@ -23,23 +23,23 @@ import numpy as np
 
 from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import load_catalog
-from llmsizer.physics.calibration import (
+from llmsizer.physics.answers.validate import METRIC_OF_TARGET
+from llmsizer.physics.calibration.evidence import public_rows
+from llmsizer.physics.calibration.fitting import (
     bands_by_distance,
     cross_validated_residuals,
     fold_labels,
     linearise,
     solve,
 )
-from llmsizer.physics.cases import Floats, Words
-from llmsizer.physics.coefficients import Coefficients
-from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.formats import setups_of
-from llmsizer.physics.intervals import DISTANCES, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
-from llmsizer.physics.loads import most_sequences
-from llmsizer.physics.observations import Observations, observe
-from llmsizer.physics.steps import StepModel
-from llmsizer.physics.store import COEFFICIENTS
-from llmsizer.physics.validate import METRIC_OF_TARGET
+from llmsizer.physics.calibration.intervals import DISTANCES, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
+from llmsizer.physics.calibration.store import COEFFICIENTS
+from llmsizer.physics.rows.observations import Observations, observe
+from llmsizer.physics.steps.cases import Floats, Words
+from llmsizer.physics.steps.coefficients import Coefficients
+from llmsizer.physics.steps.formats import setups_of
+from llmsizer.physics.steps.formulas import StepModel
+from llmsizer.physics.steps.loads import most_sequences
 from residual_plot import write_residual_svg
 
 BARS = {"load-tpot": 0.10, "lone-tpot": 0.10, "offline": 0.12, "single": 0.10, "static": 0.12, "ttft": 0.20}

@@ -22,20 +22,20 @@ from pathlib import Path
 
 import numpy as np
 
+from llmsizer.decide.candidates.modelled import ModelledPhysics
 from llmsizer.decide.fleets import closed_form
-from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.kernels import load_support
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.workload import Slo, Workload
-from llmsizer.physics.parallelism import tensor_problem
+from llmsizer.physics.memory.parallelism import tensor_problem
+from llmsizer.traffic.closed_form.sizing import hold
 from llmsizer.traffic.service import stream_within
 from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.fleet import Fleet
 from llmsizer.traffic.simulator.rate_search import largest_rate
-from llmsizer.traffic.sizing import hold
 
 FORMATS = ("bf16", "fp8", "int8", "int4")
 WIDTHS = (1, 2, 4, 8)

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from llmsizer.cli.decide.planning import find_scenario
 from llmsizer.decide.answer import Recommendation
-from llmsizer.decide.apis import api_choices
+from llmsizer.decide.certainty.sure import sureness
+from llmsizer.decide.pricing.apis import api_choices
+from llmsizer.decide.pricing.study import _sized, study
 from llmsizer.decide.recommend import _priced, recommend
-from llmsizer.decide.study import _sized, study
-from llmsizer.decide.sure import sureness
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.hub import load_model
 

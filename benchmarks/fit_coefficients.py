@@ -3,8 +3,8 @@
     python benchmarks/fit_coefficients.py [--iterations 8] [--from-priors]
     python benchmarks/fit_coefficients.py --spreads
 
-The second prints how far effects scatter by the rows' marginal likelihood (``physics/spreads.py``): what stands in
-``physics/effects.py``.
+The second prints how far effects scatter by the rows' marginal likelihood (``physics/calibration/spreads.py``): what
+stands in ``physics/calibration/effects.py``.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 
 from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import load_catalog
-from llmsizer.physics.calibration import fit, linearise
-from llmsizer.physics.coefficients import Coefficients
-from llmsizer.physics.effects import BLOCKS
-from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.observations import observe
-from llmsizer.physics.spreads import chosen_spreads
-from llmsizer.physics.store import COEFFICIENTS, save_stored
+from llmsizer.physics.calibration.effects import BLOCKS
+from llmsizer.physics.calibration.evidence import public_rows
+from llmsizer.physics.calibration.fitting import fit, linearise
+from llmsizer.physics.calibration.spreads import chosen_spreads
+from llmsizer.physics.calibration.store import COEFFICIENTS, save_stored
+from llmsizer.physics.rows.observations import observe
+from llmsizer.physics.steps.coefficients import Coefficients
 
 SOURCE = "profiles/measured/public/*.csv.gz (source and licence in every row)"
 
 
 def print_spreads(start: Coefficients) -> None:
-    """The blocks of ``physics/effects.py`` with the spreads that the evidence makes most likely."""
+    """The blocks of ``physics/calibration/effects.py`` with the spreads that the evidence makes most likely."""
     problem, _ = linearise(start, observe(public_rows(), names()))
     for block in chosen_spreads(problem, BLOCKS):
         slope = "" if block.slope == "one" else f', "{block.slope}"'

@@ -37,7 +37,7 @@ from llmsizer.profile.engines.served import free_port
 if TYPE_CHECKING:
     from llmsizer.facts.variant import Variant
     from llmsizer.launch.fleet import Fleet
-    from llmsizer.physics.own_records import Move
+    from llmsizer.physics.calibration.own_records import Move
 
 PROMPT, OUTPUT = 64, 32
 CONTEXT = 1024  # the load generator asks longer prompts too, to learn how words become tokens
@@ -171,13 +171,13 @@ def calibration_records(
 
 def planned(case: Case, model: Path, gpu: str, records: list[ProfileRecord]) -> tuple[Fleet, tuple[Move, ...]]:
     """The fleet for a share of what one replica holds, and the calibration's own residuals."""
-    from llmsizer.decide.modelled import ModelledPhysics
-    from llmsizer.decide.study import workload_of
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
+    from llmsizer.decide.pricing.study import workload_of
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.facts.hub import load_model
     from llmsizer.launch.engine_data import load_engine
     from llmsizer.launch.fleet import fleet_for
-    from llmsizer.physics.own_records import calibrate
+    from llmsizer.physics.calibration.own_records import calibrate
 
     catalog = default_catalog()
     calibration, moves = calibrate(records)

@@ -34,7 +34,7 @@ from llmsizer.profile.load.point import Task
 from llmsizer.profile.load.prompts import COMMON_WORDS, Prompts
 from llmsizer.profile.load.wire import endpoint_of
 from llmsizer.profile.load.workers import Target, run, workers_for
-from llmsizer.traffic.lengths import Fixed
+from llmsizer.traffic.demand.lengths import Fixed
 from llmsizer.version import __version__
 
 TTFT_SECONDS, TPOT_SECONDS = 0.5, 0.1

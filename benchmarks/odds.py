@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from llmsizer.decide.apis import api_choices
-from llmsizer.decide.bills import Demand
-from llmsizer.decide.flip_points import over_draws
+from llmsizer.decide.certainty.drivers import UncertainPath, own_path, rent_path
+from llmsizer.decide.certainty.flip_points import over_draws
+from llmsizer.decide.certainty.sure import Pick, _taken, uncertain_paths
+from llmsizer.decide.certainty.uncertainty import DRAWS, SEED, _drivers_of, _wins
+from llmsizer.decide.pricing.apis import api_choices
+from llmsizer.decide.pricing.bills import Demand
+from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.recommend import _priced
-from llmsizer.decide.study import Study, study
-from llmsizer.decide.sure import Pick, _taken, uncertain_paths
-from llmsizer.decide.uncertain import UncertainPath, own_path, rent_path
-from llmsizer.decide.uncertainty import DRAWS, SEED, _drivers_of, _wins
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.hub import load_model
 from llmsizer.facts.scenario import Scenario, load_scenario

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from llmsizer.physics.predict import predict_rows
+from llmsizer.physics.answers.predict import predict_rows
 
 
 def rows(count: int) -> list[dict[str, str]]:

@@ -53,10 +53,10 @@ def toolkit(checkpoint: Path, method: str, out: Path, documents: int) -> dict[st
     from llmcompressor.modifiers.gptq import GPTQModifier
 
     from llmsizer.quantize.calibration import token_rows
-    from llmsizer.quantize.checkpoint import open_checkpoint
-    from llmsizer.quantize.compressed_tensors import modifiers_of
-    from llmsizer.quantize.layered import quietly
+    from llmsizer.quantize.formats.compressed_tensors import modifiers_of
+    from llmsizer.quantize.layers.layered import quietly
     from llmsizer.quantize.recipes import get_recipe
+    from llmsizer.quantize.stored.checkpoint import open_checkpoint
 
     recipe = get_recipe(method)
     began = time.perf_counter()
@@ -68,7 +68,7 @@ def toolkit(checkpoint: Path, method: str, out: Path, documents: int) -> dict[st
         options |= {"shuffle_calibration_samples": False}
     with quietly():
         model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-        with mock.patch("llmsizer.quantize.compressed_tensors.shared_gptq", GPTQModifier):  # its own, not ours
+        with mock.patch("llmsizer.quantize.formats.compressed_tensors.shared_gptq", GPTQModifier):  # its own, not ours
             modifiers = modifiers_of(recipe)(0)
         llmcompressor.oneshot(model=model, recipe=modifiers, **options)
         model.to(torch.float16).save_pretrained(out, save_compressed=True)

@@ -22,8 +22,8 @@ import numpy as np
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.requests import Requests
 from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.engine import replay
 from llmsizer.traffic.simulator.fleet import Replica

@@ -32,13 +32,13 @@ import numpy as np
 from accuracy import UNSCORED, hash_half, naive_seconds
 from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import load_catalog
-from llmsizer.physics.calibration import cross_validated_residuals, fold_labels, linearise, solve
-from llmsizer.physics.cases import Floats
-from llmsizer.physics.coefficients import Coefficients
-from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.observations import Observations, is_offloaded, observe
-from llmsizer.physics.rows import Row, read_row
-from llmsizer.physics.store import COEFFICIENTS
+from llmsizer.physics.calibration.evidence import public_rows
+from llmsizer.physics.calibration.fitting import cross_validated_residuals, fold_labels, linearise, solve
+from llmsizer.physics.calibration.store import COEFFICIENTS
+from llmsizer.physics.rows.observations import Observations, is_offloaded, observe
+from llmsizer.physics.rows.reading import Row, read_row
+from llmsizer.physics.steps.cases import Floats
+from llmsizer.physics.steps.coefficients import Coefficients
 
 BAR = 0.05
 FOLDS = ("group", "gpu", "model")

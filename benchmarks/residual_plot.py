@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from llmsizer.physics.cases import Floats
-from llmsizer.physics.observations import Observations
-from llmsizer.physics.validate import METRIC_OF_TARGET
+from llmsizer.physics.answers.validate import METRIC_OF_TARGET
+from llmsizer.physics.rows.observations import Observations
+from llmsizer.physics.steps.cases import Floats
 
 WIDTH, LEFT, ROW, TOP = 860, 190, 62, 46
 LIMIT = math.log(4)  # beyond a factor of four a dot sits on the edge, as a triangle would say

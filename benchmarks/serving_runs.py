@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
-from llmsizer.physics.memory import estimate_memory
-from llmsizer.traffic.requests import Requests
+from llmsizer.physics.memory.account import estimate_memory
+from llmsizer.traffic.demand.requests import Requests
 from llmsizer.traffic.simulator.calibrate import MeasuredRun, calibrate
 from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.engine import replay

@@ -22,14 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Lognormal
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Lognormal
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.simulator.engine import simulate
 from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.rate_search import largest_rate
 from llmsizer.traffic.simulator.replications import replicate
 from llmsizer.traffic.simulator.steps import tabulate
-from llmsizer.traffic.stream import Stream
 
 CHAT = Stream(
     arrivals=Arrivals(requests_per_second=16.0),

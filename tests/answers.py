@@ -12,7 +12,7 @@ from llmsizer.facts.model import Attention, FeedForward, LayerGroup, ModelSpec
 from llmsizer.facts.provenance import Basis, Estimate, Provenance
 from llmsizer.money.comparison import Comparison, Crossover, PathCost, Step
 from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart, Path
-from llmsizer.traffic.capacity import Capacity, LoadPoint
+from llmsizer.traffic.closed_form.capacity import Capacity, LoadPoint
 
 INPUT_TOKENS, OUTPUT_TOKENS = 10.512e9, 2.628e9  # 4 requests/s × 2,628,000 s, 1,000 in and 250 out
 SOURCE = Provenance(source="https://example.org/sheet", as_of="2026-06-01", confidence="high", basis="datasheet")

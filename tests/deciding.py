@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from llmsizer.decide.answer import Plan, Recommendation
-from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.candidates.modelled import ModelledPhysics
 from llmsizer.decide.recommend import recommend
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.scenario import Scenario, load_scenario, parse_scenario
-from llmsizer.traffic.meanfield import Probe, StepSample
+from llmsizer.traffic.closed_form.meanfield import Probe, StepSample
 
 TODAY = datetime.date(2026, 11, 21)
 CATALOG = default_catalog()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from llmsizer.facts.aliases import names
-from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.observations import observe
-from llmsizer.physics.store import default_calibration
-from llmsizer.physics.validate import validate
+from llmsizer.physics.answers.validate import validate
+from llmsizer.physics.calibration.evidence import public_rows
+from llmsizer.physics.calibration.store import default_calibration
+from llmsizer.physics.rows.observations import observe
 
 
 def _benchmark() -> ModuleType:

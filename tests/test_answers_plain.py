@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from deciding import CATALOG, TODAY, RooflinePhysics, answer, scenario
-from llmsizer.decide.fixes import nearest_fit
+from llmsizer.decide.candidates.fixes import nearest_fit
+from llmsizer.decide.pricing.study import formats_of, study
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import formats_of, study
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.precision import PRECISIONS
-from llmsizer.physics.cases import rates_of
-from llmsizer.physics.formats import peak_flops
+from llmsizer.physics.steps.cases import rates_of
+from llmsizer.physics.steps.formats import peak_flops
 
 EU = "[constraints]\neu_only = true\n"
 

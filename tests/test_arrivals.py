@@ -9,15 +9,15 @@ import pytest
 
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Workload
-from llmsizer.traffic.arrivals import (
+from llmsizer.traffic.demand.arrivals import (
     Arrivals,
     gap_cv,
     requests_per_second_of_sessions,
     requests_per_second_of_users,
 )
-from llmsizer.traffic.lengths import Empirical, Fixed, Lognormal
-from llmsizer.traffic.requests import Requests, joined
-from llmsizer.traffic.stream import Conversation, Stream, stream_of
+from llmsizer.traffic.demand.lengths import Empirical, Fixed, Lognormal
+from llmsizer.traffic.demand.requests import Requests, joined
+from llmsizer.traffic.demand.stream import Conversation, Stream, stream_of
 
 
 def times_of(

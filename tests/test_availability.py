@@ -12,8 +12,10 @@ pytest.importorskip("numba")
 from llmsizer.errors import InputError
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Growth, Slo, Workload
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.availability import (
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Stream
+from llmsizer.traffic.failing.availability import (
     Site,
     growth,
     held_rate,
@@ -23,12 +25,10 @@ from llmsizer.traffic.availability import (
     replicas_needed,
     rolling_upgrade,
 )
-from llmsizer.traffic.failures import Domains, Failures, first_true, hours_beyond, spared_for
-from llmsizer.traffic.lengths import Fixed
+from llmsizer.traffic.failing.failures import Domains, Failures, first_true, hours_beyond, spared_for
 from llmsizer.traffic.service import Goal
 from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.steps import StepTable, tabulate
-from llmsizer.traffic.stream import Stream
 
 TODAY = datetime.date(2026, 11, 21)
 

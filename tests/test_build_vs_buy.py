@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import answers
 from llmsizer.decide.answer import Plan, Recommendation
-from llmsizer.decide.apis import api_choices
-from llmsizer.decide.idle import BY_TIME, IDLE, used_share, with_idle
+from llmsizer.decide.certainty.volume_spread import VolumeSpread, volume_spreads
 from llmsizer.decide.places import BOUNDS, AtPlace, at_places
+from llmsizer.decide.pricing.apis import api_choices
+from llmsizer.decide.pricing.idle import BY_TIME, IDLE, used_share, with_idle
+from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.recommend import answer_of, first_plans, recommend
-from llmsizer.decide.study import Study, study
-from llmsizer.decide.volume_spread import VolumeSpread, volume_spreads
 from llmsizer.deliver.charts.cash import cash_alt, cash_figure, cash_table, paybacks_table
 from llmsizer.deliver.charts.figures import cost_figure
 from llmsizer.deliver.charts.volume import Axes, spreads_table, volume_figure

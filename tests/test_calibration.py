@@ -11,7 +11,9 @@ import pytest
 from llmsizer.errors import CatalogError, InputError
 from llmsizer.facts.aliases import names
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.calibration import (
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.calibration.evidence import public_rows
+from llmsizer.physics.calibration.fitting import (
     cross_validated_residuals,
     fit_coefficients,
     linearise,
@@ -19,15 +21,13 @@ from llmsizer.physics.calibration import (
     solve,
     with_logs,
 )
-from llmsizer.physics.coefficients import Coefficients
-from llmsizer.physics.evidence import public_rows
-from llmsizer.physics.intervals import bands_of, effective_groups, weighted_quantile
-from llmsizer.physics.loads import load_times
-from llmsizer.physics.observations import observe
-from llmsizer.physics.own_records import calibrate
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.steps import StepModel
-from llmsizer.physics.store import default_calibration, load_stored, save_stored
+from llmsizer.physics.calibration.intervals import bands_of, effective_groups, weighted_quantile
+from llmsizer.physics.calibration.own_records import calibrate
+from llmsizer.physics.calibration.store import default_calibration, load_stored, save_stored
+from llmsizer.physics.rows.observations import observe
+from llmsizer.physics.steps.coefficients import Coefficients
+from llmsizer.physics.steps.formulas import StepModel
+from llmsizer.physics.steps.loads import load_times
 
 ROW = {
     "engine": "vllm",

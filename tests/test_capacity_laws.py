@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsizer.facts.workload import Slo, Workload
-from llmsizer.traffic.arrivals import crowd_table
-from llmsizer.traffic.latencies import crowd
-from llmsizer.traffic.lengths import bins_of, lognormal_bins
-from llmsizer.traffic.meanfield import Probe, Replica, Room, StepSample, make_replica, probe
-from llmsizer.traffic.prompt_steps import MixedSteps, Prompts, attention_bend, mixed_steps, prompt_times
-from llmsizer.traffic.sizing import hold, load_at
-from llmsizer.traffic.tails import Wait, p95_of
+from llmsizer.traffic.closed_form.latencies import crowd
+from llmsizer.traffic.closed_form.meanfield import Probe, Replica, Room, StepSample, make_replica, probe
+from llmsizer.traffic.closed_form.prompt_steps import MixedSteps, Prompts, attention_bend, mixed_steps, prompt_times
+from llmsizer.traffic.closed_form.sizing import hold, load_at
+from llmsizer.traffic.closed_form.tails import Wait, p95_of
+from llmsizer.traffic.demand.arrivals import crowd_table
+from llmsizer.traffic.demand.lengths import bins_of, lognormal_bins
 
 ROOM = Room(kv_capacity_tokens=400_000, max_sequences=128, max_batched_tokens=2048)
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmsizer.cli import main
-from llmsizer.decide.crossover import crossover
-from llmsizer.decide.precision_choice import (
+from llmsizer.decide.precision.choice import (
     PrecisionOption,
     PrecisionQuestion,
     choose_precision,
@@ -18,8 +17,9 @@ from llmsizer.decide.precision_choice import (
     precisions_of,
     quality_words,
 )
+from llmsizer.decide.precision.crossover import crossover
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.decide.quality import quality_recovery, rejected_by_divergence
-from llmsizer.decide.study import workload_of
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.kernels import load_kernels

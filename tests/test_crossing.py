@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsizer.cli import main
-from llmsizer.decide.compare import MOST_TOKENS
+from llmsizer.decide.comparison.compare import MOST_TOKENS
 from llmsizer.decide.recommend import recommend
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario, parse_scenario

@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import figures_of, really_answer, show, small, words_of
 from llmsizer.cli import main
-from llmsizer.decide.volume_spread import DRAWS
+from llmsizer.decide.certainty.volume_spread import DRAWS
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import unknown
 from llmsizer.facts.scenario import Scenario

@@ -20,7 +20,7 @@ from llmsizer.deliver.wording import figure_amount
 from llmsizer.errors import InputError
 from llmsizer.facts.scenario import Scenario
 from llmsizer.progress import Progress
-from llmsizer.traffic.availability import HeldRate
+from llmsizer.traffic.failing.availability import HeldRate
 from llmsizer.traffic.load_curves import Distribution, LoadCurve, RatePoint
 from llmsizer.traffic.service import Simulated
 

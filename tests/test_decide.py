@@ -17,12 +17,12 @@ from deciding import (
     scenario,
     usd,
 )
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import workload_of
 from llmsizer.deliver.answer_tables import excluded_table
 from llmsizer.errors import LlmSizerError, ScenarioError, UnknownNameError
 from llmsizer.facts.deployment import deployment
-from llmsizer.physics.memory import estimate_memory
+from llmsizer.physics.memory.account import estimate_memory
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda p: p.stem)

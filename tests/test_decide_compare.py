@@ -18,10 +18,10 @@ from deciding import (
     scenario,
     usd,
 )
-from llmsizer.decide.compare import LEAST_TOKENS, _crossover
-from llmsizer.decide.curves import at_volume
+from llmsizer.decide.comparison.compare import LEAST_TOKENS, _crossover
+from llmsizer.decide.comparison.curves import at_volume
+from llmsizer.decide.pricing.study import study
 from llmsizer.decide.recommend import compare
-from llmsizer.decide.study import study
 
 
 @pytest.mark.parametrize("name", ["eu-chat", "build-or-buy"])

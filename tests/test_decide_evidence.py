@@ -13,16 +13,16 @@ from deciding import (
     answer,
     scenario,
 )
+from llmsizer.decide.candidates.stepping import sample_many
 from llmsizer.decide.quality import quality_recovery
-from llmsizer.decide.stepping import sample_many
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.kernels import load_support
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.recovery import load_quality_prior
-from llmsizer.physics.step_times import decode_step_seconds, prefill_seconds
-from llmsizer.traffic.meanfield import Probe, StepSample
+from llmsizer.physics.answers.step_times import decode_step_seconds, prefill_seconds
+from llmsizer.traffic.closed_form.meanfield import Probe, StepSample
 
 
 def test_a_format_below_the_quality_floor_is_out_with_the_evidence() -> None:

@@ -22,9 +22,9 @@ from deciding import (
     usd,
 )
 from llmsizer.decide.answer import RecommendationDoc, Rejection
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.decide.recommend import recommend
 from llmsizer.decide.schema import published_schemas, schema_text
-from llmsizer.decide.study import workload_of
 from llmsizer.errors import ScenarioError
 from llmsizer.facts.scenario import load_scenario, parse_scenario
 

@@ -16,7 +16,7 @@ from llmsizer.deliver.residuals import CalibrationSummary, Check, bands_table, r
 from llmsizer.deliver.variants import groups, speed_sentences, variants_table
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart
-from llmsizer.physics.intervals import Band
+from llmsizer.physics.calibration.intervals import Band
 
 
 def usd_in(text: str) -> float:

@@ -13,13 +13,13 @@ from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.disaggregation import KvLink, disaggregate, kv_link
-from llmsizer.traffic.lengths import Fixed
 from llmsizer.traffic.service import Goal, serve
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.steps import tabulate
-from llmsizer.traffic.stream import Stream
 
 Capture = pytest.CaptureFixture[str]
 

@@ -19,14 +19,14 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.energy import SHARES, Power, added, energy_of, power_of
-from llmsizer.traffic.lengths import Fixed
 from llmsizer.traffic.service import Goal, observe
 from llmsizer.traffic.simulator.fleet import Fleet, PowerCurve, Replica
 from llmsizer.traffic.simulator.replications import Replications
 from llmsizer.traffic.simulator.steps import tabulate
-from llmsizer.traffic.stream import Stream
 
 ASSUMED = load_assumptions({}, datetime.date(2026, 11, 21))
 FLAT = PowerCurve(idle_watts=100, one_watts=300, full_watts=300)

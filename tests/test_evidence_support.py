@@ -9,11 +9,11 @@ import pytest
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.step_answers import StepQuestion, answer_many, answer_one
-from llmsizer.physics.step_times import decode_step_seconds
-from llmsizer.physics.store import default_calibration
-from llmsizer.physics.support import FAMILY_UNSEEN, evidence_problem, stack_of
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.answers.step_times import decode_step_seconds
+from llmsizer.physics.answers.steps import StepQuestion, answer_many, answer_one
+from llmsizer.physics.calibration.store import default_calibration
+from llmsizer.physics.calibration.support import FAMILY_UNSEEN, evidence_problem, stack_of
 from llmsizer.units import GIB
 
 CATALOG = default_catalog()

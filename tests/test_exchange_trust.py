@@ -12,7 +12,7 @@ from llmsizer.exchange.importing import import_file
 from llmsizer.exchange.point import NOT_EXTRAPOLATABLE
 from llmsizer.facts.record_parts import Origin
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.own_records import LEAST_BAND, LEAST_IMPORTED_BAND, calibrate, log_residuals
+from llmsizer.physics.calibration.own_records import LEAST_BAND, LEAST_IMPORTED_BAND, calibrate, log_residuals
 
 MAP = """
 [columns]
@@ -59,8 +59,8 @@ def test_imported_records_move_the_prediction_towards_them_and_own_ones_move_it_
 
 
 def test_a_lone_imported_record_counts_a_quarter_of_an_own_one() -> None:
-    from llmsizer.physics.own_rates import RECORD_NOISE
-    from llmsizer.physics.own_records import IMPORTED_NOISE
+    from llmsizer.physics.calibration.own_records import IMPORTED_NOISE
+    from llmsizer.physics.steps.own_rates import RECORD_NOISE
 
     assert pytest.approx(0.25) == (RECORD_NOISE / IMPORTED_NOISE) ** 2
 

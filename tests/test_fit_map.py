@@ -22,10 +22,10 @@ from llmsizer.deliver.charts.memory import (
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
-from llmsizer.physics.fit import changes_to_fit
-from llmsizer.physics.fit_cell import FitCell, fit_cell, left_bytes
-from llmsizer.physics.memory import estimate_memory
-from llmsizer.physics.memory_answer import answer_memory
+from llmsizer.physics.answers.memory import answer_memory
+from llmsizer.physics.memory.account import estimate_memory
+from llmsizer.physics.memory.fit import changes_to_fit
+from llmsizer.physics.memory.fit_cell import FitCell, fit_cell, left_bytes
 from llmsizer.units import GIGA
 
 CATALOG = default_catalog()

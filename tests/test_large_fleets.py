@@ -13,14 +13,14 @@ pytest.importorskip("numba")
 from llmsizer.cli import main
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Conversation, Stream
 from llmsizer.traffic.energy import Power, energy_of
-from llmsizer.traffic.lengths import Fixed
 from llmsizer.traffic.service import Goal, observe, serve, service_of
 from llmsizer.traffic.simulator.fleet import Fleet, PowerCurve, Replica
 from llmsizer.traffic.simulator.replications import replicate
 from llmsizer.traffic.simulator.steps import tabulate
-from llmsizer.traffic.stream import Conversation, Stream
 
 SLO = Slo(ttft_p95_seconds=1.0, tpot_p95_seconds=0.05)
 

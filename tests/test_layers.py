@@ -38,6 +38,13 @@ ABOVE: dict[str, set[str]] = {
     "verify": {"facts", "traffic", "decide", "deliver", "profile", "store"},
     "cluster": set(),  # runs anything, knows nothing of it
 }
+# Inside a folder, each subfolder may import those before it.
+INSIDE: dict[str, tuple[str, ...]] = {
+    "physics": ("memory", "steps", "rows", "calibration", "answers"),
+    "traffic": ("demand", "closed_form", "simulator", "hours", "failing"),
+    "decide": ("candidates", "pricing", "comparison", "certainty", "precision"),
+    "quantize": ("stored", "layers", "formats"),
+}
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything
 HEAVY = {
     "xlsxwriter",
@@ -110,6 +117,18 @@ def test_a_folder_imports_only_what_stands_above_it(path: Path) -> None:
     for name in imports_of(path):
         if name.startswith("llmsizer."):
             assert name.split(".")[1] in allowed, f"{folder} must not import {name}"
+
+
+@pytest.mark.parametrize("folder", INSIDE)
+def test_subfolders_stand_in_an_order(folder: str) -> None:
+    order = INSIDE[folder]
+    found = {path.parent.name for path in (PACKAGE / folder).glob("*/__init__.py")}
+    assert found == set(order), f"say where they stand: {found ^ set(order)}"
+    for at, inside in enumerate(order):
+        later = {f"llmsizer.{folder}.{name}" for name in order[at + 1 :]}
+        for path in (PACKAGE / folder / inside).glob("*.py"):
+            wrong = [name for name in imports_of(path) if ".".join(name.split(".")[:3]) in later]
+            assert not wrong, f"{inside} must not import {wrong}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

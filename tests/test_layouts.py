@@ -9,16 +9,16 @@ import pytest
 
 from deciding import CATALOG, TODAY, scenario, usd
 from llmsizer.decide.answer import Recommendation
-from llmsizer.decide.layouts import may_span, ranked_layout, staged_layouts
+from llmsizer.decide.candidates.layouts import may_span, ranked_layout, staged_layouts
+from llmsizer.decide.pricing.study import study
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import study
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment, Parallelism, deployment
 from llmsizer.facts.scenario import Constraints, Scenario
-from llmsizer.physics.layouts import handover_seconds, longest_stage, widening
-from llmsizer.physics.memory import estimate_memory
-from llmsizer.physics.parallelism import tensor_problem
-from llmsizer.physics.step_times import decode_step_seconds, step_basis
+from llmsizer.physics.answers.step_times import decode_step_seconds, step_basis
+from llmsizer.physics.memory.account import estimate_memory
+from llmsizer.physics.memory.parallelism import tensor_problem
+from llmsizer.physics.steps.layouts import handover_seconds, longest_stage, widening
 from llmsizer.traffic.simulator.deployed import replica_of
 
 DEEPSEEK, QWEN, DENSE = (CATALOG.model(name) for name in ("deepseek-v3", "qwen3-235b-a22b", "llama-3.3-70b"))

@@ -20,15 +20,15 @@ from llmsizer.deliver.charts.plan_hours import week_figure
 from llmsizer.deliver.load_page import LoadPage, render_load_page
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.availability import Site
-from llmsizer.traffic.lengths import Fixed
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Stream
+from llmsizer.traffic.failing.availability import Site
 from llmsizer.traffic.load_curves import SHARES, LoadCurve, distributions, load_curve, occupancy_series, week
 from llmsizer.traffic.service import Goal, observe
 from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.replications import Replications
 from llmsizer.traffic.simulator.steps import tabulate
-from llmsizer.traffic.stream import Stream
 
 SLO = Slo(ttft_p95_seconds=0.5, tpot_p95_seconds=0.1)
 

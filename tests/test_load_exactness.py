@@ -27,8 +27,8 @@ from llmsizer.profile.load.point import Ran, Sent, Share, Task, run_point
 from llmsizer.profile.load.prompts import Prompts
 from llmsizer.profile.load.slo import parse_slo
 from llmsizer.profile.load.wire import Client, endpoint_of
-from llmsizer.traffic.lengths import Fixed
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.requests import Requests
 
 pytest.importorskip("httptools")
 

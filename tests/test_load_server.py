@@ -22,7 +22,7 @@ from llmsizer.profile.load.pool import PoolWatch
 from llmsizer.profile.load.wire import endpoint_of
 from llmsizer.profile.load.workers import Target, run
 from llmsizer.profile.store import read_records
-from llmsizer.traffic.lengths import Fixed
+from llmsizer.traffic.demand.lengths import Fixed
 
 pytest.importorskip("httptools")
 

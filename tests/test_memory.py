@@ -13,9 +13,9 @@ from llmsizer.errors import InputError, LlmSizerError, UnknownNameError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.deployment import Deployment, Parallelism, deployment
 from llmsizer.facts.precision import PRECISIONS
-from llmsizer.physics.fit import changes_to_fit, smallest_change_to_fit
-from llmsizer.physics.kv_cache import CacheGroup, KvLayout
-from llmsizer.physics.memory import estimate_memory, replica_weight_bytes
+from llmsizer.physics.memory.account import estimate_memory, replica_weight_bytes
+from llmsizer.physics.memory.fit import changes_to_fit, smallest_change_to_fit
+from llmsizer.physics.memory.kv_cache import CacheGroup, KvLayout
 from llmsizer.units import GIB
 
 CATALOG = load_catalog()

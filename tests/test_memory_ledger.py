@@ -12,7 +12,7 @@ import pytest
 
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.deployment import deployment
-from llmsizer.physics.memory import MemoryBudget, estimate_memory, memory_in_use
+from llmsizer.physics.memory.account import MemoryBudget, estimate_memory, memory_in_use
 from llmsizer.units import GIB
 
 CATALOG = load_catalog()

@@ -7,7 +7,7 @@ import pytest
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.precision import PRECISIONS
-from llmsizer.physics.parallelism import Stage, allowed_parallelism, shard, stages, tensor_problem
+from llmsizer.physics.memory.parallelism import Stage, allowed_parallelism, shard, stages, tensor_problem
 
 CATALOG = load_catalog()
 BF16 = PRECISIONS["bf16"]

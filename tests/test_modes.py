@@ -15,8 +15,8 @@ from llmsizer.decide.answer import ModePrice, Recommendation
 from llmsizer.decide.recommend import recommend
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import parse_scenario
-from llmsizer.traffic.elastic import Following, Packing, Sleep, awake_shares, caught_share, kept_up, shape_of
-from llmsizer.traffic.week import Sizing, awake_share, run_week, unit_share
+from llmsizer.traffic.hours.elastic import Following, Packing, Sleep, awake_shares, caught_share, kept_up, shape_of
+from llmsizer.traffic.hours.week import Sizing, awake_share, run_week, unit_share
 
 WEEKS = st.lists(st.floats(0, 10), min_size=168, max_size=168).filter(lambda week: max(week) > 0.01)
 
@@ -73,7 +73,7 @@ def test_interruptible_machines_are_enough_in_ninety_five_moments_of_a_hundred()
 @pytest.mark.parametrize("seconds_apart", [3600, 900, 200])
 def test_who_meets_a_cold_start_by_the_formula_is_who_meets_it_in_the_simulation(seconds_apart: int) -> None:
     pytest.importorskip("numba")
-    from llmsizer.traffic.cold_starts import cold_starts
+    from llmsizer.traffic.hours.cold_starts import cold_starts
     from test_week import GOAL, REPLICA, SIZING, stream
 
     rate = 1 / seconds_apart

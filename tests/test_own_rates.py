@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.own_check import held_out, typical_error
-from llmsizer.physics.own_rates import owner
-from llmsizer.physics.own_records import calibrate, log_residuals
+from llmsizer.physics.calibration.own_check import held_out, typical_error
+from llmsizer.physics.calibration.own_records import calibrate, log_residuals
+from llmsizer.physics.steps.own_rates import owner
 
 # A CPU that reads 12 GB/s and multiplies 200 GFLOP/s, running 0.32 billion parameters without any overhead:
 # a decode step takes the slower of reading the weights and 2 FLOPs per parameter and sequence.

@@ -12,9 +12,9 @@ import pytest
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.deployment import Deployment, deployment
-from llmsizer.physics.memory import checkpoint_bytes, estimate_memory
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.answers.step_times import decode_seconds_grid, prefill_seconds
+from llmsizer.physics.memory.account import checkpoint_bytes, estimate_memory
 
 CATALOG = load_catalog()
 BATCHES, CONTEXTS = (1.0, 2.0, 8.0, 17.0, 64.0, 256.0), (1.0, 128.0, 1024.0, 8192.0)

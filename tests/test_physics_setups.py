@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmsizer.physics.calibration import bands_by_distance
-from llmsizer.physics.formats import minor_version, setups_of
-from llmsizer.physics.intervals import MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.store import default_calibration
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.calibration.fitting import bands_by_distance
+from llmsizer.physics.calibration.intervals import MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
+from llmsizer.physics.calibration.store import default_calibration
+from llmsizer.physics.steps.formats import minor_version, setups_of
 
 ROW = {
     "engine": "vllm",

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import answers
 from llmsizer.decide.answer import Plan, Recommendation
+from llmsizer.decide.candidates.modelled import ModelledPhysics
 from llmsizer.decide.fleets import FleetChoice, closed_form, served_fleet
-from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.decide.plan_load import PlanLoad, plan_load, simulate_load
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import workload_of
 from llmsizer.deliver.charts import plan_latency as plan_latency_figures
 from llmsizer.deliver.charts.load_charts import limit_of
 from llmsizer.deliver.charts.plan_hours import losses_figure, losses_table, week_figure, week_table
@@ -25,10 +25,10 @@ from llmsizer.deliver.charts.plan_latency import latency_alt, latency_figure, la
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo
+from llmsizer.traffic.closed_form.meanfield import Replica, saturation_rate
+from llmsizer.traffic.closed_form.sizing import hold
 from llmsizer.traffic.closed_load import closed_curve, closed_losses, closed_week, fleet_at, hosts_that_may_be_down
-from llmsizer.traffic.failures import Domains
-from llmsizer.traffic.meanfield import Replica, saturation_rate
-from llmsizer.traffic.sizing import hold
+from llmsizer.traffic.failing.failures import Domains
 
 TODAY = datetime.date(2026, 7, 15)
 SLO = Slo(ttft_p95_seconds=2.0, tpot_p95_seconds=0.05)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmsizer.decide.precision_choice import PrecisionQuestion, choose_precision, precisions_of
-from llmsizer.decide.side_by_side import SideBySide, side_by_side
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.precision.choice import PrecisionQuestion, choose_precision, precisions_of
+from llmsizer.decide.precision.side_by_side import SideBySide, side_by_side
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts.precision import (
     SYMBOLS,

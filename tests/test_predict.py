@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmsizer.facts.aliases import billions_in_name, names
-from llmsizer.physics.predict import OUTPUT_COLUMNS, predict_rows
-from llmsizer.physics.validate import validate
+from llmsizer.physics.answers.predict import OUTPUT_COLUMNS, predict_rows
+from llmsizer.physics.answers.validate import validate
 
 FULL = {
     "row_id": "1",

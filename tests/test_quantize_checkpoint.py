@@ -11,7 +11,7 @@ import pytest
 from llmsizer.errors import InputError, LlmSizerError, QuantizationError, UnknownNameError
 from llmsizer.files import whole_folder
 from llmsizer.quantize import original, quantize, quantize_all, read_variant
-from llmsizer.quantize.checkpoint import check_values, open_checkpoint
+from llmsizer.quantize.stored.checkpoint import check_values, open_checkpoint
 from tiny_models import shapes, write_checkpoint, write_safetensors
 
 

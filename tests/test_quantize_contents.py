@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmsizer.quantize import RECIPES, Variant, quantize, read_variant
-from llmsizer.quantize.contents import file_parts
+from llmsizer.quantize.stored.contents import file_parts
 from tiny_models import TEXT, needs, write_checkpoint
 
 pytestmark = [

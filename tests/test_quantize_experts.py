@@ -14,8 +14,8 @@ from llmsizer.errors import QuantizationError
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.precision import get_precision
 from llmsizer.quantize import RECIPES, Job, Variant, quantize, read_variant
-from llmsizer.quantize.checkpoint import open_checkpoint
-from llmsizer.quantize.experts import fused, in_memory, on_disk
+from llmsizer.quantize.stored.checkpoint import open_checkpoint
+from llmsizer.quantize.stored.experts import fused, in_memory, on_disk
 from llmsizer.reference_model import random_checkpoint
 from tiny_models import TEXT, _tokenizer, needs, write_safetensors
 
@@ -143,7 +143,7 @@ def test_mistral_4_is_quantized_expert_by_expert_with_its_router_left_alone(tmp_
 def test_experts_that_saw_too_few_tokens_are_rounded_and_counted(
     tmp_path: Path, mistral4: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmsizer.quantize.expert_layers.LEAST_SHARE", 1.0)  # 128 of the 8 × 32 tokens
+    monkeypatch.setattr("llmsizer.quantize.layers.experts.LEAST_SHARE", 1.0)  # 128 of the 8 × 32 tokens
     calibrated = quantize(mistral4, "int4-gptq", tmp_path / "gptq", job=Job(calibration=[TEXT] * 3))
     use = calibrated.expert_use
     assert use is not None and (use.experts, use.least_tokens) == (8, 128)

@@ -27,10 +27,10 @@ from llmsizer.quantize.calibration import (
     read_texts,
     texts_sha256,
 )
-from llmsizer.quantize.environments import Environment, ensure, python_of
-from llmsizer.quantize.gguf_file import uses_more_bits
-from llmsizer.quantize.gptqmodel import ENVIRONMENT, run_worker
-from llmsizer.quantize.readers import fp4, fp8, stored_weights, unpacked
+from llmsizer.quantize.formats.environments import Environment, ensure, python_of
+from llmsizer.quantize.formats.gguf_file import uses_more_bits
+from llmsizer.quantize.formats.gptqmodel import ENVIRONMENT, run_worker
+from llmsizer.quantize.formats.readers import fp4, fp8, stored_weights, unpacked
 from llmsizer.quantize.recipes import read_recipe
 from llmsizer.quantize.round_trip import divergence
 from llmsizer.quantize.work import work_folder
@@ -276,7 +276,7 @@ def test_an_environment_that_cannot_be_made_says_why_and_leaves_nothing(
 
 @LLM_COMPRESSOR
 def test_an_interrupted_run_goes_on_from_its_last_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmsizer.quantize import layered
+    from llmsizer.quantize.layers import layered
 
     checkpoint = write_checkpoint(tmp_path / "tiny")
     texts = [TEXT] * 3
@@ -303,7 +303,7 @@ def test_an_interrupted_run_goes_on_from_its_last_layer(tmp_path: Path, monkeypa
 
 @LLM_COMPRESSOR
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmsizer.quantize import layered
+    from llmsizer.quantize.layers import layered
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from llmsizer.errors import QuantizationError
 from llmsizer.progress import silent
 from llmsizer.quantize import RECIPES, Job, quantize
-from llmsizer.quantize.checkpoint import open_checkpoint
-from llmsizer.quantize.compressed_tensors import unit_of
+from llmsizer.quantize.formats.compressed_tensors import unit_of
 from llmsizer.quantize.mixed import knapsack
 from llmsizer.quantize.sensitivity import Choice, output_error, rounded, sensitivities, stored_bytes, units_of
+from llmsizer.quantize.stored.checkpoint import open_checkpoint
 from tiny_models import TEXT, needs, write_checkpoint
 
 pytestmark = [

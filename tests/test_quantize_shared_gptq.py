@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmsizer.quantize import RECIPES, Job, quantize
-from llmsizer.quantize.checkpoint import open_checkpoint
-from llmsizer.quantize.readers import raw
+from llmsizer.quantize.formats.readers import raw
+from llmsizer.quantize.stored.checkpoint import open_checkpoint
 from tiny_models import TEXT, needs, write_checkpoint
 
 pytestmark = [
@@ -28,7 +28,7 @@ def test_the_same_weights_as_by_the_toolkits_own_gptq(tmp_path: Path, monkeypatc
     ours = open_checkpoint(quantize(source, "int4-gptq", tmp_path / "ours", job=job).path)
     from llmcompressor.modifiers.gptq import GPTQModifier
 
-    monkeypatch.setattr("llmsizer.quantize.compressed_tensors.shared_gptq", GPTQModifier)
+    monkeypatch.setattr("llmsizer.quantize.formats.compressed_tensors.shared_gptq", GPTQModifier)
     theirs = open_checkpoint(quantize(source, "int4-gptq", tmp_path / "theirs", job=job).path)
     packed = [name for name in ours.tensors if name.endswith("weight_packed")]
     assert len(packed) == 7 and set(ours.tensors) == set(theirs.tensors)

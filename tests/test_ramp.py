@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 import papers
 from deciding import CATALOG, TODAY, scenario
-from llmsizer.decide.following import Months, months_of, owned_by_month
-from llmsizer.decide.orders import Fleet, first_orders, orders_for
+from llmsizer.decide.comparison.following import Months, months_of, owned_by_month
+from llmsizer.decide.pricing.orders import Fleet, first_orders, orders_for
+from llmsizer.decide.pricing.study import study, workload_of
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import study, workload_of
 from llmsizer.deliver.pack.conditions import conditions
 from llmsizer.deliver.pack.order_dates import order_dates
 from llmsizer.deliver.pack.power_and_rack import power_sheet

@@ -10,7 +10,7 @@ import pytest
 
 from llmsizer import reference_model
 from llmsizer.errors import InputError
-from llmsizer.quantize.checkpoint import check_values, open_checkpoint
+from llmsizer.quantize.stored.checkpoint import check_values, open_checkpoint
 from llmsizer.reference_model import Recipe
 from llmsizer.reference_model.corpus import read_corpus
 from tiny_models import CONFIG, MATRIX_PARAMS, NORM_PARAMS, needs

@@ -30,7 +30,7 @@ from llmsizer.cli.serve import remote
 from llmsizer.errors import InputError
 from llmsizer.facts.record_parts import Load
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.predict import predict_rows
+from llmsizer.physics.answers.predict import predict_rows
 from llmsizer.profile.store import append_record, read_records
 from llmsizer.remote.guard import Guard, Limits, limits_for
 from llmsizer.remote.mcp_server import mcp_server

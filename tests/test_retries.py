@@ -7,12 +7,12 @@ import pytest
 pytest.importorskip("numba")
 
 from llmsizer.errors import InputError
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Fixed
-from llmsizer.traffic.retries import RetryPolicy, retries
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Stream
+from llmsizer.traffic.failing.retries import RetryPolicy, retries
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.steps import tabulate
-from llmsizer.traffic.stream import Stream
 
 
 def step_seconds(prefill_tokens: int, prefill_pairs: float, decode_batch: int, decode_context_tokens: float) -> float:

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from llmsizer.facts.aliases import active_billions_in_name, billions_in_name, generic_model, names
-from llmsizer.physics.cases import shape_of
-from llmsizer.physics.formats import engine_class, is_weight_format, kv_bytes, weight_format
-from llmsizer.physics.labels import format_in_name, gpus_in_name, load_kind
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.rows import number
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.rows.labels import format_in_name, gpus_in_name, load_kind
+from llmsizer.physics.rows.reading import number
+from llmsizer.physics.steps.cases import shape_of
+from llmsizer.physics.steps.formats import engine_class, is_weight_format, kv_bytes, weight_format
 
 ROW = {
     "engine": "vllm",

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from llmsizer.physics.predict import OUTPUT_COLUMNS, predict_rows
-from llmsizer.physics.rows import INPUT_COLUMNS, LOAD_KINDS
+from llmsizer.physics.answers.predict import OUTPUT_COLUMNS, predict_rows
+from llmsizer.physics.rows.reading import INPUT_COLUMNS, LOAD_KINDS
 
 ROW = {
     "engine": "vllm",

@@ -16,12 +16,14 @@ from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import deployment
 from llmsizer.facts.workload import Slo, Workload
-from llmsizer.physics.step_times import prefill_seconds
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Fixed
-from llmsizer.traffic.meanfield import Probe, Room, StepSample, make_replica
+from llmsizer.physics.answers.step_times import prefill_seconds
+from llmsizer.traffic.closed_form.meanfield import Probe, Room, StepSample, make_replica
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.requests import Requests
+from llmsizer.traffic.demand.stream import Stream
+from llmsizer.traffic.demand.traces import summarise
 from llmsizer.traffic.points import Point, simulate_point
-from llmsizer.traffic.requests import Requests
 from llmsizer.traffic.service import (
     Goal,
     at_speed,
@@ -34,8 +36,6 @@ from llmsizer.traffic.service import (
 from llmsizer.traffic.simulator.deployed import pair_seconds, replica_of
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.steps import StepTable, tabulate
-from llmsizer.traffic.stream import Stream
-from llmsizer.traffic.traces import summarise
 
 STEP_SECONDS, TOKEN_SECONDS = 0.01, 0.0001
 SLO = Slo(ttft_p95_seconds=1.0, tpot_p95_seconds=0.05)

@@ -7,14 +7,14 @@ import datetime
 import numpy as np
 import pytest
 
-from llmsizer.decide.crossover import concurrencies, crossover
-from llmsizer.decide.precision_choice import PrecisionQuestion, choose_precision, deployment_of, precisions_of
-from llmsizer.decide.side_by_side import SideBySide, side_by_side, speeds_at
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.precision.choice import PrecisionQuestion, choose_precision, deployment_of, precisions_of
+from llmsizer.decide.precision.crossover import concurrencies, crossover
+from llmsizer.decide.precision.side_by_side import SideBySide, side_by_side, speeds_at
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.prices import price_book
-from llmsizer.physics.memory import estimate_memory
+from llmsizer.physics.memory.account import estimate_memory
 from llmsizer.traffic.energy import Power, joules_per_output_token
 from llmsizer.traffic.simulator.fleet import PowerCurve
 

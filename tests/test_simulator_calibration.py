@@ -11,9 +11,10 @@ from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Fixed, Lognormal
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed, Lognormal
+from llmsizer.traffic.demand.requests import Requests
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.simulator.calibrate import MeasuredRun, calibrate, least_squares, relative_errors
 from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.engine import simulate
@@ -21,7 +22,6 @@ from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.rate_search import largest_rate, saturation_rate
 from llmsizer.traffic.simulator.steps import StepTable
 from llmsizer.traffic.simulator.terms import Efficiencies, Link, term_steps
-from llmsizer.traffic.stream import Stream
 
 
 def served(model: str, **options: int) -> Deployment:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.requests import Requests
 from llmsizer.traffic.simulator.engine import replay
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.results import SimulationResult

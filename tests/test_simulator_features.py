@@ -13,9 +13,10 @@ pytest.importorskip("numba")
 
 from llmsizer.errors import InputError, MissingExtraError
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Fixed, Lognormal
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed, Lognormal
+from llmsizer.traffic.demand.requests import Requests
+from llmsizer.traffic.demand.stream import Conversation, Stream
 from llmsizer.traffic.simulator import engine
 from llmsizer.traffic.simulator.compiled import compiled, kernel_digest
 from llmsizer.traffic.simulator.disaggregated import KvTransfer, Pool, simulate_disaggregated
@@ -24,7 +25,6 @@ from llmsizer.traffic.simulator.fleet import Fleet, LatencyTargets, PowerCurve, 
 from llmsizer.traffic.simulator.percentiles import counts_of, quantile
 from llmsizer.traffic.simulator.replications import interval, replicate
 from llmsizer.traffic.simulator.steps import StepTable, tabulate
-from llmsizer.traffic.stream import Conversation, Stream
 
 STEP_SECONDS = 0.01
 TOKEN_SECONDS = 0.0001

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Empirical, Fixed, Length, Lognormal
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Empirical, Fixed, Length, Lognormal
+from llmsizer.traffic.demand.requests import Requests
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.simulator.engine import replay, simulate
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.results import Latency, SimulationResult
 from llmsizer.traffic.simulator.steps import StepTable
-from llmsizer.traffic.stream import Stream
 
 
 def table(seconds: list[float]) -> StepTable:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llmsizer.decide import study as module
+from llmsizer.decide.pricing import study as module
 from llmsizer.decide.recommend import recommend
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario

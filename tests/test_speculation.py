@@ -20,10 +20,10 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.scenario import parse_scenario
 from llmsizer.facts.speculation import Speculation, SpeculationChoice
-from llmsizer.physics.effect_of_speculation import speculation_effect
-from llmsizer.physics.memory import estimate_memory
-from llmsizer.physics.step_answers import StepQuestion, answer_many, answer_one
-from llmsizer.physics.step_times import decode_seconds_grid, decode_step, prefill_seconds
+from llmsizer.physics.answers.speculation import speculation_effect
+from llmsizer.physics.answers.step_times import decode_seconds_grid, decode_step, prefill_seconds
+from llmsizer.physics.answers.steps import StepQuestion, answer_many, answer_one
+from llmsizer.physics.memory.account import estimate_memory
 from llmsizer.traffic.simulator.deployed import step_table
 
 CATALOG = default_catalog()

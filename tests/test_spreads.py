@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmsizer.physics.calibration import Linearised
-from llmsizer.physics.effects import Block
-from llmsizer.physics.spreads import LEAST_SPREAD, TYPICAL_SPREAD, chosen_spreads
+from llmsizer.physics.calibration.effects import Block
+from llmsizer.physics.calibration.fitting import Linearised
+from llmsizer.physics.calibration.spreads import LEAST_SPREAD, TYPICAL_SPREAD, chosen_spreads
 
 ENGINES, ROWS = 40, 12
 

@@ -11,18 +11,18 @@ from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.gpu import GpuSpec
-from llmsizer.physics.cases import Cases, shape_of
-from llmsizer.physics.formats import engine_class, weight_format
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.step_times import (
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.answers.step_times import (
     case_of,
     decode_seconds_grid,
     decode_step,
     decode_step_seconds,
     prefill_seconds,
 )
-from llmsizer.physics.steps import StepModel
-from llmsizer.physics.store import default_calibration
+from llmsizer.physics.calibration.store import default_calibration
+from llmsizer.physics.steps.cases import Cases, shape_of
+from llmsizer.physics.steps.formats import engine_class, weight_format
+from llmsizer.physics.steps.formulas import StepModel
 
 CATALOG = load_catalog()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmsizer.errors import InputError
-from llmsizer.traffic.traces import Field, read_trace, summarise
+from llmsizer.traffic.demand.traces import Field, read_trace, summarise
 
 
 def written(path: Path, *lines: str) -> Path:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsizer.facts.workload import Slo, Workload
-from llmsizer.traffic.latencies import Rows, evaluate
-from llmsizer.traffic.meanfield import (
+from llmsizer.traffic.closed_form.latencies import Rows, evaluate
+from llmsizer.traffic.closed_form.meanfield import (
     Probe,
     Replica,
     Room,
@@ -24,7 +24,7 @@ from llmsizer.traffic.meanfield import (
     saturation_rate,
     squared_variation,
 )
-from llmsizer.traffic.sizing import capacity, load_at, replicas_for
+from llmsizer.traffic.closed_form.sizing import capacity, load_at, replicas_for
 
 ROOMY = Room(kv_capacity_tokens=10_000_000, max_sequences=256)
 

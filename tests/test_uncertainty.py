@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from deciding import CATALOG, TODAY, RooflinePhysics
 from llmsizer.decide.answer import Plan, Recommendation
-from llmsizer.decide.apis import api_choices
-from llmsizer.decide.bills import Demand
+from llmsizer.decide.certainty.drivers import DEMAND, Said, UncertainPath, pace_of
+from llmsizer.decide.certainty.sure import sureness, uncertain_paths
+from llmsizer.decide.certainty.uncertainty import uncertainty_of
+from llmsizer.decide.pricing.apis import api_choices
+from llmsizer.decide.pricing.bills import Demand
+from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.recommend import _priced, recommend
-from llmsizer.decide.study import Study, study
-from llmsizer.decide.sure import sureness, uncertain_paths
-from llmsizer.decide.uncertain import DEMAND, Said, UncertainPath, pace_of
-from llmsizer.decide.uncertainty import uncertainty_of
 from llmsizer.errors import CatalogError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.operators import load_jurisdictions

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import answers
-from llmsizer.decide.uncertainty import share_text
+from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.deliver.charts.uncertainty import (
     bands_chart,
     bands_figure,

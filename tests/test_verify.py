@@ -23,7 +23,7 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.record_parts import Counts, Distribution, Load, Quantile
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.facts.scenario import Scenario
-from llmsizer.traffic.capacity import LoadPoint
+from llmsizer.traffic.closed_form.capacity import LoadPoint
 from llmsizer.verify.ledger import errors_over_time, keep, ledger_chart, read_ledger
 from llmsizer.verify.promise import Promise, promise_of
 from llmsizer.verify.verification import comparable_record, differences, hold_against

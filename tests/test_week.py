@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmsizer.decide.rentals import rent_of_modes
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.pricing.rentals import rent_of_modes
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.errors import InputError
 from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.catalog import default_catalog
@@ -24,12 +24,12 @@ from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.scenario import load_scenario
 from llmsizer.facts.workload import Growth, Slo, Workload
 from llmsizer.money.prices import price_book
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.batch_lane import batch_lane
-from llmsizer.traffic.growing import replicas_by_month
-from llmsizer.traffic.lengths import Fixed
-from llmsizer.traffic.stream import Stream
-from llmsizer.traffic.week import (
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed
+from llmsizer.traffic.demand.stream import Stream
+from llmsizer.traffic.hours.batch_lane import batch_lane
+from llmsizer.traffic.hours.growing import replicas_by_month
+from llmsizer.traffic.hours.week import (
     Sizing,
     all_modes,
     awake_share,
@@ -232,7 +232,7 @@ def test_renting_by_the_hour_costs_its_share_and_the_people() -> None:
 
 pytest.importorskip("numba")
 
-from llmsizer.traffic.cold_starts import cold_starts  # noqa: E402
+from llmsizer.traffic.hours.cold_starts import cold_starts  # noqa: E402
 from llmsizer.traffic.service import Goal  # noqa: E402
 from llmsizer.traffic.simulator.fleet import Replica  # noqa: E402
 from llmsizer.traffic.simulator.steps import tabulate  # noqa: E402

@@ -15,8 +15,8 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import load_scenario, parse_scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.facts.workload.hours import load_shape, peak_to_average, shape_names, week_of, with_peak
-from llmsizer.traffic.requests import joined
-from llmsizer.traffic.stream import stream_of
+from llmsizer.traffic.demand.requests import joined
+from llmsizer.traffic.demand.stream import stream_of
 
 ASSUMED = {"requests_per_user_per_day": 4.0, "peak_hour_user_share": 0.2, "requests_per_active_user_hour": 9.0}
 

@@ -91,7 +91,7 @@ def write_checkpoint(folder: Path, *, tokenizer: bool = True, **changes: Any) ->
 
 def _tokenizer(size: int) -> dict[str, Any]:
     """Byte-level BPE with all bytes, two merges, and names for the rest, as the `tokenizers` library stores it."""
-    from llmsizer.quantize.gguf_file import GPT2_BYTES
+    from llmsizer.quantize.formats.gguf_file import GPT2_BYTES
 
     tokens = ["<unk>", "<s>", "</s>", *GPT2_BYTES.values(), "th", "the"]
     tokens += [f"extra{i}" for i in range(len(tokens), size)]

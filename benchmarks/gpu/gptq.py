@@ -25,10 +25,10 @@ import numpy as np
 from llmsizer.installed import optional
 from llmsizer.quantize import RECIPES, Job, quantize
 from llmsizer.quantize.calibration import token_rows
-from llmsizer.quantize.checkpoint import open_checkpoint
-from llmsizer.quantize.compressed_tensors import modifiers_of
-from llmsizer.quantize.layered import quietly
+from llmsizer.quantize.formats.compressed_tensors import modifiers_of
+from llmsizer.quantize.layers.layered import quietly
 from llmsizer.quantize.recipes import Recipe, get_recipe
+from llmsizer.quantize.stored.checkpoint import open_checkpoint
 from llmsizer.reference_model import random_checkpoint
 
 METHOD = "int4-gptq"

@@ -8,10 +8,10 @@ import streamlit as st
 
 from cached.places import catalogue_state
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation
-from llmsizer.decide.apis import api_choices, api_plans
+from llmsizer.decide.certainty.sure import why_not_called
+from llmsizer.decide.pricing.apis import api_choices, api_plans
+from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.recommend import answer_of, first_plans
-from llmsizer.decide.study import Study, study
-from llmsizer.decide.sure import why_not_called
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from texts import say

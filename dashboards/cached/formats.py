@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from llmsizer.decide.precision_choice import PrecisionOption, PrecisionQuestion, choose_precision, precisions_of
-from llmsizer.decide.side_by_side import SideBySide, published_quality, side_by_side
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.precision.choice import PrecisionOption, PrecisionQuestion, choose_precision, precisions_of
+from llmsizer.decide.precision.side_by_side import SideBySide, published_quality, side_by_side
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.records import QualityRecord

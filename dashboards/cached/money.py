@@ -7,10 +7,10 @@ import datetime
 import streamlit as st
 
 from cached import answers
-from llmsizer.decide.apis import api_choices
+from llmsizer.decide.certainty.volume_spread import VolumeSpread, volume_spreads
 from llmsizer.decide.places import AtPlace, at_places
-from llmsizer.decide.study import workload_of
-from llmsizer.decide.volume_spread import VolumeSpread, volume_spreads
+from llmsizer.decide.pricing.apis import api_choices
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload

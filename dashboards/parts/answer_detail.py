@@ -14,7 +14,7 @@ from llmsizer.deliver.charts.charts import memory_chart
 from llmsizer.deliver.glossary import GLOSSARY
 from llmsizer.deliver.residuals import bands_table
 from llmsizer.deliver.wording import sentence
-from llmsizer.physics.store import default_calibration
+from llmsizer.physics.calibration.store import default_calibration
 from texts import known, say
 
 PLANS_SHOWN = 3

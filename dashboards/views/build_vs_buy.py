@@ -8,7 +8,7 @@ import drawing
 from cached import answers, money
 from drawing import safe
 from llmsizer.decide.answer import Recommendation
-from llmsizer.decide.idle import used_share, with_idle
+from llmsizer.decide.pricing.idle import used_share, with_idle
 from llmsizer.deliver import answer_tables
 from llmsizer.deliver.charts import figures
 from llmsizer.deliver.charts.cash import cash_alt, cash_figure, cash_table, paybacks_table

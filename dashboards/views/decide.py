@@ -13,8 +13,8 @@ import drawing
 from cached import answers
 from drawing import mark, safe
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
-from llmsizer.decide.study import workload_of
-from llmsizer.decide.uncertainty import share_text
+from llmsizer.decide.certainty.uncertainty import share_text
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.deliver import answer_tables
 from llmsizer.deliver.charts import ways
 from llmsizer.deliver.confidence import PATH_WORDS, Option, best_by_path, confidence

@@ -18,7 +18,7 @@ from llmsizer.deliver.tables import Table, words
 from llmsizer.deliver.wording import sentence
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
-from llmsizer.physics.store import default_calibration
+from llmsizer.physics.calibration.store import default_calibration
 from parts import editing
 from question import inputs
 from texts import known, say

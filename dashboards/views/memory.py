@@ -13,8 +13,8 @@ from llmsizer.deliver.charts import memory as drawn
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import weakest_basis
 from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS
-from llmsizer.physics.fit_cell import FitCell, fit_cell
-from llmsizer.physics.memory_answer import MemoryAnswer, answer_memory
+from llmsizer.physics.answers.memory import MemoryAnswer, answer_memory
+from llmsizer.physics.memory.fit_cell import FitCell, fit_cell
 from question import inputs
 from texts import say
 

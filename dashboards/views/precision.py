@@ -8,7 +8,7 @@ import drawing
 from cached import formats, measurements, places
 from cached.formats import Formats
 from drawing import safe
-from llmsizer.decide.precision_choice import choice_sentence
+from llmsizer.decide.precision.choice import choice_sentence
 from llmsizer.deliver import precision_tables as tables
 from llmsizer.deliver.charts import precision as drawn
 from llmsizer.deliver.charts.precision import Row

@@ -32,27 +32,27 @@ _HOME = {
     "Recommendation": "decide.answer",
     "Replica": "traffic.simulator.fleet",
     "Scenario": "facts.scenario",
-    "Site": "traffic.availability",
+    "Site": "traffic.failing.availability",
     "Slo": "facts.workload",
-    "Stream": "traffic.stream",
+    "Stream": "traffic.demand.stream",
     "Workload": "facts.workload",
     "compare": "decide.recommend",
-    "estimate_memory": "physics.memory",
+    "estimate_memory": "physics.memory.account",
     "get_precision": "facts.precision",
     "largest_rate": "traffic.simulator.rate_search",
     "load_catalog": "facts.catalog",
     "load_model": "facts.hub",
     "load_scenario": "facts.scenario",
-    "losses": "traffic.availability",
-    "outages": "traffic.availability",
+    "losses": "traffic.failing.availability",
+    "outages": "traffic.failing.availability",
     "quantize_all": "quantize",
     "read_records": "profile.store",
     "recommend": "decide.recommend",
     "replica_of": "traffic.simulator.deployed",
     "serve": "traffic.service",
     "simulate": "traffic.simulator.engine",
-    "smallest_change_to_fit": "physics.fit",
-    "stream_of": "traffic.stream",
+    "smallest_change_to_fit": "physics.memory.fit",
+    "stream_of": "traffic.demand.stream",
     "write_pack": "deliver.pack.writing",
     "write_report": "deliver.report",
 }
@@ -82,13 +82,15 @@ if TYPE_CHECKING:
     from llmsizer.facts.scenario import load_scenario as load_scenario
     from llmsizer.facts.workload import Slo as Slo
     from llmsizer.facts.workload import Workload as Workload
-    from llmsizer.physics.fit import smallest_change_to_fit as smallest_change_to_fit
-    from llmsizer.physics.memory import estimate_memory as estimate_memory
+    from llmsizer.physics.memory.account import estimate_memory as estimate_memory
+    from llmsizer.physics.memory.fit import smallest_change_to_fit as smallest_change_to_fit
     from llmsizer.profile.store import read_records as read_records
     from llmsizer.quantize import quantize_all as quantize_all
-    from llmsizer.traffic.availability import Site as Site
-    from llmsizer.traffic.availability import losses as losses
-    from llmsizer.traffic.availability import outages as outages
+    from llmsizer.traffic.demand.stream import Stream as Stream
+    from llmsizer.traffic.demand.stream import stream_of as stream_of
+    from llmsizer.traffic.failing.availability import Site as Site
+    from llmsizer.traffic.failing.availability import losses as losses
+    from llmsizer.traffic.failing.availability import outages as outages
     from llmsizer.traffic.service import Goal as Goal
     from llmsizer.traffic.service import serve as serve
     from llmsizer.traffic.simulator.deployed import replica_of as replica_of
@@ -96,8 +98,6 @@ if TYPE_CHECKING:
     from llmsizer.traffic.simulator.fleet import Fleet as Fleet
     from llmsizer.traffic.simulator.fleet import Replica as Replica
     from llmsizer.traffic.simulator.rate_search import largest_rate as largest_rate
-    from llmsizer.traffic.stream import Stream as Stream
-    from llmsizer.traffic.stream import stream_of as stream_of
 
 
 def __getattr__(name: str) -> Any:

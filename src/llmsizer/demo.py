@@ -125,12 +125,12 @@ def decide(
     progress: Progress = silent,
 ) -> tuple[tuple[Recommendation, ...], tuple[Path, ...]]:
     """Plan and price each scenario, and write a report of each."""
-    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.decide.recommend import recommend
     from llmsizer.deliver.report import write_report
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.facts.hub import load_model
-    from llmsizer.physics.own_records import calibrate
+    from llmsizer.physics.calibration.own_records import calibrate
 
     physics = ModelledPhysics(calibrate(measured.profiles)[0])
     catalog, today = default_catalog(), datetime.date.today()

@@ -13,8 +13,8 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison, ComparisonDoc
 from llmsizer.money.cost import Cost, CostDoc, Path
 from llmsizer.money.spread import Uncertainty, UncertaintyDoc
-from llmsizer.traffic.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
-from llmsizer.traffic.week import Mode
+from llmsizer.traffic.closed_form.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
+from llmsizer.traffic.hours.week import Mode
 
 RejectionKind = Literal[
     "memory", "slo", "quality", "unsupported", "no price", "no evidence", "parallelism", "constraint", "budget"

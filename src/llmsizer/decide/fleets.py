@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 
 from llmsizer.decide.answer import Plan
-from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.candidates.modelled import ModelledPhysics
+from llmsizer.decide.pricing.study import speculation_of, workload_of
 from llmsizer.decide.question import TENSOR_PARALLEL, Memory
 from llmsizer.decide.recommend import recommend
-from llmsizer.decide.study import speculation_of, workload_of
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
@@ -18,11 +18,11 @@ from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
-from llmsizer.physics.parallelism import tensor_problem
-from llmsizer.physics.store import StoredCalibration
-from llmsizer.traffic.meanfield import Replica as ClosedReplica
-from llmsizer.traffic.meanfield import make_replica, probe
-from llmsizer.traffic.sizing import hold, replicas_for
+from llmsizer.physics.calibration.store import StoredCalibration
+from llmsizer.physics.memory.parallelism import tensor_problem
+from llmsizer.traffic.closed_form.meanfield import Replica as ClosedReplica
+from llmsizer.traffic.closed_form.meanfield import make_replica, probe
+from llmsizer.traffic.closed_form.sizing import hold, replicas_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

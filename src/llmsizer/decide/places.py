@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llmsizer.decide.answer import Plan
-from llmsizer.decide.apis import ApiChoice
-from llmsizer.decide.pricing import Pricer
+from llmsizer.decide.certainty.sure import why_not_called
+from llmsizer.decide.pricing.apis import ApiChoice
+from llmsizer.decide.pricing.fleets import Pricer
+from llmsizer.decide.pricing.study import Study
 from llmsizer.decide.recommend import first_plans
-from llmsizer.decide.study import Study
-from llmsizer.decide.sure import why_not_called
 from llmsizer.money.api import api_cost
 from llmsizer.money.cost import Cost
 

@@ -28,7 +28,7 @@ from llmsizer.facts.provenance import Basis, Estimate
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.files import path_of
-from llmsizer.traffic.capacity import LoadPoint, Verdict
+from llmsizer.traffic.closed_form.capacity import LoadPoint, Verdict
 
 MAX_FILE_BYTES = 64_000_000
 _SAME = 1e-6  # relative: what two machines may differ by in the last digits

@@ -15,7 +15,6 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Slo
 from llmsizer.installed import optional
 from llmsizer.progress import Progress, part_of, silent
-from llmsizer.traffic.availability import Loss, Site, held_rate, losses
 from llmsizer.traffic.closed_load import (
     ClosedCurve,
     ClosedLoss,
@@ -25,12 +24,13 @@ from llmsizer.traffic.closed_load import (
     closed_week,
     hosts_that_may_be_down,
 )
-from llmsizer.traffic.failures import Domains, Failures, hours_beyond
+from llmsizer.traffic.failing.availability import Loss, Site, held_rate, losses
+from llmsizer.traffic.failing.failures import Domains, Failures, hours_beyond
+from llmsizer.traffic.hours.week import Mode, Sizing, hour_name, hourly_rates, peak_hour, run_week
 from llmsizer.traffic.load_curves import Distribution, Hour, LoadCurve, distributions, load_curve, week
 from llmsizer.traffic.service import Goal, Service, observe, service_of, stream_within
 from llmsizer.traffic.simulator.deployed import replica_of
 from llmsizer.traffic.simulator.fleet import Fleet
-from llmsizer.traffic.week import Mode, Sizing, hour_name, hourly_rates, peak_hour, run_week
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from llmsizer.decide.apis import MAKERS
+from llmsizer.decide.pricing.apis import MAKERS
 from llmsizer.decide.recommend import recommend
 from llmsizer.decide.tuning import plan_tuning
 from llmsizer.facts.catalog import Catalog
@@ -26,7 +26,7 @@ from llmsizer.facts.scenario import Scenario, load_scenario
 from llmsizer.money.comparison import Comparison, PathCost
 from llmsizer.money.prices import PriceBook, gpu_price, is_whole_machine, price_book
 from llmsizer.physics.fine_tuning import MEANINGS, FineTuning
-from llmsizer.physics.memory import MemoryBudget, checkpoint_bytes, estimate_memory
+from llmsizer.physics.memory.account import MemoryBudget, checkpoint_bytes, estimate_memory
 from llmsizer.units import GIGA, format_count, format_gb, format_usd
 
 Verdict = Literal["holds", "holds in part", "does not hold"]

@@ -17,7 +17,7 @@ from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.speculation import Speculation
 from llmsizer.facts.workload import Workload
-from llmsizer.traffic.meanfield import Probe, Room, StepSample
+from llmsizer.traffic.closed_form.meanfield import Probe, Room, StepSample
 
 TENSOR_PARALLEL = (1, 2, 4, 8, 16)
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from llmsizer.decide.answer import ApiPlan, Plan, Recommendation, Rejection
-from llmsizer.decide.apis import api_choices, api_plans
-from llmsizer.decide.bills import Demand
-from llmsizer.decide.candidates import Sized
-from llmsizer.decide.compare import compare_study
-from llmsizer.decide.effects import stated_effects
-from llmsizer.decide.excluded import excluded
-from llmsizer.decide.mode_prices import mode_prices
-from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.candidates.modelled import ModelledPhysics
+from llmsizer.decide.candidates.sizing import Sized
+from llmsizer.decide.certainty.effects import stated_effects
+from llmsizer.decide.certainty.sure import Pick, sureness
+from llmsizer.decide.comparison.compare import compare_study
 from llmsizer.decide.pareto import pareto_plans
-from llmsizer.decide.pricing import PATHS
+from llmsizer.decide.pricing.apis import api_choices, api_plans
+from llmsizer.decide.pricing.bills import Demand
+from llmsizer.decide.pricing.excluded import excluded
+from llmsizer.decide.pricing.fleets import PATHS
+from llmsizer.decide.pricing.mode_prices import mode_prices
+from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.question import Physics
-from llmsizer.decide.study import Study, study
-from llmsizer.decide.sure import Pick, sureness
 from llmsizer.decide.wording import flips, growth_note, memory_note, sentence
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.hub import load_model
@@ -31,8 +31,8 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.money.api import LEAVES_OUT as API_LEAVES_OUT
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Path
-from llmsizer.physics.store import StoredCalibration
-from llmsizer.traffic.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
+from llmsizer.physics.calibration.store import StoredCalibration
+from llmsizer.traffic.closed_form.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
 
 LEAVES_OUT = (
     *TRAFFIC_LEAVES_OUT,

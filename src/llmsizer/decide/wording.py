@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Rejection
-from llmsizer.decide.apis import SIBLING, api_choices, unpriced
-from llmsizer.decide.compare import crossover_figure
-from llmsizer.decide.study import Study
-from llmsizer.decide.uncertainty import share_text
+from llmsizer.decide.certainty.uncertainty import share_text
+from llmsizer.decide.comparison.compare import crossover_figure
+from llmsizer.decide.pricing.apis import SIBLING, api_choices, unpriced
+from llmsizer.decide.pricing.study import Study
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.figure import Figure, exact
 from llmsizer.facts.gpu import GpuSpec
@@ -18,7 +18,7 @@ from llmsizer.facts.provenance import Estimate
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import USD_PER_MTOK
 from llmsizer.money.spread import Uncertainty
-from llmsizer.physics.memory import checkpoint_bytes, estimate_memory
+from llmsizer.physics.memory.account import checkpoint_bytes, estimate_memory
 from llmsizer.units import GIGA, format_count, format_gb, format_usd, plain_number
 
 _TERMS = {"spot": "interruptible", "reserved for a year": "for a year"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmsizer.decide.precision_choice import PrecisionOption
-from llmsizer.decide.side_by_side import FormatOnGpu, SideBySide, speeds_at
+from llmsizer.decide.precision.choice import PrecisionOption
+from llmsizer.decide.precision.side_by_side import FormatOnGpu, SideBySide, speeds_at
 from llmsizer.deliver.basis import mark
 from llmsizer.deliver.charts.precision import Row
 from llmsizer.deliver.tables import Cell, Table, figure, number, words

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from llmsizer.deliver.tables import Cell, Table, number, words
 from llmsizer.facts.aliases import names
 from llmsizer.facts.records import ProfileRecord
-from llmsizer.physics.intervals import Band
-from llmsizer.physics.own_check import held_out
-from llmsizer.physics.own_records import calibrate, log_residuals
-from llmsizer.physics.store import default_calibration
+from llmsizer.physics.calibration.intervals import Band
+from llmsizer.physics.calibration.own_check import held_out
+from llmsizer.physics.calibration.own_records import calibrate, log_residuals
+from llmsizer.physics.calibration.store import default_calibration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
-from llmsizer.physics.store import default_calibration
+from llmsizer.physics.calibration.store import default_calibration
 
 PATH_HEADINGS = {"own": "Own", "rent": "Rent", "api": "Pay an API (same model)"}
 PLANS_SHOWN = 3

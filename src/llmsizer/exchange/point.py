@@ -16,7 +16,7 @@ from llmsizer.exchange.values import Refused, number, seconds, whole
 from llmsizer.facts.aliases import names
 from llmsizer.facts.record_parts import Counts, Distribution, Load, MemoryUse, Origin, Quantile, Throughput
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
-from llmsizer.physics.own_records import case_of_record
+from llmsizer.physics.calibration.own_records import case_of_record
 
 UNKNOWN = "unknown"
 NOT_EXTRAPOLATABLE = "not_extrapolatable"

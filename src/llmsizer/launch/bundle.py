@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmsizer.decide.modelled import ModelledPhysics
+from llmsizer.decide.candidates.modelled import ModelledPhysics
 from llmsizer.decide.plan_file import Chosen
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.files import whole_folder

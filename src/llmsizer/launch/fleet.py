@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, replace
 
 from llmsizer.decide.answer import Plan
+from llmsizer.decide.candidates.modelled import ModelledPhysics
 from llmsizer.decide.fleets import closed_form
-from llmsizer.decide.modelled import ModelledPhysics
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment, Parallelism
 from llmsizer.facts.figure import Figure
@@ -19,9 +19,9 @@ from llmsizer.facts.precision import Precision
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.launch.engine_data import Engine, platform_of
-from llmsizer.physics.memory import MemoryBudget, estimate_memory
-from llmsizer.traffic.capacity import LoadPoint
-from llmsizer.traffic.sizing import capacity, load_at, replicas_for
+from llmsizer.physics.memory.account import MemoryBudget, estimate_memory
+from llmsizer.traffic.closed_form.capacity import LoadPoint
+from llmsizer.traffic.closed_form.sizing import capacity, load_at, replicas_for
 
 PLANNED_WITH = "vllm"
 _SIXTEEN = ("bf16", "fp16", "fp32")

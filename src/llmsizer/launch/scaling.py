@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from llmsizer.launch.fleet import Fleet
-from llmsizer.traffic.sizing import replicas_for
+from llmsizer.traffic.closed_form.sizing import replicas_for
 
 _MOST_KV_SHARE = 0.9  # of the cache: beyond it requests are put back
 

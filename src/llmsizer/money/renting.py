@@ -20,7 +20,7 @@ from llmsizer.money.formulas import fte_renting
 from llmsizer.money.owning import Activity, Volume
 from llmsizer.money.prices import PriceBook, host_watts, is_whole_board
 from llmsizer.money.ranges import bill_parts, mid
-from llmsizer.traffic.elastic import kept_up
+from llmsizer.traffic.hours.elastic import kept_up
 from llmsizer.units import HOURS_PER_MONTH, MONTHS_PER_YEAR
 
 # Marketplaces print the cheapest live host; their own notes say that what one gets is dearer.

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import InputError, QuantizationError
 from llmsizer.installed import optional, quiet_transformers
-from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.recipes import Recipe
+from llmsizer.quantize.stored.checkpoint import Checkpoint
 
 MINIMUM_SEQUENCES = 8  # GPTQ's Hessian of fewer tokens than this is noise
 GRAM_WORDS = 13  # at this length a shared run of words is a copy rather than chance (Brown et al. 2020, appendix C)

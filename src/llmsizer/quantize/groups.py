@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llmsizer.errors import QuantizationError
-from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.recipes import Recipe
+from llmsizer.quantize.stored.checkpoint import Checkpoint
 
 
 def check_groups(checkpoint: Checkpoint, recipe: Recipe) -> None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from llmsizer.errors import QuantizationError
 from llmsizer.files import whole_file
 from llmsizer.progress import Progress
-from llmsizer.quantize.checkpoint import Checkpoint
 from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.sensitivity import Choice, Unit, sensitivities, sizes_of, units_of
+from llmsizer.quantize.stored.checkpoint import Checkpoint
 
 STEPS = 20_000  # the knapsack's resolution of the budget
 

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import llmsizer.quantize.gptqmodel as gptqmodel
+import llmsizer.quantize.formats.gptqmodel as gptqmodel
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import RoundTrip, Variant
 from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional, quiet_transformers
-from llmsizer.quantize.checkpoint import Checkpoint
-from llmsizer.quantize.experts import fused, model_type_of, text_config
-from llmsizer.quantize.gguf_file import read_vocabulary
-from llmsizer.quantize.readers import Weights, stored_weights
+from llmsizer.quantize.formats.gguf_file import read_vocabulary
+from llmsizer.quantize.formats.readers import Weights, stored_weights
+from llmsizer.quantize.stored.checkpoint import Checkpoint
+from llmsizer.quantize.stored.experts import fused, model_type_of, text_config
 
 TOKENS = 48
 ACTIVATIONS_TOO = ("W8A8", "FP8", "FP8_DYNAMIC", "NVFP4")
@@ -126,7 +126,7 @@ def _transformers(
         return None
     torch = optional("torch", what="reading a variant back", extra="quantize")
     transformers = quiet_transformers(what="reading a variant back", model_type=model_type_of(config))
-    from llmsizer.quantize.layered import quietly
+    from llmsizer.quantize.layers.layered import quietly
 
     with quietly(), torch.inference_mode():
         load = transformers.AutoModelForCausalLM.from_pretrained
@@ -163,7 +163,7 @@ def _llama_cpp(file: Path, tokens: NDArray[np.int64], source: Checkpoint, scratc
         return None
     asked, out = scratch / "tokens.npy", scratch / "logits.npy"
     np.save(asked, tokens)
-    worker = [sys.executable, "-m", "llmsizer.quantize.llama_cpp_worker"]
+    worker = [sys.executable, "-m", "llmsizer.quantize.formats.llama_cpp_worker"]
     printable = next(index for index, token in enumerate(read_vocabulary(source)[0]) if token in string.ascii_letters)
     done = subprocess.run(
         [*worker, str(file), str(asked), str(out), str(vocabulary), str(printable)],

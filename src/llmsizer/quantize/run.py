@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import llmsizer.quantize.compressed_tensors as compressed_tensors
-import llmsizer.quantize.gguf_file as gguf_file
-import llmsizer.quantize.gptqmodel as gptqmodel
-import llmsizer.quantize.openvino_ir as openvino_ir
+import llmsizer.quantize.formats.compressed_tensors as compressed_tensors
+import llmsizer.quantize.formats.gguf_file as gguf_file
+import llmsizer.quantize.formats.gptqmodel as gptqmodel
+import llmsizer.quantize.formats.openvino_ir as openvino_ir
 from llmsizer.errors import InputError, LlmSizerError, QuantizationError
 from llmsizer.facts.variant import ExpertUse, Variant, WeightPart
 from llmsizer.installed import versions_of
 from llmsizer.progress import Progress, part_of, silent
 from llmsizer.quantize.calibration import check_leakage, fingerprint, texts_sha256, write_fingerprint
-from llmsizer.quantize.checkpoint import STORED, Checkpoint, check_values, open_checkpoint
-from llmsizer.quantize.contents import file_parts
-from llmsizer.quantize.expert_layers import expert_use
-from llmsizer.quantize.layer_files import Work
+from llmsizer.quantize.layers.experts import expert_use
+from llmsizer.quantize.layers.files import Work
 from llmsizer.quantize.manifest import MANIFEST, read_variant, write_manifest
 from llmsizer.quantize.mixed import choose
 from llmsizer.quantize.model_card import write_model_card
 from llmsizer.quantize.recipes import RECIPES, Recipe, get_recipe, knows_experts
 from llmsizer.quantize.round_trip import round_trip
+from llmsizer.quantize.stored.checkpoint import STORED, Checkpoint, check_values, open_checkpoint
+from llmsizer.quantize.stored.contents import file_parts
 from llmsizer.quantize.work import work_folder
 
 TOOLKITS = {"openvino": openvino_ir, "gguf": gguf_file, "llm-compressor": compressed_tensors}

@@ -21,13 +21,13 @@ from llmsizer.errors import QuantizationError
 from llmsizer.installed import optional
 from llmsizer.progress import Progress
 from llmsizer.quantize.calibration import token_rows
-from llmsizer.quantize.checkpoint import Checkpoint
-from llmsizer.quantize.compressed_tensors import PLAIN, base_of, group_size_of, unit_of
-from llmsizer.quantize.expert_layers import EXTRA
+from llmsizer.quantize.formats.compressed_tensors import PLAIN, base_of, group_size_of, unit_of
 from llmsizer.quantize.groups import check_groups
-from llmsizer.quantize.layered import quietly
+from llmsizer.quantize.layers.experts import EXTRA
+from llmsizer.quantize.layers.layered import quietly
 from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.round_trip import plain_model
+from llmsizer.quantize.stored.checkpoint import Checkpoint
 
 SEQUENCES = 32  # enough to rank units
 JUDGING = 4  # one in four shows the divergence, once a unit; GPTQ looks at the others, once a layer

@@ -19,9 +19,9 @@ from llmsizer.facts.precision import PRECISIONS, get_precision
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.facts.scenario import Scenario, load_scenario
 from llmsizer.money.comparison import ComparisonDoc
-from llmsizer.physics.memory_answer import MemoryDoc, answer_memory
-from llmsizer.physics.predict import predict_rows
-from llmsizer.physics.store import StoredCalibration
+from llmsizer.physics.answers.memory import MemoryDoc, answer_memory
+from llmsizer.physics.answers.predict import predict_rows
+from llmsizer.physics.calibration.store import StoredCalibration
 from llmsizer.plain import plain
 from llmsizer.remote.questions import (
     CatalogQuestion,

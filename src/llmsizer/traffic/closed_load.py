@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.capacity import LoadPoint
-from llmsizer.traffic.failures import Domains
-from llmsizer.traffic.meanfield import Replica, saturation_rate
-from llmsizer.traffic.sizing import hold, load_at
+from llmsizer.traffic.closed_form.capacity import LoadPoint
+from llmsizer.traffic.closed_form.meanfield import Replica, saturation_rate
+from llmsizer.traffic.closed_form.sizing import hold, load_at
+from llmsizer.traffic.failing.failures import Domains
 
 SHARES = (0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.94, 0.97, 0.99, 1.0, 1.1)  # of saturation
 

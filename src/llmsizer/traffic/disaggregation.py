@@ -12,14 +12,14 @@ import numpy as np
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.provenance import Basis
-from llmsizer.physics.memory import estimate_memory
+from llmsizer.physics.memory.account import estimate_memory
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.energy import Energy, Power, added, energy_of
 from llmsizer.traffic.service import DEFINITIONS, METRICS, Goal, Simulated, hours_for
 from llmsizer.traffic.simulator.disaggregated import DisaggregatedResult, KvTransfer, Pool, simulate_disaggregated
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.replications import Metric, interval
 from llmsizer.traffic.simulator.results import SimulationVerdict
-from llmsizer.traffic.stream import Stream
 from llmsizer.units import GIGA, SECONDS_PER_HOUR
 
 WARM_UP_SHARE = 0.1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmsizer.progress import Progress, silent
-from llmsizer.traffic.availability import HeldRate, Site, held_rate
+from llmsizer.traffic.failing.availability import HeldRate, Site, held_rate
 from llmsizer.traffic.service import METRICS, simulated_once
 from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.percentiles import bin_edges

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmsizer.errors import LlmSizerError
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.service import METRICS, Goal, Service, simulated_once
 from llmsizer.traffic.simulator.compiled import kernel_digest
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
-from llmsizer.traffic.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,14 @@ from typing import Literal
 
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo, Workload
-from llmsizer.traffic.meanfield import Replica as ClosedReplica
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.closed_form.meanfield import Replica as ClosedReplica
+from llmsizer.traffic.demand.requests import Requests
+from llmsizer.traffic.demand.stream import Stream, stream_of
+from llmsizer.traffic.demand.traces import TraceSummary
 from llmsizer.traffic.simulator.engine import replay, simulate
 from llmsizer.traffic.simulator.fleet import Fleet, LatencyTargets, Replica
 from llmsizer.traffic.simulator.replications import Interval, Metric, Replications, replicate
 from llmsizer.traffic.simulator.results import Latency, SimulationResult, SimulationVerdict
-from llmsizer.traffic.stream import Stream, stream_of
-from llmsizer.traffic.traces import TraceSummary
 from llmsizer.units import SECONDS_PER_HOUR
 
 METHOD = "event simulation of continuous batching (vLLM's scheduler), Poisson or Gamma arrivals"

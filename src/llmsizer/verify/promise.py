@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from llmsizer.decide.answer import Plan
-from llmsizer.decide.study import workload_of
+from llmsizer.decide.pricing.study import workload_of
 from llmsizer.errors import InputError, UnknownNameError
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.figure import Figure
@@ -18,8 +18,8 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.profile.load.patterns import LENGTHS_DRAWN, Shape
 from llmsizer.profile.load.slo import Limit
-from llmsizer.traffic.capacity import LoadPoint
-from llmsizer.traffic.lengths import WIDEST, Empirical, Length, length
+from llmsizer.traffic.closed_form.capacity import LoadPoint
+from llmsizer.traffic.demand.lengths import WIDEST, Empirical, Length, length
 
 MOST_TOKENS = 100_000_000  # in a tail, before it is cut to the context
 

@@ -16,7 +16,7 @@ from llmsizer.facts.records import ProfileRecord
 from llmsizer.profile.engines.openai_http import keeps
 from llmsizer.profile.load.record import point_name
 from llmsizer.profile.load.slo import Judgement
-from llmsizer.traffic.lengths import WIDEST, Lognormal, length
+from llmsizer.traffic.demand.lengths import WIDEST, Lognormal, length
 from llmsizer.units import format_seconds
 from llmsizer.verify.promise import Promise, Promised
 

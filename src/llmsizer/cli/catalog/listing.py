@@ -193,7 +193,7 @@ def _find_workload(catalog: Catalog, name: str) -> Sequence[Any]:
 
 def _model_rows(model: ModelSpec) -> tuple[str, Rows]:
     from llmsizer.facts.precision import get_precision
-    from llmsizer.physics.memory import checkpoint_bytes
+    from llmsizer.physics.memory.account import checkpoint_bytes
 
     origin = f"{model.provenance.source}, {model.provenance.as_of}"
     basis = model.provenance.basis

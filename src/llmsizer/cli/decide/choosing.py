@@ -12,8 +12,8 @@ from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError
 
 if TYPE_CHECKING:
-    from llmsizer.decide.crossover import Crossover
-    from llmsizer.decide.precision_choice import PrecisionOption, PrecisionQuestion
+    from llmsizer.decide.precision.choice import PrecisionOption, PrecisionQuestion
+    from llmsizer.decide.precision.crossover import Crossover
     from llmsizer.facts.catalog import Catalog
     from llmsizer.facts.figure import Figure
 
@@ -43,8 +43,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from llmsizer.decide.precision_choice import choice_sentence, choose_precision
-    from llmsizer.decide.side_by_side import side_by_side
+    from llmsizer.decide.precision.choice import choice_sentence, choose_precision
+    from llmsizer.decide.precision.side_by_side import side_by_side
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.money.prices import price_book
 
@@ -75,8 +75,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _question(arguments: argparse.Namespace, catalog: Catalog) -> PrecisionQuestion:
     from llmsizer.cli.sources import read_source
-    from llmsizer.decide.precision_choice import PrecisionQuestion, precisions_of
-    from llmsizer.decide.study import workload_of
+    from llmsizer.decide.precision.choice import PrecisionQuestion, precisions_of
+    from llmsizer.decide.pricing.study import workload_of
     from llmsizer.facts.hub import load_model
     from llmsizer.facts.precision import kv_bytes_per_value
     from llmsizer.facts.records import QualityRecord
@@ -131,7 +131,7 @@ def _published(task: str, question: PrecisionQuestion, catalog: Catalog) -> dict
 
 
 def _print(options: Sequence[PrecisionOption], crossings: Sequence[tuple[str, Crossover]]) -> None:
-    from llmsizer.decide.precision_choice import quality_words
+    from llmsizer.decide.precision.choice import quality_words
 
     rows = [
         (o.label, _usd(o.usd_per_million_tokens), f"{o.kernel}, computes in {o.computes_in}", quality_words(o.quality),

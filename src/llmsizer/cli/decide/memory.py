@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from llmsizer.facts.catalog import Catalog
     from llmsizer.facts.deployment import Deployment
     from llmsizer.facts.speculation import SpeculationChoice
-    from llmsizer.physics.memory import MemoryBudget
-    from llmsizer.physics.memory_answer import MemoryAnswer
+    from llmsizer.physics.answers.memory import MemoryAnswer
+    from llmsizer.physics.memory.account import MemoryBudget
 
 
 def add_command(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -89,7 +89,7 @@ def _deployment(arguments: argparse.Namespace, catalog: Catalog) -> Deployment:
 
 def _run(arguments: argparse.Namespace) -> int:
     from llmsizer.facts.catalog import default_catalog
-    from llmsizer.physics.memory_answer import answer_memory
+    from llmsizer.physics.answers.memory import answer_memory
 
     catalog = default_catalog()
     found = answer_memory(

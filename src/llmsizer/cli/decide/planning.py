@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmsizer.facts.figure import Figure
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
-    from llmsizer.physics.store import StoredCalibration
+    from llmsizer.physics.calibration.store import StoredCalibration
 
 SHOWN_PLANS, SHOWN_BARS = 5, 6
 SCENARIO_HELP = "a scenario in TOML, or the name of one that ships (eu-chat, eu-chat-22b)"
@@ -80,7 +80,7 @@ class Evidence:
 def read_evidence(profiles: Path | str | None, quality: Path | str | None) -> Evidence:
     """Own records from files or stores. Raises InputError where one is missing or holds nothing usable."""
     from llmsizer.facts.records import ProfileRecord, QualityRecord
-    from llmsizer.physics.own_records import calibrate
+    from llmsizer.physics.calibration.own_records import calibrate
 
     measured = read_source(profiles, ProfileRecord) if profiles else []
     if profiles and not measured and not is_store(str(profiles)):  # a store may begin empty
@@ -103,7 +103,7 @@ def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
 
 def chosen_plan(name: str, wanted: str | None, evidence: Evidence) -> Chosen:
     """One plan of a scenario, or of a file that ``plan --json`` wrote. Raises LlmSizerError."""
-    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.decide.plan_file import Chosen, ask_again, choose_plan, load_plan_file
     from llmsizer.facts.catalog import default_catalog
 
@@ -219,8 +219,8 @@ def _print_plans(recommendation: Recommendation) -> None:
 
 def _print_uncertainty(recommendation: Recommendation) -> None:
     """The spread of each path, the widest bars, and what to measure first."""
-    from llmsizer.decide.uncertain import driver_words
-    from llmsizer.decide.uncertainty import share_text
+    from llmsizer.decide.certainty.drivers import driver_words
+    from llmsizer.decide.certainty.uncertainty import share_text
 
     sure = recommendation.uncertainty
     if sure is None:

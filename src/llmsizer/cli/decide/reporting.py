@@ -26,7 +26,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.deliver.pack.conditions import holding
     from llmsizer.deliver.pack.writing import check_folder, write_pack
     from llmsizer.deliver.residuals import calibration_summary

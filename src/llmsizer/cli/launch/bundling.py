@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _make(arguments: argparse.Namespace) -> int:
     from llmsizer.cli.decide.planning import chosen_plan, read_evidence
-    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.launch.bundle import make_bundle, target_named, write_bundle
     from llmsizer.launch.engine_data import load_engine

@@ -16,7 +16,7 @@ from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.facts.records import ProfileRecord
-    from llmsizer.physics.store import StoredCalibration
+    from llmsizer.physics.calibration.store import StoredCalibration
     from llmsizer.profile.load.wire import Endpoint
     from llmsizer.verify.ledger import ErrorOverTime
     from llmsizer.verify.promise import Promise
@@ -112,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _promise(arguments: argparse.Namespace, calibration: StoredCalibration | None = None) -> Promise:
     """What the file says; with a calibration instead what the plan would promise by it."""
-    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.decide.plan_file import ask_again, load_plan_file
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.verify.promise import promise_of
@@ -214,7 +214,7 @@ def _measured(arguments: argparse.Namespace, promise: Promise) -> ProfileRecord:
 def _learned(arguments: argparse.Namespace, promise: Promise) -> str:
     """What the plan would promise now, calibrated on the records' single requests and batches; or why not."""
     from llmsizer.facts.records import ProfileRecord
-    from llmsizer.physics.own_records import calibrate
+    from llmsizer.physics.calibration.own_records import calibrate
 
     records = read_source(arguments.records or DEFAULT_RECORDS, ProfileRecord)
     telling = [record for record in records if record.carries_step_times]

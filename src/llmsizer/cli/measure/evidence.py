@@ -17,8 +17,8 @@ from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.deliver.residuals import CalibrationSummary
-    from llmsizer.physics.store import StoredCalibration
-    from llmsizer.physics.validate import ErrorLine
+    from llmsizer.physics.answers.validate import ErrorLine
+    from llmsizer.physics.calibration.store import StoredCalibration
 
 OWN_HELP = f"own profile records, before public evidence: {SOURCE_HELP}"
 ROWS_HELP = (
@@ -86,7 +86,7 @@ def _own(path: str | None) -> StoredCalibration | None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from llmsizer.physics.predict import OUTPUT_COLUMNS, predict_rows
+    from llmsizer.physics.answers.predict import OUTPUT_COLUMNS, predict_rows
 
     rows = read_table(arguments.rows)
     header = list(dict.fromkeys(key for row in rows for key in row)) or ["row_id", "model", "gpu"]
@@ -110,7 +110,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from llmsizer.physics.validate import validate
+    from llmsizer.physics.answers.validate import validate
 
     report = validate(read_table(arguments.rows), calibration=_own(arguments.records))
     if report.rows > report.abstained and not report.by_metric:

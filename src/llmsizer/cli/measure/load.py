@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmsizer.profile.load.patterns import Pattern
     from llmsizer.profile.load.predicted import Beside
     from llmsizer.profile.load.record import Served
-    from llmsizer.traffic.lengths import Length
+    from llmsizer.traffic.demand.lengths import Length
 
 LONGEST_TOKENS = 10**6
 
@@ -156,7 +156,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _length(name: str, text: str) -> Length:
     """``512`` is fixed, ``512:2048`` lognormal with that mean and 95th percentile."""
-    from llmsizer.traffic.lengths import length
+    from llmsizer.traffic.demand.lengths import length
 
     mean, _, p95 = text.partition(":")
     parse = whole_number(name, most=LONGEST_TOKENS)
@@ -166,7 +166,7 @@ def _length(name: str, text: str) -> Length:
 
 def _patterns(arguments: argparse.Namespace) -> list[Pattern]:
     from llmsizer.profile.load.patterns import Closed, Open, Replay
-    from llmsizer.traffic.traces import read_trace
+    from llmsizer.traffic.demand.traces import read_trace
 
     if arguments.concurrency:
         users = whole_number("concurrency", most=100_000)

@@ -13,10 +13,10 @@ from llmsizer.units import GIGA, format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
+    from llmsizer.traffic.demand.stream import Stream
     from llmsizer.traffic.disaggregation import Disaggregated
     from llmsizer.traffic.energy import Energy, Power
     from llmsizer.traffic.service import Service
-    from llmsizer.traffic.stream import Stream
 
 
 def add_apart_options(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from llmsizer.units import format_seconds
 if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
     from llmsizer.deliver.chart import Chart
-    from llmsizer.traffic.availability import HeldRate, Site
+    from llmsizer.traffic.failing.availability import HeldRate, Site
     from llmsizer.traffic.load_curves import LoadCurve
     from llmsizer.traffic.service import Service
     from llmsizer.traffic.simulator.replications import Replications
@@ -60,7 +60,7 @@ def plot_service(
 
 
 def _site(arguments: argparse.Namespace, asked: Asked) -> Site:
-    from llmsizer.traffic.availability import Site
+    from llmsizer.traffic.failing.availability import Site
     from llmsizer.traffic.service import stream_within
 
     return Site(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
     from llmsizer.facts.figure import Figure
     from llmsizer.facts.provenance import Estimate
-    from llmsizer.traffic.availability import Loss, Outages, RollingUpgrade, Site
-    from llmsizer.traffic.retries import Retries, RetryPolicy
+    from llmsizer.traffic.failing.availability import Loss, Outages, RollingUpgrade, Site
+    from llmsizer.traffic.failing.retries import Retries, RetryPolicy
 
 
 def add_failure_options(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +33,10 @@ def failure_answers(
     """Every answer about failures, in the terms of the JSON document."""
     from llmsizer.facts.assumptions import load_assumptions
     from llmsizer.facts.catalog import default_catalog
-    from llmsizer.physics.memory import estimate_memory
-    from llmsizer.traffic.availability import losses, outages, rolling_upgrade
-    from llmsizer.traffic.failures import NAMES, Failures
-    from llmsizer.traffic.week import RESTART, restart
+    from llmsizer.physics.memory.account import estimate_memory
+    from llmsizer.traffic.failing.availability import losses, outages, rolling_upgrade
+    from llmsizer.traffic.failing.failures import NAMES, Failures
+    from llmsizer.traffic.hours.week import RESTART, restart
 
     policy = _policy(arguments)
     assumed = load_assumptions(asked.scenario.assumptions, datetime.date.today(), default_catalog().root)
@@ -55,7 +55,7 @@ def failure_answers(
 
 
 def _policy(arguments: argparse.Namespace) -> RetryPolicy | None:
-    from llmsizer.traffic.retries import RetryPolicy
+    from llmsizer.traffic.failing.retries import RetryPolicy
 
     if arguments.retry_timeout is None:
         if arguments.retries is not None:
@@ -66,7 +66,7 @@ def _policy(arguments: argparse.Namespace) -> RetryPolicy | None:
 
 def _retries(site: Site, policy: RetryPolicy, peak: float) -> dict[str, Retries]:
     """With all replicas up, and with the largest host down."""
-    from llmsizer.traffic.retries import retries
+    from llmsizer.traffic.failing.retries import retries
 
     counts = {"all up": site.replicas, "one host down": site.replicas - site.domains.largest["one host"]}
     stream = site.stream.at_rate(peak)

@@ -11,13 +11,13 @@ from llmsizer.units import format_count, format_seconds, format_usd
 
 if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
-    from llmsizer.decide.rentals import ModeRent
+    from llmsizer.decide.pricing.rentals import ModeRent
     from llmsizer.facts.workload import Growth
-    from llmsizer.traffic.availability import HeldRate, Site
-    from llmsizer.traffic.batch_lane import BatchLane
-    from llmsizer.traffic.cold_starts import ColdStarts
-    from llmsizer.traffic.growing import Month
-    from llmsizer.traffic.week import Running, Sizing
+    from llmsizer.traffic.failing.availability import HeldRate, Site
+    from llmsizer.traffic.hours.batch_lane import BatchLane
+    from llmsizer.traffic.hours.cold_starts import ColdStarts
+    from llmsizer.traffic.hours.growing import Month
+    from llmsizer.traffic.hours.week import Running, Sizing
 
 _MOST_MONTHS_SHOWN = 14
 
@@ -26,10 +26,10 @@ def hourly_answers(asked: Asked, site: Site, each: HeldRate, growth: Growth | No
     """Every answer about time; only the reason where not even an idle replica meets the SLO."""
     from llmsizer.facts.assumptions import load_assumptions
     from llmsizer.facts.catalog import default_catalog
-    from llmsizer.physics.memory import estimate_memory
-    from llmsizer.traffic.growing import replicas_by_month
-    from llmsizer.traffic.meanfield import saturation_rate
-    from llmsizer.traffic.week import START_UP, all_modes, hour_name, hourly_rates, peak_hour, start_up
+    from llmsizer.physics.memory.account import estimate_memory
+    from llmsizer.traffic.closed_form.meanfield import saturation_rate
+    from llmsizer.traffic.hours.growing import replicas_by_month
+    from llmsizer.traffic.hours.week import START_UP, all_modes, hour_name, hourly_rates, peak_hour, start_up
 
     workload, closed = asked.fleet.workload, asked.fleet.closed
     if each.requests_per_second <= 0:
@@ -63,8 +63,8 @@ def hourly_answers(asked: Asked, site: Site, each: HeldRate, growth: Growth | No
 
 
 def _sizing(asked: Asked, each: HeldRate, start_seconds: float) -> Sizing:
-    from llmsizer.traffic.sizing import load_at
-    from llmsizer.traffic.week import Sizing
+    from llmsizer.traffic.closed_form.sizing import load_at
+    from llmsizer.traffic.hours.week import Sizing
 
     idle, fleet, workload = load_at(asked.fleet.closed, 0.0), asked.scenario.fleet, asked.fleet.workload
     stay = (idle.ttft_mean.value or 0.0) + (workload.generated_tokens - 1) * (idle.tpot_mean.value or 0.0)
@@ -85,7 +85,7 @@ def _lanes(
     rates: Any, modes: tuple[Running, ...], each: HeldRate, saturation_each: float, tokens_per_request: float
 ) -> list[BatchLane]:
     from llmsizer.facts.provenance import Estimate
-    from llmsizer.traffic.batch_lane import batch_lane
+    from llmsizer.traffic.hours.batch_lane import batch_lane
 
     held = Estimate(value=each.requests_per_second, low=each.low, high=each.high, basis="calibrated")
     return [
@@ -97,7 +97,7 @@ def _lanes(
 
 
 def _cold(asked: Asked, site: Site, running: Running, sizing: Sizing) -> ColdStarts | dict[str, str]:
-    from llmsizer.traffic.cold_starts import cold_starts
+    from llmsizer.traffic.hours.cold_starts import cold_starts
     from llmsizer.traffic.service import stream_within
 
     stream = stream_within(asked.fleet.workload, asked.replica, gap_cv=site.stream.arrivals.gap_cv, by_hour=True)
@@ -108,7 +108,7 @@ def _cold(asked: Asked, site: Site, running: Running, sizing: Sizing) -> ColdSta
 
 
 def _rents(asked: Asked, modes: tuple[Running, ...]) -> tuple[ModeRent, ...]:
-    from llmsizer.decide.rentals import rent_of_modes
+    from llmsizer.decide.pricing.rentals import rent_of_modes
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.money.prices import price_book
 

@@ -18,8 +18,8 @@ from llmsizer.errors import InputError
 
 if TYPE_CHECKING:
     from llmsizer.facts.workload import Growth
-    from llmsizer.traffic.capacity import LoadPoint
-    from llmsizer.traffic.requests import Requests
+    from llmsizer.traffic.closed_form.capacity import LoadPoint
+    from llmsizer.traffic.demand.requests import Requests
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -48,9 +48,9 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 def _simulate(arguments: argparse.Namespace) -> int:
     from llmsizer.facts.assumptions import load_assumptions
     from llmsizer.facts.catalog import default_catalog
+    from llmsizer.traffic.closed_form.sizing import load_at
     from llmsizer.traffic.energy import SHARES, energy_of, power_of
     from llmsizer.traffic.service import observe, observe_trace, service_of, stream_within
-    from llmsizer.traffic.sizing import load_at
 
     if not arguments.trace and (arguments.columns or arguments.arrival_unit):
         raise InputError("--columns and --arrival-unit are of a trace: give --trace FILE too, or leave them out")
@@ -129,7 +129,7 @@ def _document(asked: Asked, answer: dict[str, object]) -> dict[str, object]:
 
 
 def _trace(arguments: argparse.Namespace, asked: Asked) -> Requests:
-    from llmsizer.traffic.traces import read_trace
+    from llmsizer.traffic.demand.traces import read_trace
 
     if arguments.rate or arguments.hours or arguments.week:
         raise InputError("a trace brings its own times: leave out --rate, --hours and --week")
@@ -143,11 +143,11 @@ def _trace(arguments: argparse.Namespace, asked: Asked) -> Requests:
 
 def _closed_form_of_trace(name: str, requests: Requests, asked: Asked) -> LoadPoint | str:
     """What the closed form says of the trace's mean rate and lengths, or why it says nothing."""
+    from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.decide.fleets import closed_form
-    from llmsizer.decide.modelled import ModelledPhysics
+    from llmsizer.traffic.closed_form.sizing import load_at
+    from llmsizer.traffic.demand.traces import summarise
     from llmsizer.traffic.service import workload_of_trace
-    from llmsizer.traffic.sizing import load_at
-    from llmsizer.traffic.traces import summarise
 
     deployment, physics = asked.fleet.deployment, ModelledPhysics(asked.evidence.calibration)
     try:
@@ -170,7 +170,7 @@ def _columns(text: str | None) -> Any:
 
 
 def _capacity(arguments: argparse.Namespace) -> int:
-    from llmsizer.traffic.availability import Site, growth, held_rate, replicas_needed
+    from llmsizer.traffic.failing.availability import Site, growth, held_rate, replicas_needed
     from llmsizer.traffic.service import stream_within
 
     stated = _growth(arguments)

@@ -75,7 +75,7 @@ def _tasks(
 ) -> list[Task[Point]]:
     """Every plan × rate × seed; plans that differ only in who bills them are simulated once."""
     from llmsizer.cluster import Task, key_of
-    from llmsizer.decide.study import workload_of
+    from llmsizer.decide.pricing.study import workload_of
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.traffic.points import Point
     from llmsizer.traffic.service import Goal, stream_within

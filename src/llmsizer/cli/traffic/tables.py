@@ -10,9 +10,9 @@ from llmsizer.units import KILO, format_seconds
 if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
     from llmsizer.facts.figure import Figure
-    from llmsizer.traffic.availability import Growth, HeldRate, Site
-    from llmsizer.traffic.capacity import LoadPoint
+    from llmsizer.traffic.closed_form.capacity import LoadPoint
     from llmsizer.traffic.energy import Energy
+    from llmsizer.traffic.failing.availability import Growth, HeldRate, Site
     from llmsizer.traffic.service import Service, Simulated
 
 
@@ -163,7 +163,7 @@ def _print_closed_form(service: Service, closed: LoadPoint | str) -> None:
 
 
 def print_capacity(asked: Asked, answer: dict[str, Any], site: Site) -> None:
-    from llmsizer.traffic.sizing import replicas_for
+    from llmsizer.traffic.closed_form.sizing import replicas_for
 
     out, peak = console(), answer["peak_requests_per_second"]
     if asked.fleet.deployment.model.reading:

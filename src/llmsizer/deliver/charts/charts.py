@@ -16,7 +16,7 @@ from llmsizer.deliver.wording import amount, shown_parts, shown_usd, size
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
-from llmsizer.physics.memory import estimate_memory
+from llmsizer.physics.memory.account import estimate_memory
 from llmsizer.units import GIGA
 
 PART_COLOURS = 10  # --part-1 … --part-10 in the style sheet

@@ -11,9 +11,9 @@ from llmsizer.deliver.charts.figures import Spec, layout_of, plain
 from llmsizer.deliver.tables import Cell, Table, words
 from llmsizer.deliver.wording import shown_parts, size
 from llmsizer.facts.provenance import Basis
-from llmsizer.physics.fit_cell import FitCell
-from llmsizer.physics.memory import MemoryBudget
-from llmsizer.physics.memory_answer import MemoryAnswer
+from llmsizer.physics.answers.memory import MemoryAnswer
+from llmsizer.physics.memory.account import MemoryBudget
+from llmsizer.physics.memory.fit_cell import FitCell
 from llmsizer.units import GIGA
 
 OUTSIDE_THE_BUDGET = ("driver and context", "unused")

@@ -16,7 +16,7 @@ from llmsizer.deliver.charts.load_charts import SIMULATED, Tail, limit_of
 from llmsizer.deliver.tables import Cell, Table, figure, words
 from llmsizer.deliver.wording import plain_number
 from llmsizer.facts.figure import Figure
-from llmsizer.traffic.capacity import LoadPoint
+from llmsizer.traffic.closed_form.capacity import LoadPoint
 from llmsizer.traffic.closed_load import FleetPoint
 from llmsizer.traffic.load_curves import RatePoint
 from llmsizer.units import format_seconds

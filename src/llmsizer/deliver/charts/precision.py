@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 
-from llmsizer.decide.crossover import Crossover, concurrencies
-from llmsizer.decide.precision_choice import PrecisionOption
+from llmsizer.decide.precision.choice import PrecisionOption
+from llmsizer.decide.precision.crossover import Crossover, concurrencies
+from llmsizer.decide.precision.side_by_side import FormatOnGpu, SideBySide
 from llmsizer.decide.quality import UNIT as QUALITY_UNIT
-from llmsizer.decide.side_by_side import FormatOnGpu, SideBySide
 from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.charts.charts import Bar, Segment
 from llmsizer.deliver.charts.colours import GREY, PART_COLOURS

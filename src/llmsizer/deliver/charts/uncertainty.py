@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Any
 
-from llmsizer.decide.uncertain import driver_words
-from llmsizer.decide.uncertainty import share_text
+from llmsizer.decide.certainty.drivers import driver_words
+from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.chart import Chart, Key, short_usd

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log10
 
-from llmsizer.decide.volume_spread import VolumeSpread
+from llmsizer.decide.certainty.volume_spread import VolumeSpread
 from llmsizer.deliver import svg
 from llmsizer.deliver.basis import mark
 from llmsizer.deliver.chart import short_tokens, short_usd

@@ -13,7 +13,7 @@ from llmsizer.deliver.pack.power_and_rack import PowerSheet
 from llmsizer.deliver.wording import tokens
 from llmsizer.deliver.workbook.live import Live
 from llmsizer.facts.provenance import STALE_AFTER_DAYS
-from llmsizer.physics.layouts import SERVER_LINK_BYTES_PER_SECOND, widening
+from llmsizer.physics.steps.layouts import SERVER_LINK_BYTES_PER_SECOND, widening
 from llmsizer.units import GIGA, format_usd
 
 State = Literal["holds", "does not hold", "unknown"]

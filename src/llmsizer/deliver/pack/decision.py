@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmsizer.decide.answer import Plan, Recommendation
-from llmsizer.decide.apis import ApiChoice, api_choices
-from llmsizer.decide.bills import Demand, Rental
-from llmsizer.decide.candidates import Sized
-from llmsizer.decide.following import Way
+from llmsizer.decide.candidates.sizing import Sized
+from llmsizer.decide.comparison.following import Way
+from llmsizer.decide.pricing.apis import ApiChoice, api_choices
+from llmsizer.decide.pricing.bills import Demand, Rental
+from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.question import Physics
-from llmsizer.decide.study import Study, study
 from llmsizer.deliver.report import scenario_hash
 from llmsizer.deliver.workbook.live_bills import (
     Bill,

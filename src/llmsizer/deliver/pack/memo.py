@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmsizer.decide.uncertain import driver_words
-from llmsizer.decide.uncertainty import share_text
+from llmsizer.decide.certainty.drivers import driver_words
+from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.deliver import html
 from llmsizer.deliver.answer_tables import ordered
 from llmsizer.deliver.basis import mark

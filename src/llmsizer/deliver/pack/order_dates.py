@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmsizer.decide.orders import OrderDates, orders_for
+from llmsizer.decide.pricing.orders import OrderDates, orders_for
 from llmsizer.deliver.pack.decision import Decision
 
 __all__ = ["OrderDates", "order_dates"]

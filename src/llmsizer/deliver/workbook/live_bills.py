@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from llmsizer.decide.bills import Rental
-from llmsizer.decide.candidates import Sized
-from llmsizer.decide.study import Study
+from llmsizer.decide.candidates.sizing import Sized
+from llmsizer.decide.pricing.bills import Rental
+from llmsizer.decide.pricing.study import Study
 from llmsizer.deliver.workbook.live import Live, exp, least, live, ln, most, rounded_up, whole
 from llmsizer.deliver.workbook.live_weeks import Packed, billed_share_live, kept_up_live
 from llmsizer.deliver.workbook.places import Inputs, Place
@@ -21,8 +21,8 @@ from llmsizer.money.formulas import Line, lines_of
 from llmsizer.money.owning import Activity, own_drivers
 from llmsizer.money.prices import gpu_price, is_whole_board, is_whole_machine, server_price
 from llmsizer.money.renting import gpu_hour_price, rent_drivers
-from llmsizer.traffic.elastic import Packing
-from llmsizer.traffic.week import START_UP
+from llmsizer.traffic.hours.elastic import Packing
+from llmsizer.traffic.hours.week import START_UP
 from llmsizer.units import HOURS_PER_MONTH, SECONDS_PER_HOUR, SECONDS_PER_MONTH
 
 _FULL_BATCH = 256.0  # at which the power curve ends, as in decide.bills

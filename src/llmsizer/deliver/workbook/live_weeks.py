@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmsizer.decide.modes import Modes
+from llmsizer.decide.pricing.modes import Modes
 from llmsizer.deliver.workbook.live import Live, most, rounded_up
 from llmsizer.deliver.workbook.places import column_letters
 from llmsizer.deliver.workbook.spreadsheet import Sheet
 from llmsizer.facts.workload.hours import HOURS_PER_WEEK
-from llmsizer.traffic.elastic import KEPT_SCORE, MOST_HELD, ROUNDING, STEP, Following, Packing, WeekShape
+from llmsizer.traffic.hours.elastic import KEPT_SCORE, MOST_HELD, ROUNDING, STEP, Following, Packing, WeekShape
 
 SHEET = "hours"
 _TOP = 6  # the first row of numbers, counted from 1 as sheets do

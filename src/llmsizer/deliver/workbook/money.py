@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-from llmsizer.decide.following import flow_of
+from llmsizer.decide.comparison.following import flow_of
 from llmsizer.deliver.pack.decision import Decision, LivePath
 from llmsizer.deliver.workbook.growth import months_table
 from llmsizer.deliver.workbook.live import GENERATIONS, Live, either, least, live, most, rounded_up

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from llmsizer.decide.bills import Demand
-from llmsizer.decide.candidates import Sized
-from llmsizer.decide.curves import Machines, at_volume
+from llmsizer.decide.candidates.sizing import Sized
+from llmsizer.decide.comparison.curves import Machines, at_volume
+from llmsizer.decide.pricing.bills import Demand
 from llmsizer.deliver.pack.decision import Decision, LivePath
 from llmsizer.deliver.workbook.live import Live
 from llmsizer.deliver.workbook.live_bills import Bill, bill_live, own_live, placed, rent_live

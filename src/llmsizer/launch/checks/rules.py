@@ -16,8 +16,8 @@ from llmsizer.launch.checks.finding import Finding
 from llmsizer.launch.checks.flags import Given, number_of, read_words
 from llmsizer.launch.engine_data import Engine
 from llmsizer.launch.fleet import block_scaled
-from llmsizer.physics.memory import MemoryBudget, estimate_memory
-from llmsizer.physics.parallelism import tensor_problem
+from llmsizer.physics.memory.account import MemoryBudget, estimate_memory
+from llmsizer.physics.memory.parallelism import tensor_problem
 
 FP8_BLOCK = 128
 _TENSOR = ("--tensor-parallel-size", "--tp-size")

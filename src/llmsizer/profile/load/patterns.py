@@ -15,9 +15,9 @@ import numpy as np
 
 from llmsizer.errors import InputError
 from llmsizer.facts.record_parts import Pattern as PatternName
-from llmsizer.traffic.arrivals import Arrivals
-from llmsizer.traffic.lengths import Fixed, Length
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.arrivals import Arrivals
+from llmsizer.traffic.demand.lengths import Fixed, Length
+from llmsizer.traffic.demand.requests import Requests
 
 LENGTHS_DRAWN = 4096
 TRACE_PAUSE_SECONDS = 1.0  # between the warm-up's last request and the trace's zero

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.facts.records import ProfileRecord
-from llmsizer.physics.predict import predict_rows
+from llmsizer.physics.answers.predict import predict_rows
 
 # Measured distribution or field, predicted column, and what makes SI of the column.
 QUANTITIES = {"TTFT": ("effective_ttft", "ttft_ms", 1e-3), "TPOT": ("tpot", "tpot_ms", 1e-3)}

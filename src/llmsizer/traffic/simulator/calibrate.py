@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.requests import Requests
 from llmsizer.traffic.simulator.engine import replay
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.results import SimulationResult

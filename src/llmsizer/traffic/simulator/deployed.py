@@ -13,10 +13,10 @@ import numpy as np
 
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment
-from llmsizer.physics.memory import MemoryBudget, estimate_memory
-from llmsizer.physics.step_times import decode_seconds_grid, prefill_seconds, request_overhead_seconds
-from llmsizer.physics.store import StoredCalibration
-from llmsizer.traffic.prompt_steps import SHORT_PROMPT_TOKENS, attention_bend
+from llmsizer.physics.answers.step_times import decode_seconds_grid, prefill_seconds, request_overhead_seconds
+from llmsizer.physics.calibration.store import StoredCalibration
+from llmsizer.physics.memory.account import MemoryBudget, estimate_memory
+from llmsizer.traffic.closed_form.prompt_steps import SHORT_PROMPT_TOKENS, attention_bend
 from llmsizer.traffic.simulator.fleet import Replica
 from llmsizer.traffic.simulator.steps import StepTable, context_knots, spread
 

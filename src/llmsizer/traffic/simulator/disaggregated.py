@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
-from llmsizer.traffic.requests import Requests, joined
+from llmsizer.traffic.demand.requests import Requests, joined
 from llmsizer.traffic.simulator.engine import check_room, run
 from llmsizer.traffic.simulator.fleet import (
     Fleet,

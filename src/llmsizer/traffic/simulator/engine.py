@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.requests import Requests
 from llmsizer.traffic.simulator import layout
 from llmsizer.traffic.simulator.fleet import (
     ROUTINGS,

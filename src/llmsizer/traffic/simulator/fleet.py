@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
-from llmsizer.traffic.requests import Requests
+from llmsizer.traffic.demand.requests import Requests
 from llmsizer.traffic.simulator.layout import LEAST_LOADED, MAX_BLOCK_TOKENS, PREFIX_AFFINE, ROUND_ROBIN
 from llmsizer.traffic.simulator.steps import StepTable
 

@@ -13,10 +13,10 @@ from typing import Literal
 
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
+from llmsizer.traffic.demand.stream import Stream
 from llmsizer.traffic.simulator.engine import simulate
 from llmsizer.traffic.simulator.fleet import Fleet, Replica
 from llmsizer.traffic.simulator.results import SimulationResult
-from llmsizer.traffic.stream import Stream
 
 Miss = Literal["", "overload", "ttft", "tpot", "e2e"]
 LEAST_SHARE = 0.005  # of saturation: a replica that misses its targets this empty misses them alone

@@ -26,8 +26,8 @@ import numpy as np
 
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment
-from llmsizer.physics.cases import Case
-from llmsizer.physics.step_times import case_of
+from llmsizer.physics.answers.step_times import case_of
+from llmsizer.physics.steps.cases import Case
 from llmsizer.traffic.simulator.steps import StepTable, tabulate
 
 SHARPNESS = 1.6  # of the p-norm: public GEMM latencies at 128 rows are 1.2 times those at one row

@@ -1,0 +1,1 @@
+"""How sure an answer is: draws, odds, tornado and what would flip it."""

@@ -1,0 +1,1 @@
+"""Own, rent or API over volumes and months."""

@@ -1,0 +1,1 @@
+"""Which precision: formats side by side, and where one stops leading."""

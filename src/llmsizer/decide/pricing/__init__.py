@@ -1,0 +1,1 @@
+"""What fleets cost: owned, rented in every mode, or called by the token."""

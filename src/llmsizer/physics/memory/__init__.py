@@ -1,0 +1,1 @@
+"""What one GPU holds: the account of its memory, the cache, spreads over GPUs, and what would make it fit."""

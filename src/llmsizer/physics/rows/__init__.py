@@ -1,0 +1,1 @@
+"""Rows of measured tables: read as cases, with their memory, as observations."""

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: tensors, the names of experts, and what every byte is."""

@@ -1,0 +1,1 @@
+"""What comes: arrivals, lengths, prefixes and conversations, and request logs of others."""

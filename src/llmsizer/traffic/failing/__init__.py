@@ -1,0 +1,1 @@
+"""What is left when parts fail, and when clients ask again."""
