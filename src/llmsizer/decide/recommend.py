@@ -130,7 +130,7 @@ def _priced(found: Study) -> tuple[list[Pick], tuple[Rejection, ...]]:
     """The cheapest width of each GPU × format × path, cheapest first; replicas without a bill join the rejections."""
     ranked, without_bill = _ranked(found, PATHS)
     unpriced = [found.pricer.no_price(sized) for sized in without_bill]
-    plans = found.pricer.plans(ranked, found.question.workload)
+    plans = found.pricer.plans([(path, sized, found.question.workload) for path, sized in ranked])
     picks = [(plan, sized) for plan, (_, sized) in zip(plans, ranked, strict=True)]
     beyond = _beyond_budget([plan for plan, _ in picks], found.question.scenario)
     out = {rejection.candidate for rejection in beyond}

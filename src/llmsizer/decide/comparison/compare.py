@@ -66,16 +66,18 @@ def compare_study(found: Study, choices: Sequence[ApiChoice]) -> Comparison:
 def _stairs(machines: Machines, grid: Sequence[float]) -> PathCost:
     """The lower edge of all candidates' stairs, which is stairs itself."""
     found, path = machines.found, machines.path
+    loads = [at_volume(found.question.workload, tokens) for tokens in grid]
+    cheapest = machines.cheapest_each(np.array(grid))
+    plans = iter(
+        found.pricer.plans([(path, best, load) for best, load in zip(cheapest, loads, strict=True) if best is not None])
+    )
+    why = "no candidate meets the SLO" if not found.sized else f"no price to {path} any candidate"
     steps = []
-    for tokens, best in zip(grid, machines.cheapest_each(np.array(grid)), strict=True):
-        if best is None:
-            reason = "no candidate meets the SLO" if not found.sized else f"no price to {path} any candidate"
-            steps.append(Step(tokens_per_month=tokens, usd_per_month=unknown(reason, USD_PER_MONTH), label=path))
-            continue
-        plan = found.pricer.plan(best, path, at_volume(found.question.workload, tokens))
-        steps.append(
-            Step(tokens_per_month=tokens, usd_per_month=plan.cost.usd_per_month, label=plan.label, units=plan.units)
-        )
+    for tokens, best in zip(grid, cheapest, strict=True):
+        plan = next(plans) if best is not None else None
+        usd = unknown(why, USD_PER_MONTH) if plan is None else plan.cost.usd_per_month
+        label, units = (path, None) if plan is None else (plan.label, plan.units)
+        steps.append(Step(tokens_per_month=tokens, usd_per_month=usd, label=label, units=units))
     return PathCost(path=path, label=path, steps=tuple(steps), note="the cheapest candidate at each volume")
 
 

@@ -55,17 +55,19 @@ class Pricer:
 
     def plan(self, sized: Sized, path: Path, workload: Workload) -> Plan:
         """The fleet of a path that has a price, with its bill in full."""
-        return self.plans([(path, sized)], workload)[0]
+        return self.plans([(path, sized, workload)])[0]
 
-    def plans(self, picks: Sequence[tuple[Path, Sized]], workload: Workload) -> list[Plan]:
-        """The same of many."""
-        each = workload.peak_requests_per_second
-        peaks = loads_at([(sized.replica, each / (self.count(sized, workload) - self.spare)) for _, sized in picks])
-        _describe([sized for _, sized in picks])
-        rentals = [None if path == "own" else self._rental_of(sized, workload) for path, sized in picks]
+    def plans(self, picks: Sequence[tuple[Path, Sized, Workload]]) -> list[Plan]:
+        """The same of many, each for its own load."""
+        rates = [
+            (sized.replica, load.peak_requests_per_second / (self.count(sized, load) - self.spare))
+            for _, sized, load in picks
+        ]
+        _describe([sized for _, sized, _ in picks])
+        rentals = [None if path == "own" else self._rental_of(sized, load) for path, sized, load in picks]
         return [
-            self._plan(sized, workload, self.bill(sized, workload, rental), rental, at_peak)
-            for (_, sized), rental, at_peak in zip(picks, rentals, peaks, strict=True)
+            self._plan(sized, load, self.bill(sized, load, rental), rental, at_peak)
+            for (_, sized, load), rental, at_peak in zip(picks, rentals, loads_at(rates), strict=True)
         ]
 
     def _rental_of(self, sized: Sized, workload: Workload) -> Rental:
