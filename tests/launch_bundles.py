@@ -18,14 +18,21 @@ TODAY = datetime.date(2026, 9, 1)
 
 
 @functools.cache
-def chosen(model: str, gpu: str, precision: str, most_gpus: int = 1, extra: tuple[tuple[str, Any], ...] = ()) -> Chosen:
+def chosen(
+    model: str,
+    gpu: str,
+    precision: str,
+    most_gpus: int = 1,
+    extra: tuple[tuple[str, Any], ...] = (),
+    ttft_seconds: float = 5.0,
+) -> Chosen:
     """The best plan of one model in one format on one kind of card."""
     scenario = Scenario.model_validate(
         {
             "name": "small",
             "model": model,
             "workload": {"preset": "chat", "tokens_per_month": 100_000_000},
-            "slo": {"ttft_p95_seconds": 5.0, "tpot_p95_seconds": 0.2, "quality_floor": 0.5},
+            "slo": {"ttft_p95_seconds": ttft_seconds, "tpot_p95_seconds": 0.2, "quality_floor": 0.5},
             "constraints": {
                 "gpus": [gpu],
                 "precisions": [precision],
@@ -50,8 +57,9 @@ def bundle(
     most_gpus: int = 1,
     version: str | None = None,
     extra: tuple[tuple[str, Any], ...] = (),
+    ttft_seconds: float = 5.0,
 ) -> Bundle:
-    plan = chosen(model, gpu, precision, most_gpus, extra)
+    plan = chosen(model, gpu, precision, most_gpus, extra, ttft_seconds)
     return make_bundle(plan, default_catalog(), engine=engine, target=target, today=TODAY, engine_version=version)
 
 

@@ -215,11 +215,11 @@ def test_without_growth_there_is_no_order_by_day_and_a_reason(usual: Decision) -
 def test_power_by_hand(growing: Decision) -> None:
     power, own = power_sheet(growing), growing.path("own")
     assert power is not None and own is not None and own.plan is not None
-    # 8 × H100 SXM of 700 W and 500 W of the rest; 7.5 % for switches; PUE 1.54.
-    assert power.value("server_kw") == pytest.approx(6.1)
-    assert power.value("reserved_kw") == pytest.approx(own.plan.units * 6.1 * 1.075)
-    assert power.value("servers_by_rack") == 2, "15 kW a rack by 6.1 kW; 40 U by 8 U would be 5"
-    assert power.value("racks") == math.ceil(own.plan.units / 2)
+    # 8 × H100 SXM of 700 W and 2.3 kW of the rest; 7.5 % for switches; PUE 1.54.
+    assert power.value("server_kw") == pytest.approx(7.9)
+    assert power.value("reserved_kw") == pytest.approx(own.plan.units * 7.9 * 1.075)
+    assert power.value("servers_by_rack") == 1, "15 kW a rack by 7.9 kW; 40 U by 8 U would be 5"
+    assert power.value("racks") == own.plan.units
     assert power.value("facility_kw") == pytest.approx(power.value("mean_kw") * 1.54)
     assert power.value("kwh_month") == pytest.approx(power.value("facility_kw") * 730)
     bill = next(part for part in own.cost.parts if part.name == "electricity").usd_per_month.value

@@ -97,7 +97,8 @@ def test_what_quality_finds_is_kept_in_a_store_too(
 ) -> None:
     found = read_source(QUALITY, QualityRecord)
     monkeypatch.setattr("llmsizer.quality.evaluate.evaluate", lambda *_, **__: found)
-    monkeypatch.setattr("llmsizer.quantize.read_variant", lambda path: path)
+    for read in ("original", "read_variant"):
+        monkeypatch.setattr(f"llmsizer.quantize.{read}", lambda path: path)
     monkeypatch.setattr("llmsizer.cli.measure.quality._check_leakage", lambda *_: None)
     text = tmp_path / "text.txt"
     text.write_text("a document\n")
