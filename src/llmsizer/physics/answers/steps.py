@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment
 from llmsizer.physics.calibration.correction import calibrated_shift, distances
+from llmsizer.physics.calibration.effects import words_of
 from llmsizer.physics.calibration.intervals import UNKNOWN_SHAPE_WIDENING, Band
 from llmsizer.physics.calibration.store import StoredCalibration, default_calibration
 from llmsizer.physics.calibration.support import evidence_problem
@@ -179,10 +180,11 @@ class _Passes:
     def __init__(self, rows: _Rows, plain: Sequence[Case], used: StoredCalibration) -> None:
         lengths = REFERENCE_PROMPT_TOKENS, REFERENCE_OUTPUT_TOKENS
         each = Cases.of([case.with_load("concurrency", 1.0, *lengths) for case in plain])
-        cases = each.take(rows.owner)
-        model = StepModel(cases, used.coefficients)
+        model = StepModel(each, used.coefficients, owners=rows.owner)
+        cases = model.cases
         target: Words = np.where(rows.is_decode, DECODE, PREFILL).astype(np.str_)
-        factor = np.exp(calibrated_shift(used.effects, cases, target, rows.batch))
+        words = {name: each_word[rows.owner] for name, each_word in words_of(each).items()}
+        factor = np.exp(calibrated_shift(used.effects, cases, target, rows.batch, words))
         steps = model.decode(rows.batch, rows.tokens, rows.tokens, rows.queries).total * factor
         steps = model.not_faster_than_bytes(steps, rows.batch, rows.tokens, rows.tokens, rows.queries)
         whole = model.prefill(rows.tokens, rows.batch)

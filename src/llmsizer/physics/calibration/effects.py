@@ -125,20 +125,14 @@ def numbered(words: Words) -> Ints:
     return np.fromiter(map(places.__getitem__, listed), dtype=np.intp, count=len(listed))
 
 
-def features(cases: Cases, target: Words, batch: Floats) -> Features:
-    """Features of cases (already one per observation); slopes are centred and of order one."""
+def words_of(cases: Cases) -> dict[str, Words]:
+    """What of the words depends on the deployment alone."""
     engine = cases.text("engine")
     versions = cases.text("engine_version").tolist()
     minor_of = {version: re.sub(r"^(v?\d+\.\d+).*", r"\1", str(version)) for version in set(versions)}
     minor = [minor_of[version] for version in versions]
     degree = np.minimum(cases["tensor"] * cases["pipeline"], 16).astype(int)
-    log_batch = np.log2(np.maximum(batch, 1.0)) / 5 - 0.5
-    stored = (cases["dense_params"] + cases["experts"] * cases["expert_params"] * cases["moe_layers"]) / 1e9
-    per_gpu_ms = stored * 1e9 * cases["weight_bytes"] / cases.gpus / cases["memory_bytes_per_second"] * 1e3
-    phase = np.where(np.char.find(target, "ttft") >= 0, "prefill", "decode")
-    words = {
-        "target": target,
-        "phase": phase,
+    return {
         "engine": engine,
         "pooled_engine": np.array([POOLED_ENGINES.get(str(e), str(e)) for e in engine], dtype=np.str_),
         "version": np.array([f"{e} {v}" for e, v in zip(engine, minor, strict=True)], dtype=np.str_),
@@ -149,8 +143,22 @@ def features(cases: Cases, target: Words, batch: Floats) -> Features:
         "format": cases.text("weight_class"),
         "moe": np.where(cases["experts"] > 0, "moe", "dense"),
         "degree": degree.astype(np.str_),
-        "stage": np.array([_STAGES[str(t)] for t in target], dtype=np.str_),
         "kv": cases["kv_bytes"].astype(np.str_),
+    }
+
+
+def features(cases: Cases, target: Words, batch: Floats, words: Mapping[str, Words] | None = None) -> Features:
+    """Features of cases (already one per observation); slopes are centred and of order one.
+
+    ``words``: ``words_of`` the cases, where it is known from fewer deployments that the cases repeat.
+    """
+    log_batch = np.log2(np.maximum(batch, 1.0)) / 5 - 0.5
+    stored = (cases["dense_params"] + cases["experts"] * cases["expert_params"] * cases["moe_layers"]) / 1e9
+    per_gpu_ms = stored * 1e9 * cases["weight_bytes"] / cases.gpus / cases["memory_bytes_per_second"] * 1e3
+    of_target = {
+        "target": target,
+        "phase": np.where(np.char.find(target, "ttft") >= 0, "prefill", "decode"),
+        "stage": np.array([_STAGES[str(t)] for t in target], dtype=np.str_),
     }
     slopes = {
         "one": np.ones(len(cases)),
@@ -166,7 +174,7 @@ def features(cases: Cases, target: Words, batch: Floats) -> Features:
         "staged": (cases["pipeline"] > 1).astype(np.float64),
         "batch_by_degree": log_batch * np.log2(np.maximum(cases["tensor"], 1.0)) / 3,
     }
-    return Features(words=words, slopes=slopes)
+    return Features(words=of_target | dict(words or words_of(cases)), slopes=slopes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ and collectives: latency + bytes over the link (Thakur et al. 2005: a ring moves
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +49,29 @@ class StepTimes:
 
 
 class StepModel:
-    """Step times of many deployments under one vector of log coefficients."""
+    """Step times of many deployments under one vector of log coefficients.
 
-    def __init__(self, cases: Cases, coefficients: Coefficients, logs: Floats | None = None) -> None:
-        self.cases = cases
+    ``owners``: rows of many steps are asked of each deployment; whose each is. Words are looked up once a deployment.
+    """
+
+    def __init__(
+        self,
+        cases: Cases,
+        coefficients: Coefficients,
+        logs: Floats | None = None,
+        *,
+        owners: NDArray[np.intp] | None = None,
+    ) -> None:
+        def positions(prefix: str, classes: Iterable[str]) -> NDArray[np.intp]:
+            found = coefficients.positions(prefix, classes)
+            return found if owners is None else found[owners]
+
         self._coefficients = coefficients
         engines = [POOLED_ENGINES.get(e, e) for e in cases.text("engine")]
         families, formats = cases.text("family"), cases.text("weight_class")
         makers = [maker_class(str(family)) for family in families]
         self._by_engine = {
-            name: coefficients.positions(name, engines)
+            name: positions(name, engines)
             for name in (
                 "overhead.layer",
                 "overhead.step",
@@ -68,11 +82,12 @@ class StepModel:
                 "compute.engine",
             )
         }
-        self._by_family = {n: coefficients.positions(n, families) for n in ("memory.family", "compute.family")}
-        self._by_maker = {n: coefficients.positions(n, makers) for n in ("memory.maker", "compute.maker")}
-        self._by_format = {n: coefficients.positions(n, formats) for n in ("memory.format", "compute.format")}
-        owners = [owner(str(g), str(e)) for g, e in zip(cases.text("gpu"), cases.text("engine"), strict=True)]
-        self._by_owner = {n: coefficients.positions(n, owners) for n in RATES}
+        self._by_family = {n: positions(n, families) for n in ("memory.family", "compute.family")}
+        self._by_maker = {n: positions(n, makers) for n in ("memory.maker", "compute.maker")}
+        self._by_format = {n: positions(n, formats) for n in ("memory.format", "compute.format")}
+        whose = [owner(str(g), str(e)) for g, e in zip(cases.text("gpu"), cases.text("engine"), strict=True)]
+        self._by_owner = {n: positions(n, whose) for n in RATES}
+        self.cases = cases = cases if owners is None else cases.take(owners)
         self.is_moe = cases["experts"] > 0
         self.expert_shards = cases["tensor"] * cases["data"]
         self.kv_shards = np.where(

@@ -37,6 +37,7 @@ _LADDERS = (
 )  # fmt: skip
 _AROUND = 1.5  # times fewer and more others, between which the growth of a step is taken
 _MOST_POWER = _MOST_BUSY = 0.95
+_HALVINGS = 40  # of a bracket of companions
 _HALF_SHARED = math.sqrt(0.5)
 
 
@@ -99,6 +100,18 @@ class Rows:
     def decode_at(self, batch: Matrix) -> Matrix:
         """Seconds of a step without prompts at each batch."""
         return np.asarray(self._between(batch, self.ladders[:, :, :1])[:, :, 0])
+
+    def companions_at(self, rate: Matrix) -> Matrix:
+        """The operating point of each row's rate below saturation: Little's law, companions = rate × stay, bisected."""
+        low, high = np.zeros_like(self.full_batch), self.full_batch
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            inside = np.minimum(middle, self.full_batch - 1)
+            decode, interrupt = np.moveaxis(self._between(1 + inside, self.ladders[:, :, :2]), 2, 0)
+            stay = (self.output_tokens - 1) * decode + (1 + inside) * interrupt
+            short = middle < rate * stay
+            low, high = np.where(short, middle, low), np.where(short, high, middle)
+        return np.where(rate > 0, (low + high) / 2, 0.0)
 
     def _between(self, batch: Matrix, ladders: NDArray[np.float64]) -> NDArray[np.float64]:
         left = (batch[:, :, None] >= self.batches[:, None, :]).sum(axis=2) - 1

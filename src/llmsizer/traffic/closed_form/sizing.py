@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -174,33 +173,6 @@ def _edge(replica: Replica, seen: Loads, late: NDArray[np.bool_], row: int, firs
     return Edge(companions=float(seen.companions[last]), rate=float(seen.rate[last]), limit=limit)
 
 
-def _companions_at(replica: Replica, curves: Curves, rate: float) -> float:
-    """The operating point of a rate below saturation, by bisection on Little's law: companions = rate × stay."""
-    if rate <= 0:
-        return 0.0
-    batches: list[float] = curves.batches.tolist()
-    seconds: list[float] = curves.decode_seconds.tolist()
-    interrupts: list[float] = curves.prompts.interrupt.tolist()
-    decode_steps, places = replica.output_tokens - 1, batches[-1]
-    low, high = 0.0, float(places)
-    for _ in range(40):
-        middle = (low + high) / 2
-        inside = min(middle, places - 1)
-        interrupt = _between(1 + inside, batches, interrupts)
-        stay = decode_steps * _between(1 + inside, batches, seconds) + (1 + inside) * interrupt
-        low, high = (middle, high) if middle < rate * stay else (low, middle)
-    return (low + high) / 2
-
-
-def _between(x: float, xs: list[float], ys: list[float]) -> float:
-    """Linear interpolation of one value: an array of one costs ten times as much."""
-    right = bisect_left(xs, x)
-    if right == 0 or right == len(xs):
-        return ys[min(right, len(xs) - 1)]
-    share = (x - xs[right - 1]) / (xs[right] - xs[right - 1])
-    return ys[right - 1] + share * (ys[right] - ys[right - 1])
-
-
 def load_at(replica: Replica, requests_per_second: float) -> LoadPoint:
     """What one replica's users see at a rate. OVERLOADED has no latency: it grows for as long as one watches."""
     return loads_at([(replica, requests_per_second)])[0]
@@ -222,9 +194,8 @@ def _seen_at(ends: Sequence[tuple[Replica, Curves, float]]) -> list[Seen]:
     seen: list[Seen] = [None] * len(ends)
     stable = [place for place, (replica, curves, rate) in enumerate(ends) if rate < saturation_rate(replica, curves)]
     if stable:
-        points = evaluate(
-            Rows.of([ends[place][:2] for place in stable]), column(_companions_at(*ends[place]) for place in stable)
-        )
+        rows = Rows.of([ends[place][:2] for place in stable])
+        points = evaluate(rows, rows.companions_at(column(ends[place][2] for place in stable)))
         columns = {name: getattr(points, name)[:, 0].tolist() for name in _SEEN}
         for row, place in enumerate(stable):
             if math.isfinite(columns["ttft_p95"][row]):
