@@ -86,7 +86,10 @@ def _dashboard(arguments: argparse.Namespace) -> int:
         environment["LLMSIZER_OUTPUT"] = str(arguments.records)
     command = [sys.executable, "-m", "streamlit", "run", str(dashboard_file())]
     command += ["--server.address", arguments.address, "--server.port", str(arguments.port)]
-    command += ["--browser.gatherUsageStats", "false", "--server.headless", str(bool(arguments.headless)).lower()]
+    # No question for an address before the first page, and no advertisement over it.
+    command += ["--browser.gatherUsageStats", "false", "--server.showEmailPrompt", "false"]
+    command += ["--logger.hideWelcomeMessage", "true"]
+    command += ["--server.headless", str(bool(arguments.headless)).lower()]
     console(stderr=True).print(
         f"dashboard: http://{arguments.address}:{arguments.port}  (Ctrl-C ends it)", highlight=False
     )
