@@ -162,7 +162,10 @@ def test_a_buyer_asks_by_keyboard_takes_the_pack_and_the_link_asks_again(
     reader.page.keyboard.press("Enter")
     reader.page.wait_for_function("location.search.includes('volume=90000')", timeout=PATIENCE_MS, polling=POLLING_MS)
     reader.page.wait_for_function(
-        f"document.querySelector('{ANSWER}').innerText !== {usual!r}", timeout=PATIENCE_MS, polling=POLLING_MS
+        # While the page is drawn anew there is no answer for a moment.
+        f"(document.querySelector('{ANSWER}')?.innerText ?? {usual!r}) !== {usual!r}",
+        timeout=PATIENCE_MS,
+        polling=POLLING_MS,
     )
     reader.waits()
     changed = reader.answer()
