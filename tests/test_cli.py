@@ -125,6 +125,15 @@ def test_a_table_that_is_none_is_refused_in_one_line(capsys: Capture, tmp_path: 
     assert code == 1 and said in error and error.count("\n") == 1
 
 
+def test_columns_called_otherwise_are_said_not_to_be_read(capsys: Capture, tmp_path: Path) -> None:
+    rows, to = tmp_path / "rows.csv", str(tmp_path / "out.csv")
+    rows.write_text("model,gpu,precision,batch,batch_size\nllama-3.1-8b,h100,int4,8,8\n")
+    code, _, error = run(capsys, "predict", str(rows), "--output", to)
+    assert code == 0 and "precision (weight_dtype)" in error and "batch (" not in error
+    rows.write_text("model,gpu,weight_dtype\nllama-3.1-8b,h100,int4\n")
+    assert run(capsys, "predict", str(rows), "--output", to)[2] == ""
+
+
 BAD_COMMANDS = [
     ("memory", "no-such-model", "--gpu", "h100-sxm-80"),
     ("memory", "llama-3.1-8b", "--gpu", "h1000"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,24 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     calibrate.set_defaults(run=_calibrate)
 
 
+# Columns of other tables, our own records among them, and what they are called here.
+_MEANT = {
+    "precision": "weight_dtype", "quantization": "weight_dtype", "dtype": "weight_dtype", "batch": "batch_size",
+    "prompt_tokens": "input_len", "input_tokens": "input_len", "output_tokens": "output_len",
+    "concurrency": "load_value with load_kind = concurrency", "tensor_parallel": "tp", "num_gpus": "n_gpus",
+}  # fmt: skip
+
+
+def _say_what_is_not_read(header: Iterable[str]) -> None:
+    """A line on stderr for columns that look as if they were meant for ones that the table lacks."""
+    had = set(header)
+    meant = [f"{name} ({known})" for name, known in _MEANT.items() if name in had and known.split(" ")[0] not in had]
+    if meant:
+        console(stderr=True).print(
+            f"! not read, unless called as in brackets: {', '.join(meant)}", style="yellow", highlight=False
+        )
+
+
 def read_table(path: Path) -> list[dict[str, str]]:
     """A CSV with a header as rows. Raises InputError in one line for anything else."""
     try:
@@ -68,6 +86,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path}: the header has no columns model and gpu; it has {had}{hint}")
     if len(set(header)) != len(header):
         raise InputError(f"{path}: a column stands twice in the header; name each once")
+    _say_what_is_not_read(header)
     return rows
 
 
