@@ -24,6 +24,7 @@ from tiny_models import needs
 
 sql = pytest.importorskip("sqlalchemy")
 tables = pytest.importorskip("llmsizer.store.tables")
+database = pytest.importorskip("llmsizer.store.database")
 pytestmark = needs("pyarrow")
 EXAMPLE = Path(__file__).parent.parent / "dashboards" / "example"
 DEVICE = DeviceRecord(name="cpu", kind="cpu", cores=2, memory_bytes=1e9)
@@ -129,6 +130,51 @@ def test_writers_at_the_same_time_lose_and_double_nothing(address: str) -> None:
     assert sum(new) == 40
     with open_store(address) as store:
         assert [r.batch for r in store.profiles()] == list(range(1, 41))
+
+
+@pytest.fixture
+def read_lock(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Somebody reads a store that is not yet written ahead, and nobody can make it so."""
+    reader = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)
+    reader.execute("CREATE TABLE t (n)")
+    reader.execute("DROP TABLE t")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM sqlite_master").fetchall()
+    yield reader
+    reader.close()
+
+
+class _RefusesAtOnce:
+    """A connection that SQLite refuses without its own wait, as it does where two switch at once."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    def execute(self, _: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+
+
+def test_two_that_make_a_store_write_ahead_at_once_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("llmsizer.store.database.time.sleep", waits.append)
+    connection = _RefusesAtOnce(3)
+    database._write_ahead(connection)
+    assert connection.refusals == 0 and len(waits) == 3
+    monkeypatch.setattr("llmsizer.store.database.BUSY_SECONDS", -1)
+    with pytest.raises(sqlite3.OperationalError):
+        database._write_ahead(_RefusesAtOnce(1))
+
+
+def test_a_store_that_stays_locked_is_one_line(
+    read_lock: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmsizer.store.database.BUSY_SECONDS", 0)
+    with pytest.raises(InputError, match="database is locked"):
+        open_store(str(tmp_path / "s.sqlite"))
 
 
 def test_an_older_store_is_brought_forward_with_what_it_holds(address: str) -> None:

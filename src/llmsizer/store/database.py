@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +22,7 @@ from llmsizer.store.location import EXAMPLE, Location, hidden
 from llmsizer.store.tables import NEWEST, STEPS, TABLES, schema_version
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another
+BUSY_STEP_SECONDS = 0.01
 CONNECT_SECONDS = 5
 BATCH = 500
 MIGRATION_LOCK = 0x6C6C6D73  # of PostgreSQL's advisory locks: "llms"
@@ -175,8 +178,22 @@ def _engine(location: Location) -> sql.Engine:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # SQLAlchemy's "begin" below begins, not sqlite3 at the first write
-    connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for a writer
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+
+
+def _write_ahead(connection: Any) -> None:
+    """Readers do not wait for a writer. Of processes that make this switch at once, SQLite refuses all but one
+    without the wait it grants everywhere else, so the wait is here."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(BUSY_STEP_SECONDS)
 
 
 def _begin(connection: sql.Connection) -> None:
