@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import unescape
+from typing import Any
 
 import streamlit as st
 
-from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.charts.figures import Spec
-from llmsizer.deliver.tables import Cell, Table
-from llmsizer.deliver.wording import figure_amount, figure_range
+from llmsizer.deliver.charts.figures import Spec, plain
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.elements.tables import Cell, Table
+from llmsizer.deliver.elements.wording import figure_amount, figure_range
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
@@ -19,7 +21,11 @@ from texts import FALLBACK, known, language, say, told
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])")
 _BLANKS = re.compile(r"[^\S\u00a0]+")  # but those that hold words together
+_MARKUP = re.compile(r"(<[^>]*>)")  # of a figure's words
 LONGEST_PLAIN_TABLE = 30
+WORDS_OF_A_FIGURE = {
+    "text", "title", "name", "hovertext", "hovertemplate", "ticktext", "x", "y", "categoryarray", "customdata", "labels"
+}  # fmt: skip
 WORDS_ON_WHITE = "#4b4e5a"  # of charts
 NO_BREAK = "\u00a0"
 
@@ -56,7 +62,7 @@ def mistakes_as_sentences() -> Iterator[None]:
     try:
         yield
     except LlmSizerError as error:
-        st.warning(safe(str(error)))
+        st.warning(safe(told(str(error))))
         st.caption(say("app.stop_help"))
         st.stop()
 
@@ -78,9 +84,9 @@ def figure_card(heading: str, value: Figure, *, below: str = "", remark: str = "
         st.markdown(f"{level} {safe(told(figure_amount(value)))}")
         st.caption(safe_kept(surety(value)))
         if below:
-            st.markdown(safe(below))
+            st.markdown(safe(told(below)))
         if remark:
-            st.caption(safe(remark))
+            st.caption(safe(told(remark)))
 
 
 def surety(value: Figure) -> str:
@@ -107,18 +113,27 @@ def table(content: Table, *, alt: str = "") -> None:
     if not content.rows:
         return
     if len(content.rows) <= LONGEST_PLAIN_TABLE:
-        names = [safe(known(name)) for name in content.distinct_headers]
+        names = [safe(told(name)) for name in content.distinct_headers]
         rows = [dict(zip(names, map(_cell, row), strict=True)) for row in content.rows]
-        st.table(rows, border="horizontal", hide_index=True, alt=alt or known(content.title))
+        st.table(rows, border="horizontal", hide_index=True, alt=alt or told(content.title))
     else:
-        rows = [{known(name): text for name, text in row.items()} for row in content.plain_rows]
-        st.dataframe(rows, hide_index=True, alt=alt or known(content.title))
+        names = [told(name) for name in content.distinct_headers]
+        rows = [dict(zip(names, map(_line, row), strict=True)) for row in content.rows]
+        st.dataframe(rows, hide_index=True, alt=alt or told(content.title))
     if content.note:
-        st.caption(safe(content.note))
+        st.caption(safe(told(content.note)))
+
+
+def _line(cell: Cell) -> str:
+    """The cell as one line of text, for a grid."""
+    said = [] if cell.is_only_unknown else [told(cell.text)]
+    said += [f"({between(cell.between)})"] if cell.between else []
+    said += [mark(cell.basis)] if cell.basis else []
+    return " · ".join(words for words in (" ".join(said), told(cell.remark)) if words)
 
 
 def _cell(cell: Cell) -> str:
-    text = safe(told(cell.text)) if cell.basis is None else _joined(safe(cell.text))
+    text = safe(told(cell.text)) if cell.basis is None else _joined(safe(told(cell.text)))
     small = [_joined(between(cell.between)), mark(cell.basis) if cell.basis else ""]
     below = " · ".join(safe_kept(words) for words in (*small, told(cell.remark)) if words)
     if cell.is_only_unknown:
@@ -131,12 +146,38 @@ def chart(spec: Spec, alt: str, key: str, under: Table | None = None, *, is_open
     """A chart with its words for those who cannot see it, and the same in numbers under it."""
     config = {"displayModeBar": False, "responsive": True}
     if spec["data"]:  # Plotly refuses a figure of nothing
-        st.plotly_chart(_readable(spec), key=key, alt=alt, config=config, theme="streamlit")
+        st.plotly_chart(_readable(_in_language(spec)), key=key, alt=told(alt), config=config, theme="streamlit")
     else:
         st.caption(say("common.nothing_to_draw"))
     if under is not None:
         with st.expander(say("common.table"), expanded=is_open):
             table(under)
+
+
+def _in_language(spec: Spec) -> Spec:
+    """The figure with its words in the page's language; names of categories too, wherever they stand."""
+    if language() == FALLBACK:
+        return spec
+    return {key: _words_told(value, key in WORDS_OF_A_FIGURE) for key, value in spec.items()}
+
+
+def _words_told(value: Any, are_words: bool) -> Any:
+    if isinstance(value, dict):
+        return {key: _words_told(each, key in WORDS_OF_A_FIGURE) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_words_told(each, are_words) for each in value]
+    return _marked_told(value) if are_words and isinstance(value, str) else value
+
+
+def _marked_told(words: str) -> str:
+    """Words between the little HTML that Plotly reads; its signs for < and > stand for themselves in a pattern."""
+    parts = _MARKUP.split(words)
+    return "".join(part if part.startswith(("<", "%{")) else _told_between_blanks(part) for part in parts)
+
+
+def _told_between_blanks(words: str) -> str:
+    bare = words.strip()
+    return words.replace(bare, plain(told(unescape(bare)))) if bare else words
 
 
 def _readable(spec: Spec) -> Spec:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from llmsizer.decide.recommend import recommend
-from llmsizer.deliver.pack.bill_of_materials import bill_of_materials
-from llmsizer.deliver.pack.conditions import conditions
-from llmsizer.deliver.pack.decision import Decision, decide_papers
-from llmsizer.deliver.pack.order_dates import order_dates
-from llmsizer.deliver.pack.power_and_rack import power_sheet
+from llmsizer.deliver.papers.bill_of_materials import bill_of_materials
+from llmsizer.deliver.papers.conditions import conditions
+from llmsizer.deliver.papers.decision import Decision, decide_papers
+from llmsizer.deliver.papers.order_dates import order_dates
+from llmsizer.deliver.papers.power_and_rack import power_sheet
 from llmsizer.deliver.workbook.writing import write_workbook
 from llmsizer.facts.catalog import Catalog, default_catalog
 from llmsizer.facts.hub import load_model

@@ -22,7 +22,7 @@ from llmsizer.decide.recommend import answer_of, first_plans, recommend
 from llmsizer.deliver.charts.cash import cash_alt, cash_figure, cash_table, paybacks_table
 from llmsizer.deliver.charts.figures import cost_figure
 from llmsizer.deliver.charts.volume import Axes, spreads_table, volume_figure
-from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
+from llmsizer.deliver.views.places import places_alt, places_figure, places_table
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import unknown
 from llmsizer.facts.scenario import Scenario

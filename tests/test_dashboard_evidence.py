@@ -97,7 +97,7 @@ def test_hostile_names_in_an_answer_stay_names(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_kind_of_fact_is_listed_with_source_and_what_is_old_is_flagged() -> None:
-    from llmsizer.deliver.evidence import catalogue_kinds
+    from llmsizer.deliver.views.evidence import catalogue_kinds
 
     app = opened()
     for kind in catalogue_kinds():

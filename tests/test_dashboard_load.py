@@ -16,7 +16,7 @@ pytest.importorskip("plotly")
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import figures_of, really_answer, show, small, turn_to, words_of
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
-from llmsizer.deliver.wording import figure_amount
+from llmsizer.deliver.elements.wording import figure_amount
 from llmsizer.errors import InputError
 from llmsizer.facts.scenario import Scenario
 from llmsizer.progress import Progress

@@ -17,7 +17,7 @@ from dashboard_pages import HOSTILE, PAGES, REAL, show, turn_to, usual, words_of
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver.basis import MARKS
+from llmsizer.deliver.elements.basis import MARKS
 from llmsizer.errors import InputError
 from llmsizer.facts.scenario import Scenario
 

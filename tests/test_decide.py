@@ -19,7 +19,7 @@ from deciding import (
 )
 from llmsizer.decide.pricing.study import workload_of
 from llmsizer.decide.recommend import recommend
-from llmsizer.deliver.answer_tables import excluded_table
+from llmsizer.deliver.tables.plans import excluded_table
 from llmsizer.errors import LlmSizerError, ScenarioError, UnknownNameError
 from llmsizer.facts.deployment import deployment
 from llmsizer.physics.memory.account import estimate_memory

@@ -9,11 +9,13 @@ import pytest
 
 import answers
 import measured_by_hand
-from llmsizer.deliver import answer_tables, tables, wording
-from llmsizer.deliver.confidence import best_by_path, confidence
-from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
-from llmsizer.deliver.residuals import CalibrationSummary, Check, bands_table, residuals_table
-from llmsizer.deliver.variants import groups, speed_sentences, variants_table
+from llmsizer.deliver.elements import tables, wording
+from llmsizer.deliver.elements.confidence import best_by_path, confidence
+from llmsizer.deliver.tables.bills import costs_table
+from llmsizer.deliver.tables.rejections import rejection_groups
+from llmsizer.deliver.tables.residuals import CalibrationSummary, Check, bands_table, residuals_table
+from llmsizer.deliver.tables.variants import groups, speed_sentences, variants_table
+from llmsizer.deliver.views.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.money.cost import USD_PER_MONTH, Cost, CostPart
 from llmsizer.physics.calibration.intervals import Band
@@ -59,8 +61,8 @@ def test_parts_rounded_for_display_sum_to_their_rounded_total() -> None:
 @pytest.mark.parametrize("scale", [0.0007, 0.01, 0.333, 1.0, 1.7, 1234.567])
 def test_the_parts_of_a_bill_sum_as_displayed_to_its_total(scale: float) -> None:
     cost = answers.own_cost(scale)
-    rows = answer_tables.costs_table([("own", cost)]).rows
-    total = answer_tables.costs_table([("own", cost)]).total_row
+    rows = costs_table([("own", cost)]).rows
+    total = costs_table([("own", cost)]).total_row
     assert total is not None
     shown = [usd_in(row[1].text) for row in rows[:total]]
     assert sum(shown) == pytest.approx(usd_in(rows[total][1].text), abs=1e-9)
@@ -70,7 +72,7 @@ def test_the_parts_of_a_bill_sum_as_displayed_to_its_total(scale: float) -> None
 def test_two_lines_of_one_name_are_one_row() -> None:
     base = answers.own_cost()
     doubled = replace(base, parts=(*base.parts, CostPart(name="energy", usd_per_month=answers.usd(100.0))))
-    table = answer_tables.costs_table([("own", doubled)])
+    table = costs_table([("own", doubled)])
     energy = [row for row in table.rows if row[0].text == "energy"]
     assert len(energy) == 1
     assert energy[0][1].remark == "2 lines"
@@ -78,7 +80,7 @@ def test_two_lines_of_one_name_are_one_row() -> None:
 
 
 def test_a_bill_with_an_unknown_part_says_at_least() -> None:
-    table = answer_tables.costs_table([("API", answers.unpriced_cost())])
+    table = costs_table([("API", answers.unpriced_cost())])
     assert table.total_row is not None
     total = table.rows[table.total_row][1]
     assert total.text == "at least $900.00"
@@ -113,7 +115,7 @@ def test_without_a_plan_there_is_no_confidence() -> None:
 
 
 def test_rejections_are_grouped_by_reason_with_the_largest_group_first() -> None:
-    groups_found = answer_tables.rejection_groups(answers.recommendation())
+    groups_found = rejection_groups(answers.recommendation())
     assert [(group.words, group.count) for group in groups_found] == [
         ("Too slow for what was asked", 2),
         ("Does not fit in memory", 1),
@@ -126,7 +128,7 @@ def test_candidates_out_for_the_very_same_reason_share_a_row() -> None:
     base = answers.recommendation()
     first = base.rejections[0]
     twin = replace(first, candidate="mistral-small-4-22b bf16 on 1× NVIDIA L40")
-    (group,) = answer_tables.rejection_groups(replace(base, rejections=(first, twin)))
+    (group,) = rejection_groups(replace(base, rejections=(first, twin)))
     assert group.count == 2
     assert [row[0].text for row in group.table.rows] == ["bf16 on 1× NVIDIA L40S, bf16 on 1× NVIDIA L40"]
 

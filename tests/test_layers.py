@@ -44,6 +44,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "traffic": ("demand", "closed_form", "simulator", "hours", "failing"),
     "decide": ("candidates", "pricing", "comparison", "certainty", "precision"),
     "quantize": ("stored", "layers", "formats"),
+    "deliver": ("elements", "tables", "charts", "views", "pages", "formulas", "papers", "workbook", "pack"),
 }
 TOP = {"__init__", "__main__", "cli", "demo"}  # may import everything
 HEAVY = {

@@ -17,7 +17,7 @@ from llmsizer.deliver.charts.load_charts import cdf_chart, latency_chart, latenc
 from llmsizer.deliver.charts.load_drawing import Axis, Line, Mark, draw_lines
 from llmsizer.deliver.charts.load_figures import cdf_figure
 from llmsizer.deliver.charts.plan_hours import week_figure
-from llmsizer.deliver.load_page import LoadPage, render_load_page
+from llmsizer.deliver.pages.load import LoadPage, render_load_page
 from llmsizer.errors import InputError
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.demand.arrivals import Arrivals

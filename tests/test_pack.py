@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 import papers
-from llmsizer.deliver.pack.bill_of_materials import BomLine, bill_of_materials, bom_csv, harmless
-from llmsizer.deliver.pack.conditions import Condition, conditions, holding
-from llmsizer.deliver.pack.decision import Decision
+from llmsizer.deliver.formulas.live import live
+from llmsizer.deliver.formulas.places import Register
 from llmsizer.deliver.pack.memo import render_memo
-from llmsizer.deliver.pack.order_dates import order_dates
-from llmsizer.deliver.pack.power_and_rack import power_sheet
 from llmsizer.deliver.pack.writing import CONTENTS, MANIFEST, write_pack
-from llmsizer.deliver.report import render_report
-from llmsizer.deliver.workbook.live import live
-from llmsizer.deliver.workbook.places import Register
+from llmsizer.deliver.pages.report import render_report
+from llmsizer.deliver.papers.bill_of_materials import BomLine, bill_of_materials, bom_csv, harmless
+from llmsizer.deliver.papers.conditions import Condition, conditions, holding
+from llmsizer.deliver.papers.decision import Decision
+from llmsizer.deliver.papers.order_dates import order_dates
+from llmsizer.deliver.papers.power_and_rack import power_sheet
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog, load_catalog
 from llmsizer.facts.figure import exact

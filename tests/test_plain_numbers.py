@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmsizer.deliver.chart import short_tokens, short_usd
-from llmsizer.deliver.wording import amount, figure_range, size, tokens
+from llmsizer.deliver.elements.chart import short_tokens, short_usd
+from llmsizer.deliver.elements.wording import amount, figure_range, size, tokens
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
 from llmsizer.units import format_count, format_seconds, plain_number

@@ -10,7 +10,6 @@ import pytest
 from llmsizer.decide.precision.choice import PrecisionQuestion, choose_precision, precisions_of
 from llmsizer.decide.precision.side_by_side import SideBySide, side_by_side
 from llmsizer.decide.pricing.study import workload_of
-from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts.precision import (
     SYMBOLS,
     checks_figure,
@@ -20,8 +19,9 @@ from llmsizer.deliver.charts.precision import (
     speed_figure,
     vram_figure,
 )
-from llmsizer.deliver.precision_tables import forest_table, formats_table, kernels_table, speed_table, vram_table
-from llmsizer.deliver.residuals import Check
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.tables.residuals import Check
+from llmsizer.deliver.views.precision import forest_table, formats_table, kernels_table, speed_table, vram_table
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure, unknown
 from llmsizer.facts.provenance import Estimate

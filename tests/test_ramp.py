@@ -16,9 +16,9 @@ from llmsizer.decide.comparison.following import Months, months_of, owned_by_mon
 from llmsizer.decide.pricing.orders import Fleet, first_orders, orders_for
 from llmsizer.decide.pricing.study import study, workload_of
 from llmsizer.decide.recommend import recommend
-from llmsizer.deliver.pack.conditions import conditions
-from llmsizer.deliver.pack.order_dates import order_dates
-from llmsizer.deliver.pack.power_and_rack import power_sheet
+from llmsizer.deliver.papers.conditions import conditions
+from llmsizer.deliver.papers.order_dates import order_dates
+from llmsizer.deliver.papers.power_and_rack import power_sheet
 from llmsizer.errors import ScenarioError
 from llmsizer.facts.scenario import parse_scenario
 from llmsizer.facts.workload import Growth

@@ -15,14 +15,15 @@ import answers
 import hostile_answers
 import measured_by_hand
 from llmsizer.decide.recommend import recommend
-from llmsizer.deliver import answer_tables, svg
-from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts.charts import cost_chart, draw_measure, memory_chart, stairs_chart
-from llmsizer.deliver.confidence import best_by_path
-from llmsizer.deliver.report import render_report, scenario_hash, write_report
-from llmsizer.deliver.residuals import CalibrationSummary, Check
-from llmsizer.deliver.sections import measures
-from llmsizer.deliver.variants import groups
+from llmsizer.deliver.elements import svg
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.elements.confidence import best_by_path
+from llmsizer.deliver.pages.report import render_report, scenario_hash, write_report
+from llmsizer.deliver.pages.sections import measures
+from llmsizer.deliver.tables.bills import costs_table
+from llmsizer.deliver.tables.residuals import CalibrationSummary, Check
+from llmsizer.deliver.tables.variants import groups
 from llmsizer.errors import InputError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import unknown
@@ -103,7 +104,7 @@ def test_every_chart_draws_within_its_box(width: float) -> None:
     (group,) = groups(measured_by_hand.profiles())
     drawings = [
         memory_chart(recommendation.plans[:3]).draw(width),
-        cost_chart(costs, answer_tables.costs_table(costs)).draw(width),
+        cost_chart(costs, costs_table(costs)).draw(width),
         stairs_chart(answers.comparison(), 13.1e9).draw(width),
         *(draw_measure(m, width) for m in measures(group, group.points[0])),
     ]
@@ -269,7 +270,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", (0, 1), ids=("light", "dark"))
 def test_text_has_a_contrast_of_four_and_a_half_and_marks_of_three(theme: int) -> None:
-    style = (resources.files("llmsizer.deliver") / "report.css").read_text()
+    style = (resources.files("llmsizer.deliver.pages") / "report.css").read_text()
     block = re.findall(r":root \{([^}]*)\}", style)[theme]
     colours = {**dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)), "white": "#ffffff"}
     page = colours.get("page", "#ffffff")

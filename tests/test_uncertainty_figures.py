@@ -19,7 +19,7 @@ from llmsizer.deliver.charts.uncertainty import (
     tornado_table,
     win_table,
 )
-from llmsizer.deliver.report import render_report
+from llmsizer.deliver.pages.report import render_report
 from llmsizer.money.spread import Bar, Information, PathSpread, Uncertainty
 
 HOSTILE = "<b>x</b>&"

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import papers
 import recalculate
-from llmsizer.deliver.pack.decision import Decision
-from llmsizer.deliver.workbook.live import Live, least, live, most, rounded_up
+from llmsizer.deliver.formulas.live import Live, least, live, most, rounded_up
+from llmsizer.deliver.formulas.places import Register, column_letters, safe_name
+from llmsizer.deliver.papers.decision import Decision
 from llmsizer.deliver.workbook.money import program_cash
-from llmsizer.deliver.workbook.places import Register, column_letters, safe_name
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import monthly_parts
 

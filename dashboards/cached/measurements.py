@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from llmsizer.deliver.residuals import CalibrationSummary, Check, calibration_summary, shipped_checks
+from llmsizer.deliver.tables.residuals import CalibrationSummary, Check, calibration_summary, shipped_checks
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.store import read_records
 

@@ -14,15 +14,15 @@ from drawing import safe
 from llmsizer.deliver.charts import figures
 from llmsizer.deliver.charts.charts import Measure
 from llmsizer.deliver.charts.precision import checks_figure
-from llmsizer.deliver.qualities import quality_groups, quality_measures, quality_table
-from llmsizer.deliver.residuals import residuals_table
-from llmsizer.deliver.sections import measures
-from llmsizer.deliver.tables import Table, number, words
-from llmsizer.deliver.variants import Group, Point, groups, speed_sentences, variants_table
-from llmsizer.deliver.wording import amount, sentence
+from llmsizer.deliver.elements.tables import Table, number, words
+from llmsizer.deliver.elements.wording import amount, sentence
+from llmsizer.deliver.pages.sections import measures
+from llmsizer.deliver.tables.residuals import residuals_table
+from llmsizer.deliver.tables.variants import Group, Point, groups, speed_sentences, variants_table
+from llmsizer.deliver.views.qualities import quality_groups, quality_measures, quality_table
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.records import ProfileRecord
-from texts import say
+from texts import say, told
 
 
 def show(asked_names: Collection[str]) -> None:
@@ -87,14 +87,14 @@ def show_point(group: Group, point: Point) -> None:
     sentences = speed_sentences(group, point)
     if sentences:
         drawing.section(say("precision.why"))
-        st.markdown("\n".join(f"- {safe(text)}" for text in sentences))
+        st.markdown("\n".join(f"- {safe(told(text))}" for text in sentences))
 
 
 def show_measures(shown: Sequence[Measure]) -> None:
     for start in range(0, len(shown), 2):
         for column, measure in zip(drawing.columns_of(2), shown[start : start + 2], strict=False):
             with column:
-                better = say("precision.better", name=measure.name, direction=say(f"precision.{measure.better}"))
+                better = say("precision.better", name=told(measure.name), direction=say(f"precision.{measure.better}"))
                 st.markdown(f"**{safe(better)}**")
                 drawing.chart(figures.measure_figure(measure), measure_alt(measure), f"measure-{measure.name}")
 
@@ -102,7 +102,7 @@ def show_measures(shown: Sequence[Measure]) -> None:
 def measure_alt(measure: Measure) -> str:
     """The bars for those who cannot see them."""
     values = "; ".join(f"{name} {amount(value, measure.unit)}" for name, value, *_ in measure.values)
-    return f"{measure.name}, {drawing.mark('measured')}: {values}"
+    return f"{told(measure.name)}, {drawing.mark('measured')}: {values}"
 
 
 def show_quality(kept: measurements.Records, model: str) -> None:
@@ -124,7 +124,7 @@ def show_predictions(group: Group) -> None:
     try:
         unseen = measurements.checks(group.records)
     except LlmSizerError as error:
-        st.caption(safe(str(error)))
+        st.caption(safe(told(str(error))))
         return
     if not unseen:
         st.caption(say("precision.no_prediction"))
@@ -142,7 +142,7 @@ def show_learned(group: Group) -> None:
     if summary is None or not summary.checks:
         st.caption(say("precision.no_prediction"))
         return
-    st.markdown(safe(sentence(summary.text)))
+    st.markdown(safe(sentence(told(summary.text))))
     st.markdown(safe(say("precision.half", error=f"{summary.median_error or 0.0:.1%}")))
     drawing.table(residuals_table(summary.checks))
 
@@ -172,5 +172,5 @@ def batch_table(group: Group) -> Table:
 def show_failures(group: Group) -> None:
     if group.failures:
         drawing.section(say("precision.failed"))
-        lines = [f"- {safe(r.variant)}, {r.batch} at once: {safe(r.failure or 'failed')}" for r in group.failures]
+        lines = [f"- {safe(r.variant)}, {safe(told(f'{r.batch} at once'))}: {safe(told(r.failure or 'failed'))}" for r in group.failures]
         st.markdown("\n".join(lines))

@@ -7,15 +7,17 @@ import streamlit as st
 import drawing
 from drawing import mark, safe
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver import answer_tables
-from llmsizer.deliver.basis import MEANINGS
 from llmsizer.deliver.charts import figures
 from llmsizer.deliver.charts.charts import memory_chart
-from llmsizer.deliver.glossary import GLOSSARY
-from llmsizer.deliver.residuals import bands_table
-from llmsizer.deliver.wording import sentence
+from llmsizer.deliver.elements.basis import MEANINGS
+from llmsizer.deliver.elements.glossary import GLOSSARY
+from llmsizer.deliver.elements.wording import sentence
+from llmsizer.deliver.tables.bills import apis_table
+from llmsizer.deliver.tables.plans import assumptions_table, plans_table, unsure_table
+from llmsizer.deliver.tables.rejections import rejection_groups
+from llmsizer.deliver.tables.residuals import bands_table
 from llmsizer.physics.calibration.store import default_calibration
-from texts import known, say
+from texts import known, say, told
 
 PLANS_SHOWN = 3
 
@@ -23,7 +25,7 @@ PLANS_SHOWN = 3
 def show(recommendation: Recommendation) -> None:
     """Everything behind the answer, closed until it is asked for."""
     drawing.section(say("decide.detail"))
-    unsure, apis = answer_tables.unsure_table(recommendation), answer_tables.apis_table(recommendation)
+    unsure, apis = unsure_table(recommendation), apis_table(recommendation)
     drawing.folded(say("decide.notes"), "notes", lambda: _notes(recommendation))
     drawing.folded(say("decide.machines"), "plans", lambda: _plans(recommendation))
     if unsure.rows:
@@ -35,10 +37,10 @@ def show(recommendation: Recommendation) -> None:
     drawing.folded(
         say("decide.assumptions"),
         "assumptions",
-        lambda: drawing.table(answer_tables.assumptions_table(recommendation)),
+        lambda: drawing.table(assumptions_table(recommendation)),
     )
     drawing.folded(say("decide.accuracy"), "accuracy", _accuracy)
-    left_out = "\n".join(f"- {safe(sentence(words))}" for words in recommendation.leaves_out)
+    left_out = "\n".join(f"- {safe(sentence(told(words)))}" for words in recommendation.leaves_out)
     drawing.folded(say("decide.leaves_out"), "leaves_out", lambda: st.markdown(left_out))
     drawing.folded(say("decide.definitions"), "definitions", _definitions)
 
@@ -48,7 +50,7 @@ def _plans(recommendation: Recommendation) -> None:
     if not plans:
         st.info(say("decide.no_plan"))
         return
-    drawing.table(answer_tables.plans_table(plans))
+    drawing.table(plans_table(plans))
     more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
     if more:
         st.caption(say("decide.more_plans", count=more))
@@ -58,24 +60,24 @@ def _plans(recommendation: Recommendation) -> None:
 
 
 def _rejections(recommendation: Recommendation) -> None:
-    for group in answer_tables.rejection_groups(recommendation):
-        st.markdown(f"**{safe(known(group.words))}: {group.count:,}**")
+    for group in rejection_groups(recommendation):
+        st.markdown(f"**{safe(told(group.words))}: {group.count:,}**")
         drawing.table(group.table)
 
 
 def _accuracy() -> None:
     accuracy = bands_table(default_calibration().bands.bands)
-    st.markdown(safe(known(accuracy.title)))
+    st.markdown(safe(told(accuracy.title)))
     drawing.table(accuracy)
 
 
 def _notes(recommendation: Recommendation) -> None:
-    st.markdown(safe(sentence(recommendation.memory_note)))
+    st.markdown(safe(sentence(told(recommendation.memory_note))))
     said = (recommendation.sentence, *recommendation.flags)
-    st.markdown("\n".join(f"- {safe(sentence(words))}" for words in said))
+    st.markdown("\n".join(f"- {safe(sentence(told(words)))}" for words in said))
 
 
 def _definitions() -> None:
     lines = [(mark(basis), known(meaning, "glossary")) for basis, meaning in MEANINGS.items()]
-    lines += [(known(word), known(meaning, "glossary")) for word, meaning in GLOSSARY]
+    lines += [(told(word), known(meaning, "glossary")) for word, meaning in GLOSSARY]
     st.markdown("\n".join(f"- **{safe(word)}**: {safe(meaning)}" for word, meaning in lines))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
-from llmsizer.deliver import answer_tables
-from llmsizer.deliver.wording import plain_number, sentence, tokens
+from llmsizer.deliver.elements.wording import plain_number, sentence, tokens
+from llmsizer.deliver.tables.plans import ordered
 from llmsizer.units import format_usd
 from texts import known, say, told
 
@@ -35,7 +35,7 @@ def runs(plan: Plan) -> str:
         "decide.runs" if plan.spare_replicas else "decide.runs_all",
         model=d.model.name,
         precision=d.weights.name,
-        units=counted(answer_tables.ordered(plan)),
+        units=counted(ordered(plan)),
         replicas=plan.replicas + plan.spare_replicas,
         gpus=f"{d.parallelism.gpus} × {d.gpu.name}",
         spare=plan.spare_replicas,
@@ -80,4 +80,4 @@ def flip_words(recommendation: Recommendation, flip: Flip) -> str:
 
 
 def _way(name: str) -> str:
-    return say(f"decide.way_{name}") if name in ("own", "rent") else name
+    return say(f"decide.way_{name}") if name in ("own", "rent") else told(name)

@@ -13,11 +13,11 @@ import streamlit as st
 import drawing
 from cached import places
 from drawing import safe
-from llmsizer.deliver.evidence import changes_table
+from llmsizer.deliver.views.evidence import changes_table
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog, own_values
 from llmsizer.facts.catalog.own_values import EDITABLE, Own, Row, ValueChange
-from texts import say
+from texts import say, told
 
 SAID, ROUND = "editor_said", "editor_round"  # what the last press of a button led to; grids of before it are gone
 # Shown in these units: bytes and bytes a second have too many digits to type.
@@ -31,7 +31,7 @@ def show() -> None:
     path = places.overrides_file()
     said = st.session_state.pop(SAID, "")
     if said:
-        st.info(safe(said))
+        st.info(safe(told(said)))
     st.caption(safe(say("evidence.editor_help", file=path)))
     kind = st.segmented_control(
         say("evidence.kind"), list(EDITABLE), default="offers", key="editor_kind", required=True,
@@ -119,7 +119,7 @@ def _preview(path: Path, changes: Sequence[ValueChange]) -> None:
     except LlmSizerError as error:
         own, wrong = {}, [str(error)]
     for sentence in wrong[:5]:
-        st.warning(safe(sentence))
+        st.warning(safe(told(sentence)))
     with st.container(horizontal=True):
         st.button(
             say("evidence.save"), key="editor_save", type="primary", disabled=bool(wrong),
@@ -177,7 +177,7 @@ def _own(path: Path) -> None:
         own = own_values.own_values(path)
         undoable = own_values.changes_to_undo(path)
     except LlmSizerError as error:
-        st.warning(safe(str(error)))
+        st.warning(safe(told(str(error))))
         return
     names = [(kind, name) for kind, found in own.items() for name in found]
     if not names and not undoable:

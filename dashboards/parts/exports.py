@@ -21,11 +21,11 @@ from drawing import safe
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.plan_file import Chosen
 from llmsizer.deliver.pack.writing import write_pack
-from llmsizer.deliver.report import render_report
+from llmsizer.deliver.pages.report import render_report
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.scenario import Scenario
 from llmsizer.launch.bundle import TARGETS, make_bundle
-from texts import say
+from texts import say, told
 
 HTML, JSON, ZIP = "text/html", "application/json", "application/zip"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -91,7 +91,7 @@ def _show_link() -> None:
 def _bundle(scenario: Scenario, recommendation: Recommendation, plan: Plan | None) -> None:
     """The files that start the best plan on machines. Raises LlmSizerError where an engine cannot run it."""
     assert plan is not None, "offered where there is a plan"
-    st.caption(safe(say("exports.bundle_help", plan=plan.label)))
+    st.caption(safe(say("exports.bundle_help", plan=told(plan.label))))
     target = st.segmented_control(
         say("exports.target"), sorted(TARGETS), default="shell", key="bundle_target", required=True
     )

@@ -9,7 +9,6 @@ from cached import answers, money
 from drawing import safe
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.pricing.idle import used_share, with_idle
-from llmsizer.deliver import answer_tables
 from llmsizer.deliver.charts import figures
 from llmsizer.deliver.charts.cash import cash_alt, cash_figure, cash_table, paybacks_table
 from llmsizer.deliver.charts.charts import cost_chart, stairs_chart
@@ -22,9 +21,10 @@ from llmsizer.deliver.charts.uncertainty import (
     win_table,
 )
 from llmsizer.deliver.charts.volume import Axes, spreads_table, volume_figure
-from llmsizer.deliver.confidence import Option, best_by_path
-from llmsizer.deliver.place_tables import places_alt, places_figure, places_table
-from llmsizer.deliver.wording import sentence
+from llmsizer.deliver.elements.confidence import Option, best_by_path
+from llmsizer.deliver.elements.wording import sentence
+from llmsizer.deliver.tables.bills import arithmetic_table, costs_table, crossovers_table
+from llmsizer.deliver.views.places import places_alt, places_figure, places_table
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
@@ -60,7 +60,7 @@ def show_comparison(comparison: Comparison, scenario: Scenario, tokens_per_month
             drawing.table(spreads_table(spreads))
     st.caption(safe(say("build_vs_buy.bands_note")))
     drawing.section(say("build_vs_buy.crossovers"))
-    crossings = answer_tables.crossovers_table(comparison)
+    crossings = crossovers_table(comparison)
     if crossings.rows:
         drawing.table(crossings)
         st.caption(safe(say("build_vs_buy.crossovers_note")))
@@ -80,10 +80,10 @@ def show_sureness(sure: Uncertainty | None) -> None:
     if sure is None:
         st.caption(say("build_vs_buy.no_sure"))
         return
-    st.markdown(safe(sentence(sure.text)))
+    st.markdown(safe(sentence(told(sure.text))))
     bands = bands_chart(sure)
     drawing.chart(bands_figure(sure), bands.alt, "bands", win_table(sure), is_open=True)
-    st.markdown(f"**{safe(say('build_vs_buy.tornado', label=sure.recommended))}**")
+    st.markdown(f"**{safe(say('build_vs_buy.tornado', label=told(sure.recommended)))}**")
     tornado = tornado_chart(sure)
     drawing.chart(tornado_figure(sure), tornado.alt, "tornado", tornado.table)
     usd = sure.perfect_information_usd_per_month
@@ -102,11 +102,11 @@ def show_money(recommendation: Recommendation, scenario: Scenario) -> None:
         with column:
             drawing.figure_card(say(f"paths.{option.path}"), option.usd_per_month, below=option.label)
     named = [(option.label, bill_with_idle(option, recommendation, scenario)) for option in options]
-    bills = answer_tables.costs_table(named)
+    bills = costs_table(named)
     drawing.chart(figures.cost_figure(named), cost_chart(named, bills).alt, "money", bills)
     st.caption(safe(say("build_vs_buy.idle_note")))
     with st.expander(say("build_vs_buy.arithmetic")):
-        drawing.table(answer_tables.arithmetic_table(named))
+        drawing.table(arithmetic_table(named))
 
 
 def bill_with_idle(option: Option, recommendation: Recommendation, scenario: Scenario) -> Cost:
@@ -147,4 +147,4 @@ show_cash(comparison)
 show_places(scenario)
 if comparison.leaves_out:
     with st.expander(say("build_vs_buy.leaves_out")):
-        st.markdown("\n".join(f"- {safe(sentence(words))}" for words in comparison.leaves_out))
+        st.markdown("\n".join(f"- {safe(sentence(told(words)))}" for words in comparison.leaves_out))

@@ -15,10 +15,10 @@ from drawing import mark, safe
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
 from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.decide.pricing.study import workload_of
-from llmsizer.deliver import answer_tables
 from llmsizer.deliver.charts import ways
-from llmsizer.deliver.confidence import PATH_WORDS, Option, best_by_path, confidence
-from llmsizer.deliver.wording import amount, figure_amount, figure_range, sentence, tokens
+from llmsizer.deliver.elements.confidence import PATH_WORDS, Option, best_by_path, confidence
+from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range, sentence, tokens
+from llmsizer.deliver.tables.rejections import near_misses_table
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
@@ -241,7 +241,7 @@ def _remark(option: Option, plan: Plan | None) -> str:
 
 def show_near_misses(recommendation: Recommendation) -> None:
     drawing.section(say("decide.near"))
-    near = answer_tables.near_misses_table(recommendation)
+    near = near_misses_table(recommendation)
     if near.rows:
         drawing.table(near)
     else:

@@ -9,19 +9,19 @@ import streamlit as st
 import drawing
 from cached import answers, measurements, places
 from drawing import safe
-from llmsizer.deliver.answer_tables import assumptions_table
-from llmsizer.deliver.basis import MEANINGS
-from llmsizer.deliver.evidence import answer_evidence_table, catalogue_kinds, catalogue_table
-from llmsizer.deliver.glossary import GLOSSARY
-from llmsizer.deliver.residuals import bands_table, residuals_table
-from llmsizer.deliver.tables import Table, words
-from llmsizer.deliver.wording import sentence
+from llmsizer.deliver.elements.basis import MEANINGS
+from llmsizer.deliver.elements.glossary import GLOSSARY
+from llmsizer.deliver.elements.tables import Table, words
+from llmsizer.deliver.elements.wording import sentence
+from llmsizer.deliver.tables.plans import assumptions_table
+from llmsizer.deliver.tables.residuals import bands_table, residuals_table
+from llmsizer.deliver.views.evidence import answer_evidence_table, catalogue_kinds, catalogue_table
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.physics.calibration.store import default_calibration
 from parts import editing
 from question import inputs
-from texts import known, say
+from texts import known, say, told
 
 TABS = ("answer", "catalogue", "accuracy", "own_values", "glossary")
 
@@ -54,7 +54,7 @@ def show_catalogue() -> None:
         default_catalog(), kind, datetime.date.today(), matching=wanted or "", old_only=bool(old_only)
     )  # fmt: skip
     if not found.rows:
-        st.info(safe(f"{say('evidence.nothing_matches')} {found.note}"))
+        st.info(safe(f"{say('evidence.nothing_matches')} {told(found.note)}"))
     drawing.table(found, alt=say("evidence.catalogue_alt", kind=say(f"evidence.kind_{kind}")))
 
 
@@ -70,19 +70,19 @@ def show_accuracy() -> None:
     try:
         summary = measurements.calibration(kept.profiles)
     except LlmSizerError as error:
-        st.caption(safe(str(error)))
+        st.caption(safe(told(str(error))))
         return
     if summary is None or not summary.checks:
         st.caption(say("evidence.too_few"))
         return
-    st.markdown(safe(sentence(summary.text)))
+    st.markdown(safe(sentence(told(summary.text))))
     st.markdown(safe(say("evidence.half", error=f"{summary.median_error or 0.0:.1%}", count=len(summary.checks))))
     drawing.table(residuals_table(summary.checks))
 
 
 def show_glossary() -> None:
     """What the words and the shapes mean."""
-    rows = tuple((words(term, strong=True), words(known(meaning, "glossary"))) for term, meaning in GLOSSARY)
+    rows = tuple((words(told(term), strong=True), words(known(meaning, "glossary"))) for term, meaning in GLOSSARY)
     headers = (say("evidence.term"), say("evidence.meaning"))
     drawing.table(Table(title=say("evidence.glossary"), headers=headers, rows=rows))
     drawing.section(say("evidence.bases"))
@@ -100,7 +100,7 @@ with answer:
     try:
         show_answer()
     except LlmSizerError as error:  # the other parts do not hang on the question
-        st.warning(safe(str(error)))
+        st.warning(safe(told(str(error))))
 with catalogue:
     show_catalogue()
 with accuracy:

@@ -6,10 +6,9 @@ import streamlit as st
 
 import drawing
 from cached import answers, loads
-from drawing import safe
+from drawing import mark, safe
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
-from llmsizer.deliver.basis import mark
 from llmsizer.deliver.charts.load_charts import SIMULATED, Tail, cdf_chart
 from llmsizer.deliver.charts.load_figures import cdf_figure
 from llmsizer.deliver.charts.plan_hours import (
@@ -21,12 +20,12 @@ from llmsizer.deliver.charts.plan_hours import (
     week_table,
 )
 from llmsizer.deliver.charts.plan_latency import latency_alt, latency_figure, latency_table
-from llmsizer.deliver.wording import plain_number
+from llmsizer.deliver.elements.wording import plain_number
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.scenario import Scenario
 from question import inputs
-from texts import known, say
+from texts import known, say, told
 
 PLANS_OFFERED = 5
 METRICS: tuple[Tail, ...] = ("TTFT", "TPOT")
@@ -46,7 +45,7 @@ def chosen_plan(recommendation: Recommendation, scenario: Scenario) -> Plan:
     at = st.selectbox(
         say("load.plan"),
         range(len(plans)),
-        format_func=lambda index: f"{index + 1}. {plans[index].label}",
+        format_func=lambda index: f"{index + 1}. {told(plans[index].label)}",
         key="load_plan",
         help=say("load.plan_help"),
         width=720,
@@ -62,7 +61,7 @@ def show_verdict(load: PlanLoad) -> None:
     if point.missed == "OVERLOADED":
         drawing.headline(say("load.overloaded", **said))
     elif point.missed:
-        drawing.headline(say("load.missed", missed=point.missed, **said))
+        drawing.headline(say("load.missed", missed=told(point.missed), **said))
     else:
         share = load.peak_requests_per_second / held
         drawing.headline(say("load.held", share="< 1 %" if share < 0.01 else f"{share * 100:.0f} %", **said))
@@ -124,7 +123,7 @@ def run_simulation(key: str, load: PlanLoad, seed: int) -> SimulatedLoad:
         st.button(say("load.stop"), key="load_stop")
         found = loads.simulate(key, load, seed, lambda what, fraction: _told(bar, what, fraction))
         status.update(
-            label=say("load.simulated", seed=seed, runs=found.replications, verdict=found.peak.verdict),
+            label=say("load.simulated", seed=seed, runs=found.replications, verdict=told(found.peak.verdict)),
             state="complete",
             expanded=False,
         )
@@ -132,7 +131,7 @@ def run_simulation(key: str, load: PlanLoad, seed: int) -> SimulatedLoad:
 
 
 def _told(bar: st.delta_generator.DeltaGenerator, what: str, fraction: float) -> None:
-    bar.progress(fraction, text=what)
+    bar.progress(fraction, text=told(what))
 
 
 def show_simulated(load: PlanLoad, found: SimulatedLoad) -> None:
@@ -143,7 +142,7 @@ def show_simulated(load: PlanLoad, found: SimulatedLoad) -> None:
         values = {"simulated": plain_number(simulated), "closed": plain_number(closed), "apart": apart}
         st.markdown(safe(say("load.simulated_apart", **values)))
     if found.peak.missed:
-        st.warning(safe(say("load.simulated_missed", missed=found.peak.missed)))
+        st.warning(safe(say("load.simulated_missed", missed=told(found.peak.missed))))
 
 
 def show_latency(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
@@ -167,7 +166,7 @@ def show_distributions(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
         return
     content = cdf_chart(simulated.distributions, load.slo, f"in the peak hour, seed {simulated.seed}")
     drawing.chart(cdf_figure(simulated.distributions, load.slo), content.alt, "load-cdf", content.table)
-    st.caption(safe(content.note))
+    st.caption(safe(told(content.note)))
 
 
 def show_week(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
@@ -179,11 +178,11 @@ def show_week(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
         st.caption(say("load.week_unknown"))
         return
     drawing.chart(week_figure(hours), week_alt(hours, how), "load-week", week_table(hours, how))
-    source = load.fleet.workload.hours or say("load.week_own")
+    source = told(load.fleet.workload.hours or "") or say("load.week_own")
     st.caption(safe(say("load.week_note", how=how, source=source)))
     if follows:
         counts = [hour.replicas for hour in load.hours]
-        st.caption(safe(say("load.week_mode", mode=load.mode, least=min(counts), most=max(counts))))
+        st.caption(safe(say("load.week_mode", mode=told(load.mode), least=min(counts), most=max(counts))))
 
 
 def show_losses(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
@@ -202,7 +201,7 @@ def show_losses(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
     hours = f"{plain_number(beyond.value or 0.0)} h"
     st.caption(
         safe(
-            say("load.losses_note", down=first, hours=hours, band=band, basis=f"{mark(beyond.basis)}: {beyond.reason}")
+            say("load.losses_note", down=first, hours=hours, band=band, basis=f"{mark(beyond.basis)}: {told(beyond.reason)}")
         )
     )
 

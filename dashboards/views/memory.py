@@ -16,7 +16,7 @@ from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS
 from llmsizer.physics.answers.memory import MemoryAnswer, answer_memory
 from llmsizer.physics.memory.fit_cell import FitCell, fit_cell
 from question import inputs
-from texts import say
+from texts import say, told
 
 DEFAULT_GPU, DEFAULT_KV, DEFAULT_CONTEXT_TOKENS = "h100-sxm-80", "bf16", 8192
 MOST_CONTEXT_TOKENS, MOST_REQUESTS = 10_000_000, 65_536
@@ -112,7 +112,7 @@ def show_verdict(answer: MemoryAnswer) -> None:
     elif budget.fits:
         drawing.headline(say("memory.holds_not", **said))
     else:
-        drawing.headline(say("memory.fits_not", gpus=said["gpus"], reason=budget.reason))
+        drawing.headline(say("memory.fits_not", gpus=said["gpus"], reason=told(budget.reason)))
     if budget.max_context_tokens:
         longest, tokens = f"{budget.max_context_tokens:,}", f"{budget.kv_capacity_tokens:,}"
         each = f"{budget.kv_bytes_per_token:,.0f}"
@@ -120,7 +120,7 @@ def show_verdict(answer: MemoryAnswer) -> None:
     if budget.fits and most > budget.max_sequences:
         st.caption(safe(say("memory.sequences", count=f"{budget.max_sequences:,}")))
     if deployment.model.reading:
-        st.caption(safe(f"{say('memory.reading')}: {deployment.model.reading}"))
+        st.caption(safe(f"{say('memory.reading')}: {told(deployment.model.reading)}"))
 
 
 def gpus_of(deployment: Deployment) -> str:
@@ -140,7 +140,7 @@ def show_changes(answer: MemoryAnswer) -> None:
         context = f"{budget.deployment.max_context_tokens:,}"
         then = say("memory.then", most=requests_in_words(budget.max_concurrency()), context=context)
         first = f" **({safe(say('memory.change_nearest'))})**" if index == 0 else ""
-        st.markdown(f"- {safe(change.text)}{first}: {safe(then)}")
+        st.markdown(f"- {safe(told(change.text))}{first}: {safe(then)}")
 
 
 def show_waterfall(answer: MemoryAnswer) -> None:

@@ -9,14 +9,14 @@ from cached import formats, measurements, places
 from cached.formats import Formats
 from drawing import safe
 from llmsizer.decide.precision.choice import choice_sentence
-from llmsizer.deliver import precision_tables as tables
 from llmsizer.deliver.charts import precision as drawn
 from llmsizer.deliver.charts.precision import Row
-from llmsizer.deliver.wording import sentence
+from llmsizer.deliver.elements.wording import sentence
+from llmsizer.deliver.views import precision as tables
 from llmsizer.facts.catalog import default_catalog
 from measuring import variants
 from question import inputs
-from texts import say
+from texts import say, told
 
 DEFAULT_GPU = "h100-sxm-80"
 
@@ -91,12 +91,12 @@ def show_speed(found: Formats) -> None:
     side = found.side
     drawing.section(say("precision.speed"))
     if side.reference is None:
-        st.caption(safe("; ".join(f"{one.precision}: {one.why_unknown}" for one in side.formats)))
+        st.caption(safe("; ".join(f"{one.precision}: {told(one.why_unknown)}" for one in side.formats)))
         return
     st.caption(safe(say("precision.speed_how", reference=side.reference.precision)))
     sentences = drawn.lead_sentences(side.crossovers)
     drawing.chart(drawn.speed_figure(side), drawn.speed_alt(side, sentences), "speed-up", tables.speed_table(side))
-    st.markdown("\n".join(f"- {safe(text)} {drawing.mark('calibrated')}" for text in sentences))
+    st.markdown("\n".join(f"- {safe(told(text))} {drawing.mark('calibrated')}" for text in sentences))
 
 
 def show_kernels(found: Formats) -> None:
@@ -106,9 +106,9 @@ def show_kernels(found: Formats) -> None:
 
 def show_predicted(found: Formats) -> None:
     first, _, rest = choice_sentence(found.options, found.question.scenario.slo.quality_floor).partition("; ")
-    drawing.headline(first)
+    drawing.headline(told(first))
     if rest:
-        st.markdown(safe(sentence(rest)))
+        st.markdown(safe(sentence(told(rest))))
     st.caption(safe(say("precision.is_predicted")))
     if not found.side.formats:
         st.info(safe(say("precision.nothing_runs", gpu=found.side.gpu.name)))

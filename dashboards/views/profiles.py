@@ -13,8 +13,8 @@ import streamlit as st
 import drawing
 from cached import measurements, places
 from drawing import safe
-from llmsizer.deliver.measured import compared_figure, compared_table, record_table, records_table, shape_words
-from llmsizer.deliver.qualities import quality_groups, quality_table
+from llmsizer.deliver.views.qualities import quality_groups, quality_table
+from llmsizer.deliver.views.records import compared_figure, compared_table, record_table, records_table, shape_words
 from llmsizer.errors import LlmSizerError
 from llmsizer.exchange.importing import OWN, import_file, read_content, recognise
 from llmsizer.exchange.values import Refused
@@ -23,7 +23,7 @@ from llmsizer.profile.comparing import Metric, compare
 from llmsizer.store import default_location
 from llmsizer.store.exchange import Found, export_items, read_items
 from measuring import keeping, starting
-from texts import say
+from texts import say, told
 
 SHOWN_PROBLEMS = 5
 ENDINGS = ["jsonl", "json", "parquet", "csv", "yaml", "yml", "sql"]
@@ -131,7 +131,7 @@ def show_compare(records: Sequence[ProfileRecord]) -> None:
     try:
         compared = compare(records, over, under, metric=metric)
     except LlmSizerError as error:
-        st.info(safe(str(error)))
+        st.info(safe(told(str(error))))
         return
     first_one, last = compared[0], compared[-1]
     st.markdown(f"**{safe(f'{over} is {first_one.text()} as fast as {under} at {shape_words(first_one.over)}')}**")
@@ -186,7 +186,7 @@ def _preview(folder: Path, name: str, content: bytes) -> None:
     try:
         items, problems, others = _read(name, content)
     except LlmSizerError as error:
-        st.warning(safe(str(error)))
+        st.warning(safe(told(str(error))))
         return
     profiles = [item for item in items if isinstance(item, ProfileRecord)]
     quality = len(items) - len(profiles)

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from llmsizer.decide.recommend import compare as compare
     from llmsizer.decide.recommend import recommend as recommend
     from llmsizer.deliver.pack.writing import write_pack as write_pack
-    from llmsizer.deliver.report import write_report as write_report
+    from llmsizer.deliver.pages.report import write_report as write_report
     from llmsizer.errors import LlmSizerError as LlmSizerError
     from llmsizer.facts.catalog import Catalog as Catalog
     from llmsizer.facts.catalog import load_catalog as load_catalog

@@ -18,7 +18,7 @@ from llmsizer.progress import Progress, part_of, silent
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
-    from llmsizer.deliver.residuals import CalibrationSummary
+    from llmsizer.deliver.tables.residuals import CalibrationSummary
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
     from llmsizer.facts.variant import Variant
@@ -52,7 +52,7 @@ class Demo:
 
 def run_demo(out: Path, *, scenarios: Sequence[Scenario], progress: Progress = silent) -> Demo:
     """Run the path below ``out``; a second call repeats only what is missing. Raises LlmSizerError."""
-    from llmsizer.deliver.residuals import calibration_summary
+    from llmsizer.deliver.tables.residuals import calibration_summary
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def decide(
     """Plan and price each scenario, and write a report of each."""
     from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.decide.recommend import recommend
-    from llmsizer.deliver.report import write_report
+    from llmsizer.deliver.pages.report import write_report
     from llmsizer.facts.catalog import default_catalog
     from llmsizer.facts.hub import load_model
     from llmsizer.physics.calibration.own_records import calibrate

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from llmsizer.deliver import svg
+from llmsizer.deliver.elements import svg
 from llmsizer.errors import InputError
 from llmsizer.profile.store import append_record, read_records
 from llmsizer.store.location import data_folder

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.currency import add_currency, in_currency, print_rate
 from llmsizer.cli.decide import memory
 from llmsizer.cli.decide.comparing import add_money, print_comparison, with_money
 from llmsizer.cli.output import console, print_json, print_table
@@ -15,7 +16,7 @@ from llmsizer.cli.sources import add_keeping, is_store, kept_in, read_source
 from llmsizer.errors import InputError
 from llmsizer.files import path_of
 from llmsizer.plain import plain
-from llmsizer.units import format_usd, plain_number
+from llmsizer.units import plain_number
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from llmsizer.facts.figure import Figure
     from llmsizer.facts.records import ProfileRecord, QualityRecord
     from llmsizer.facts.scenario import Scenario
+    from llmsizer.money.spread import Bar
     from llmsizer.physics.calibration.store import StoredCalibration
 
 SHOWN_PLANS, SHOWN_BARS = 5, 6
@@ -42,6 +44,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         if name == "compare":
             add_money(parser)
         else:
+            add_currency(parser)
             add_keeping(parser, "scenario and answer")
         add_json(parser)
         parser.set_defaults(run=run)
@@ -129,7 +132,7 @@ def scenario_asked(arguments: argparse.Namespace) -> Scenario:
 
 def _plan(arguments: argparse.Namespace) -> int:
     with kept_in(arguments.store) as keep:
-        scenario = scenario_asked(arguments)
+        scenario = in_currency(scenario_asked(arguments), arguments)
         recommendation = answer(scenario, read_evidence(arguments.records, arguments.quality))
         if arguments.store:
             from llmsizer.store.exchange import plan_document, scenario_document
@@ -156,19 +159,29 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def range_usd(figure: Figure) -> str:
-    """``$1,234 [1,000–1,500]``; unknown with its reason."""
+    """``€1,234 [1,000–1,500]``; unknown with its reason."""
+    from llmsizer.money.currency import format_usd, shown
+
     if figure.value is None:
         return f"unknown: {figure.estimate.reason}"
     if figure.low is None or figure.high is None:
         return format_usd(figure.value)
-    ends = [format_usd(end).removeprefix("$") for end in (figure.low, figure.high)]
+    ends = [format_usd(end).removeprefix(shown().symbol) for end in (figure.low, figure.high)]
     return f"{format_usd(figure.value)} [{ends[0]}–{ends[1]}]"
 
 
 def print_recommendation(recommendation: Recommendation) -> None:
     """The answer first, then the cheapest plans, the APIs, what came close, what would flip it, what is left out."""
+    from llmsizer.money.currency import shown_in
+
+    with shown_in(recommendation.currency):
+        _print_recommendation(recommendation)
+
+
+def _print_recommendation(recommendation: Recommendation) -> None:
     out = console()
     out.print(recommendation.sentence, style="bold", highlight=False)
+    print_rate(recommendation.currency)
     for note in (recommendation.reading, recommendation.memory_note):
         if note:
             out.print(note, style="italic", highlight=False)
@@ -221,6 +234,7 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
     """The spread of each path, the widest bars, and what to measure first."""
     from llmsizer.decide.certainty.drivers import driver_words
     from llmsizer.decide.certainty.uncertainty import share_text
+    from llmsizer.money.currency import format_usd
 
     sure = recommendation.uncertainty
     if sure is None:
@@ -239,7 +253,7 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
     bars = [
         (
             driver_words(bar.driver),
-            f"{plain_number(bar.low)} – {plain_number(bar.high)} {bar.unit}",
+            _moved(bar),
             f"{format_usd(bar.usd_at_low)} – {format_usd(bar.usd_at_high)}",
         )
         for bar in sure.tornado[:SHOWN_BARS]
@@ -249,8 +263,16 @@ def _print_uncertainty(recommendation: Recommendation) -> None:
         print_table(f"What moves {sure.recommended}", ("one at a time", "from – to", "a month"), bars)
 
 
+def _moved(bar: Bar) -> str:
+    """``80,000 – 180,000 EUR/year``: from where to where a driver was moved."""
+    from llmsizer.money.currency import shown
+
+    low, high = (plain_number(shown().value(end, bar.unit)) for end in (bar.low, bar.high))
+    return f"{low} – {high} {shown().unit(bar.unit)}"
+
+
 def _print_excluded(recommendation: Recommendation) -> None:
-    from llmsizer.deliver.answer_tables import excluded_table
+    from llmsizer.deliver.tables.plans import excluded_table
 
     table = excluded_table(recommendation)
     if table.rows:
@@ -259,7 +281,7 @@ def _print_excluded(recommendation: Recommendation) -> None:
 
 def _print_modes(recommendation: Recommendation) -> None:
     """How the first rented plan's machines may be paid for and run."""
-    from llmsizer.deliver.answer_tables import modes_table
+    from llmsizer.deliver.tables.plans import modes_table
 
     table = modes_table(recommendation)
     if table.rows:

@@ -7,6 +7,7 @@ import datetime
 from pathlib import Path
 
 from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.currency import add_currency, in_currency, print_rate
 from llmsizer.cli.decide.memory import add_speculation
 from llmsizer.cli.decide.planning import SCENARIO_HELP, add_evidence, answer, read_evidence, scenario_asked
 from llmsizer.cli.output import console, print_json
@@ -21,20 +22,21 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     add_speculation(report)
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pack; made anew")
     add_evidence(report)
+    add_currency(report)
     add_json(report)
     report.set_defaults(run=_report)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from llmsizer.decide.candidates.modelled import ModelledPhysics
-    from llmsizer.deliver.pack.conditions import holding
     from llmsizer.deliver.pack.writing import check_folder, write_pack
-    from llmsizer.deliver.residuals import calibration_summary
+    from llmsizer.deliver.papers.conditions import holding
+    from llmsizer.deliver.tables.residuals import calibration_summary
     from llmsizer.facts.catalog import default_catalog
 
     folder = path_of(arguments.out)
     check_folder(folder)
-    scenario = scenario_asked(arguments)
+    scenario = in_currency(scenario_asked(arguments), arguments)
     evidence = read_evidence(arguments.records, arguments.quality)
     recommendation = answer(scenario, evidence)
     pack = write_pack(
@@ -68,6 +70,7 @@ def _report(arguments: argparse.Namespace) -> int:
     for condition in void:
         out.print(f"! {condition.text}: {condition.consequence}", highlight=False, style="yellow")
     out.print(f"Order: {pack.order_text}", highlight=False)
+    print_rate(recommendation.currency)
     if pack.left_out:
         out.print(pack.left_out, highlight=False, style="yellow")
     out.print(f"{pack.folder}: {', '.join(pack.files)} (hash {pack.hash})", highlight=False)

@@ -16,7 +16,7 @@ from llmsizer.files import whole_file
 from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
-    from llmsizer.deliver.residuals import CalibrationSummary
+    from llmsizer.deliver.tables.residuals import CalibrationSummary
     from llmsizer.physics.answers.validate import ErrorLine
     from llmsizer.physics.calibration.store import StoredCalibration
 
@@ -164,7 +164,7 @@ def _print_errors(title: str, lines: Sequence[ErrorLine]) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from llmsizer.deliver.residuals import calibration_summary
+    from llmsizer.deliver.tables.residuals import calibration_summary
     from llmsizer.facts.records import ProfileRecord
 
     records = [record for path in arguments.records for record in read_source(path, ProfileRecord)]

@@ -279,7 +279,7 @@ def _stopping(arguments: argparse.Namespace) -> Stopping | None:
 def _print_predictions(records: list[ProfileRecord]) -> None:
     """What was measured beside what the other points predict for it."""
     from llmsizer.cli.measure.evidence import print_calibration
-    from llmsizer.deliver.residuals import calibration_summary
+    from llmsizer.deliver.tables.residuals import calibration_summary
 
     try:
         summary = calibration_summary(records)

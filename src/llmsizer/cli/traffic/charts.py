@@ -13,7 +13,7 @@ from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
-    from llmsizer.deliver.chart import Chart
+    from llmsizer.deliver.elements.chart import Chart
     from llmsizer.traffic.failing.availability import HeldRate, Site
     from llmsizer.traffic.load_curves import LoadCurve
     from llmsizer.traffic.service import Service
@@ -122,7 +122,7 @@ def _week(asked: Asked, site: Site, held: HeldRate) -> list[Chart]:
 
 
 def _write(path: Path, asked: Asked, title: str, said: str, charts: list[Chart], tables: tuple[Any, ...] = ()) -> None:
-    from llmsizer.deliver.load_page import LoadPage, write_load_page
+    from llmsizer.deliver.pages.load import LoadPage, write_load_page
 
     reading = (asked.fleet.deployment.model.reading,) if asked.fleet.deployment.model.reading else ()
     basis = f"simulated, step times {asked.steps}"

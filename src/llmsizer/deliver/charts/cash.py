@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from llmsizer.deliver.charts.colours import PATH_COLOURS
 from llmsizer.deliver.charts.figures import LINE_DASHES, Spec, layout_of, plain
-from llmsizer.deliver.tables import Cell, Table, words
+from llmsizer.deliver.elements.tables import Cell, Table, words
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.cashflow import CashFlow
 from llmsizer.money.comparison import Comparison

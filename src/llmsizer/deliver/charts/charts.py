@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmsizer.decide.answer import Plan
-from llmsizer.deliver import svg
-from llmsizer.deliver.answer_tables import bill_digits, stairs_table
-from llmsizer.deliver.basis import MARKS, mark
-from llmsizer.deliver.chart import Chart, Key, short_tokens
 from llmsizer.deliver.charts.stairs import draw_stairs, drawn_paths, line_keys
-from llmsizer.deliver.tables import Cell, Table, number, words
-from llmsizer.deliver.wording import amount, shown_parts, shown_usd, size
+from llmsizer.deliver.elements import svg
+from llmsizer.deliver.elements.basis import MARKS, mark
+from llmsizer.deliver.elements.chart import Chart, Key, short_tokens
+from llmsizer.deliver.elements.tables import Cell, Table, number, words
+from llmsizer.deliver.elements.wording import amount, shown_parts, shown_usd, size
+from llmsizer.deliver.tables.bills import bill_digits, stairs_table
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from llmsizer.decide.answer import Plan
-from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.charts.charts import Bar, Measure, Segment, cost_bars, memory_bars
 from llmsizer.deliver.charts.colours import GREY, LOOK_OF_PART, PART_COLOURS, PART_PATTERNS, WORDS_ON_MARKS
-from llmsizer.deliver.variants import Group
-from llmsizer.deliver.wording import amount, size
+from llmsizer.deliver.elements.basis import MARKS, mark
+from llmsizer.deliver.elements.wording import amount, size
+from llmsizer.deliver.tables.variants import Group
 from llmsizer.facts.figure import weakest_basis
 from llmsizer.money.cost import Cost
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from llmsizer.deliver.chart import Chart, Key
 from llmsizer.deliver.charts.load_drawing import DAYS, LINE_STYLES, Axis, Line, Mark, draw_lines, draw_week
-from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.wording import plain_number
+from llmsizer.deliver.elements.chart import Chart, Key
+from llmsizer.deliver.elements.tables import Cell, Table, words
+from llmsizer.deliver.elements.wording import plain_number
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.load_curves import Distribution, Hour, LoadCurve, OccupancySeries, RatePoint
 from llmsizer.units import format_seconds

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llmsizer.deliver import svg
+from llmsizer.deliver.elements import svg
 
 WIDE = 560.0
 LINE_STYLES = ("load-1", "load-2", "load-3")  # colour and dashes, in load.css

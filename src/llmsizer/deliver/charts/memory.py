@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.charts.colours import GREY, PART_COLOURS, WORDS_ON_MARKS
 from llmsizer.deliver.charts.figures import Spec, layout_of, plain
-from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.wording import shown_parts, size
+from llmsizer.deliver.elements.basis import MARKS, mark
+from llmsizer.deliver.elements.tables import Cell, Table, words
+from llmsizer.deliver.elements.wording import shown_parts, size
 from llmsizer.facts.provenance import Basis
 from llmsizer.physics.answers.memory import MemoryAnswer
 from llmsizer.physics.memory.account import MemoryBudget

@@ -10,8 +10,8 @@ from llmsizer.deliver.charts.colours import BLUE, HEAT, ORANGE, WORDS_ON_MARKS
 from llmsizer.deliver.charts.load_charts import SIMULATED
 from llmsizer.deliver.charts.load_drawing import DAYS
 from llmsizer.deliver.charts.plan_latency import Spec, held_cell, note, simulated_seconds, stroke
-from llmsizer.deliver.tables import Cell, Table, figure, words
-from llmsizer.deliver.wording import plain_number
+from llmsizer.deliver.elements.tables import Cell, Table, figure, words
+from llmsizer.deliver.elements.wording import plain_number
 from llmsizer.traffic.closed_load import ClosedLoss, SteadyHour
 from llmsizer.traffic.load_curves import Hour
 from llmsizer.traffic.service import Service

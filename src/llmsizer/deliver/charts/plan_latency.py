@@ -10,11 +10,11 @@ from math import log10
 from typing import Any
 
 from llmsizer.decide.plan_load import PlanLoad, SimulatedLoad
-from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts.colours import BLUE, GREEN, GREY, ORANGE
 from llmsizer.deliver.charts.load_charts import SIMULATED, Tail, limit_of
-from llmsizer.deliver.tables import Cell, Table, figure, words
-from llmsizer.deliver.wording import plain_number
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.elements.tables import Cell, Table, figure, words
+from llmsizer.deliver.elements.wording import plain_number
 from llmsizer.facts.figure import Figure
 from llmsizer.traffic.closed_form.capacity import LoadPoint
 from llmsizer.traffic.closed_load import FleetPoint

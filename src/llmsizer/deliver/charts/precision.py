@@ -9,12 +9,12 @@ from llmsizer.decide.precision.choice import PrecisionOption
 from llmsizer.decide.precision.crossover import Crossover, concurrencies
 from llmsizer.decide.precision.side_by_side import FormatOnGpu, SideBySide
 from llmsizer.decide.quality import UNIT as QUALITY_UNIT
-from llmsizer.deliver.basis import MARKS, mark
 from llmsizer.deliver.charts.charts import Bar, Segment
 from llmsizer.deliver.charts.colours import GREY, PART_COLOURS
 from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, Spec, layout_of, plain, stacked
-from llmsizer.deliver.residuals import Check
-from llmsizer.deliver.wording import amount, figure_amount, figure_range, size
+from llmsizer.deliver.elements.basis import MARKS, mark
+from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range, size
+from llmsizer.deliver.tables.residuals import Check
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llmsizer.deliver import svg
-from llmsizer.deliver.basis import mark
-from llmsizer.deliver.chart import Key, short_tokens, short_usd
+from llmsizer.deliver.elements import svg
+from llmsizer.deliver.elements.basis import mark
+from llmsizer.deliver.elements.chart import Key, short_tokens, short_usd
 from llmsizer.money.comparison import Comparison, PathCost
 
 LEAST_USD_SHOWN = 10.0

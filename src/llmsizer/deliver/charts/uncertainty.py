@@ -12,14 +12,14 @@ from typing import Any
 
 from llmsizer.decide.certainty.drivers import driver_words
 from llmsizer.decide.certainty.uncertainty import share_text
-from llmsizer.deliver import svg
-from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.chart import Chart, Key, short_usd
 from llmsizer.deliver.charts.colours import BLUE, GREY, ORANGE, PATH_COLOURS, WORDS_ON_MARKS
 from llmsizer.deliver.charts.figures import Spec
-from llmsizer.deliver.confidence import PATH_WORDS
-from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.wording import plain_number
+from llmsizer.deliver.elements import svg
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.elements.chart import Chart, Key, short_usd
+from llmsizer.deliver.elements.confidence import PATH_WORDS
+from llmsizer.deliver.elements.tables import Cell, Table, words
+from llmsizer.deliver.elements.wording import plain_number
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.cost import Path
 from llmsizer.money.spread import Bar, PathSpread, Uncertainty

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from math import log10
 
 from llmsizer.decide.certainty.volume_spread import VolumeSpread
-from llmsizer.deliver import svg
-from llmsizer.deliver.basis import mark
-from llmsizer.deliver.chart import short_tokens, short_usd
 from llmsizer.deliver.charts.colours import GREY, PATH_COLOURS
 from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, Spec, layout_of, plain
 from llmsizer.deliver.charts.stairs import drawn_paths, known_runs
-from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.wording import amount, tokens
+from llmsizer.deliver.elements import svg
+from llmsizer.deliver.elements.basis import mark
+from llmsizer.deliver.elements.chart import short_tokens, short_usd
+from llmsizer.deliver.elements.tables import Cell, Table, words
+from llmsizer.deliver.elements.wording import amount, tokens
 from llmsizer.money.comparison import Comparison, Crossover, PathCost
 from llmsizer.units import format_usd
 

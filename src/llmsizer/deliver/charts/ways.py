@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import inf, log10, sqrt
 
-from llmsizer.deliver.chart import short_tokens
 from llmsizer.deliver.charts.colours import PATH_COLOURS, WORDS_ON_MARKS
-from llmsizer.deliver.escaping import escape
+from llmsizer.deliver.elements.chart import short_tokens
+from llmsizer.deliver.elements.escaping import escape
 from llmsizer.money.comparison import Comparison, PathCost
 from llmsizer.money.cost import Path
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from llmsizer.decide.certainty.drivers import driver_words
 from llmsizer.decide.certainty.uncertainty import share_text
-from llmsizer.deliver import html
-from llmsizer.deliver.answer_tables import ordered
-from llmsizer.deliver.basis import mark
-from llmsizer.deliver.escaping import escape
-from llmsizer.deliver.pack.conditions import Condition, holding
-from llmsizer.deliver.pack.decision import Decision, LivePath
-from llmsizer.deliver.pack.order_dates import OrderDates
-from llmsizer.deliver.pack.power_and_rack import PowerSheet
-from llmsizer.deliver.wording import amount, figure_range, headline, plain_number, sentence, tokens
+from llmsizer.deliver.elements.basis import mark
+from llmsizer.deliver.elements.escaping import escape
+from llmsizer.deliver.elements.wording import amount, figure_range, headline, plain_number, sentence, tokens
+from llmsizer.deliver.pages import html
+from llmsizer.deliver.papers.conditions import Condition, holding
+from llmsizer.deliver.papers.decision import Decision, LivePath
+from llmsizer.deliver.papers.order_dates import OrderDates
+from llmsizer.deliver.papers.power_and_rack import PowerSheet
+from llmsizer.deliver.tables.plans import ordered
 from llmsizer.facts.figure import Figure
 from llmsizer.money.spread import PathSpread
 from llmsizer.units import format_usd

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from llmsizer.deliver import html
-from llmsizer.deliver.pack.bill_of_materials import STATUSES, BomLine
-from llmsizer.deliver.pack.conditions import Condition
-from llmsizer.deliver.pack.order_dates import OrderDates
-from llmsizer.deliver.pack.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
-from llmsizer.deliver.sections import section
-from llmsizer.deliver.tables import Table, words
-from llmsizer.deliver.wording import plain_number, sentence
-from llmsizer.deliver.workbook.live import Live
+from llmsizer.deliver.elements.tables import Table, words
+from llmsizer.deliver.elements.wording import plain_number, sentence
+from llmsizer.deliver.formulas.live import Live
+from llmsizer.deliver.pages import html
+from llmsizer.deliver.pages.sections import section
+from llmsizer.deliver.papers.bill_of_materials import STATUSES, BomLine
+from llmsizer.deliver.papers.conditions import Condition
+from llmsizer.deliver.papers.order_dates import OrderDates
+from llmsizer.deliver.papers.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
 from llmsizer.units import UNKNOWN, format_usd
 
 

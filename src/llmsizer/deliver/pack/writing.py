@@ -14,15 +14,15 @@ from typing import Any
 
 from llmsizer.decide.answer import Recommendation
 from llmsizer.decide.question import Physics
-from llmsizer.deliver.pack.bill_of_materials import bill_of_materials, bom_csv
-from llmsizer.deliver.pack.conditions import Condition, conditions
-from llmsizer.deliver.pack.decision import decide_papers
 from llmsizer.deliver.pack.memo import render_memo
-from llmsizer.deliver.pack.order_dates import order_dates
-from llmsizer.deliver.pack.power_and_rack import power_sheet
 from llmsizer.deliver.pack.sections import handed_over
-from llmsizer.deliver.report import render_report
-from llmsizer.deliver.residuals import CalibrationSummary
+from llmsizer.deliver.pages.report import render_report
+from llmsizer.deliver.papers.bill_of_materials import bill_of_materials, bom_csv
+from llmsizer.deliver.papers.conditions import Condition, conditions
+from llmsizer.deliver.papers.decision import decide_papers
+from llmsizer.deliver.papers.order_dates import order_dates
+from llmsizer.deliver.papers.power_and_rack import power_sheet
+from llmsizer.deliver.tables.residuals import CalibrationSummary
 from llmsizer.deliver.workbook.writing import write_workbook
 from llmsizer.errors import InputError, MissingExtraError
 from llmsizer.facts.catalog import Catalog

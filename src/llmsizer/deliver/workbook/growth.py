@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from llmsizer.deliver.pack.decision import Decision, LivePath
-from llmsizer.deliver.workbook.live import GENERATIONS, Live, either, exp, least, live, ln, most, rounded_up, whole
-from llmsizer.deliver.workbook.live_weeks import kept_up_live
-from llmsizer.deliver.workbook.places import column_letters
-from llmsizer.deliver.workbook.spreadsheet import Sheet
+from llmsizer.deliver.formulas.live import GENERATIONS, Live, either, exp, least, live, ln, most, rounded_up, whole
+from llmsizer.deliver.formulas.live_weeks import kept_up_live
+from llmsizer.deliver.formulas.places import column_letters
+from llmsizer.deliver.formulas.spreadsheet import Sheet
+from llmsizer.deliver.papers.decision import Decision, LivePath
 from llmsizer.facts.figure import exact
 from llmsizer.facts.workload import Growth
 from llmsizer.money.cashflow import NOT_CASH

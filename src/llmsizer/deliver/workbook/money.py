@@ -6,11 +6,11 @@ import math
 from typing import Any, cast
 
 from llmsizer.decide.comparison.following import flow_of
-from llmsizer.deliver.pack.decision import Decision, LivePath
+from llmsizer.deliver.formulas.live import GENERATIONS, Live, either, least, live, most, rounded_up
+from llmsizer.deliver.formulas.places import column_letters
+from llmsizer.deliver.formulas.spreadsheet import Sheet
+from llmsizer.deliver.papers.decision import Decision, LivePath
 from llmsizer.deliver.workbook.growth import months_table
-from llmsizer.deliver.workbook.live import GENERATIONS, Live, either, least, live, most, rounded_up
-from llmsizer.deliver.workbook.places import column_letters
-from llmsizer.deliver.workbook.spreadsheet import Sheet
 from llmsizer.money.cashflow import CashFlow, serves_from_month
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import residual_fraction

@@ -11,11 +11,11 @@ import numpy as np
 from llmsizer.decide.candidates.sizing import Sized
 from llmsizer.decide.comparison.curves import Machines, at_volume
 from llmsizer.decide.pricing.bills import Demand
-from llmsizer.deliver.pack.decision import Decision, LivePath
-from llmsizer.deliver.workbook.live import Live
-from llmsizer.deliver.workbook.live_bills import Bill, bill_live, own_live, placed, rent_live
-from llmsizer.deliver.workbook.places import AcrossRow, column_letters
-from llmsizer.deliver.workbook.spreadsheet import Sheet
+from llmsizer.deliver.formulas.live import Live
+from llmsizer.deliver.formulas.live_bills import Bill, bill_live, own_live, placed, rent_live
+from llmsizer.deliver.formulas.places import AcrossRow, column_letters
+from llmsizer.deliver.formulas.spreadsheet import Sheet
+from llmsizer.deliver.papers.decision import Decision, LivePath
 
 _FIRST_COLUMN = 2  # of a block's inputs, after the volume and the candidate
 _Machine = Literal["own", "rent"]

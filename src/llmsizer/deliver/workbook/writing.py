@@ -11,17 +11,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmsizer.deliver.pack.bill_of_materials import HEADERS, STATUSES, BomLine
-from llmsizer.deliver.pack.conditions import Condition
-from llmsizer.deliver.pack.decision import Decision
-from llmsizer.deliver.pack.order_dates import OrderDates
-from llmsizer.deliver.pack.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
-from llmsizer.deliver.workbook import live_weeks
+from llmsizer.deliver.formulas import live_weeks
+from llmsizer.deliver.formulas.live import Live
+from llmsizer.deliver.formulas.places import Under
+from llmsizer.deliver.formulas.spreadsheet import Sheet, Spreadsheet
+from llmsizer.deliver.papers.bill_of_materials import HEADERS, STATUSES, BomLine
+from llmsizer.deliver.papers.conditions import Condition
+from llmsizer.deliver.papers.decision import Decision
+from llmsizer.deliver.papers.order_dates import OrderDates
+from llmsizer.deliver.papers.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
 from llmsizer.deliver.workbook import money as workbook_money
 from llmsizer.deliver.workbook import volumes as workbook_volumes
-from llmsizer.deliver.workbook.live import Live
-from llmsizer.deliver.workbook.places import Under
-from llmsizer.deliver.workbook.spreadsheet import Sheet, Spreadsheet
 from llmsizer.units import MEGA
 
 SHEETS: dict[str, tuple[float, ...]] = {

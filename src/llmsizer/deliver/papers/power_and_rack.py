@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmsizer.deliver.pack.decision import Decision
-from llmsizer.deliver.workbook.live import Live, least, live, most, rounded_up, whole
-from llmsizer.deliver.workbook.places import Under
+from llmsizer.deliver.formulas.live import Live, least, live, most, rounded_up, whole
+from llmsizer.deliver.formulas.places import Under
+from llmsizer.deliver.papers.decision import Decision
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import it_watts
 from llmsizer.units import HOURS_PER_MONTH, KILO

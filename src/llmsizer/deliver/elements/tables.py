@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmsizer.deliver.basis import mark
-from llmsizer.deliver.wording import amount, figure_amount, figure_range, shown_usd
+from llmsizer.deliver.elements.basis import mark
+from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range, shown_usd
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
 

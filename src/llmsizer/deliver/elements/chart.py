@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llmsizer.deliver.tables import Table
+from llmsizer.deliver.elements.tables import Table
 from llmsizer.units import GIGA, KILO, MEGA, TERA
 
 

@@ -14,8 +14,7 @@ from llmsizer.decide.pricing.apis import ApiChoice, api_choices
 from llmsizer.decide.pricing.bills import Demand, Rental
 from llmsizer.decide.pricing.study import Study, study
 from llmsizer.decide.question import Physics
-from llmsizer.deliver.report import scenario_hash
-from llmsizer.deliver.workbook.live_bills import (
+from llmsizer.deliver.formulas.live_bills import (
     Bill,
     Drivers,
     Load,
@@ -26,7 +25,8 @@ from llmsizer.deliver.workbook.live_bills import (
     placed,
     rent_live,
 )
-from llmsizer.deliver.workbook.places import Register, Under
+from llmsizer.deliver.formulas.places import Register, Under
+from llmsizer.deliver.pages.report import scenario_hash
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from string import Template
 
-from llmsizer.deliver.basis import MARKS
-from llmsizer.deliver.chart import Chart, Key
-from llmsizer.deliver.escaping import escape
-from llmsizer.deliver.tables import Cell, Table, figure
-from llmsizer.deliver.wording import figure_range
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.elements.chart import Chart, Key
+from llmsizer.deliver.elements.escaping import escape
+from llmsizer.deliver.elements.tables import Cell, Table, figure
+from llmsizer.deliver.elements.wording import figure_range
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
 from llmsizer.version import __version__
@@ -24,7 +24,7 @@ def page(*, title: str, style: str, body: str, footer: str) -> str:
     return Template(asset("page.html")).substitute(filled, version=escape(__version__))
 
 
-def asset(name: str, package: str = "llmsizer.deliver") -> str:
+def asset(name: str, package: str = "llmsizer.deliver.pages") -> str:
     """A file that lies beside the code."""
     return (files(package) / name).read_text(encoding="utf-8")
 

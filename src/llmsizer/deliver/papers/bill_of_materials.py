@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmsizer.deliver.pack.decision import Decision, LivePath
-from llmsizer.deliver.workbook.live import Live, live
+from llmsizer.deliver.formulas.live import Live, live
+from llmsizer.deliver.papers.decision import Decision, LivePath
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Path
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers

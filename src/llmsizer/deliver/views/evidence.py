@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from llmsizer.decide.answer import Plan, Recommendation
-from llmsizer.deliver.confidence import best_by_path
-from llmsizer.deliver.tables import Cell, Table, figure, number, words
+from llmsizer.deliver.elements.confidence import best_by_path
+from llmsizer.deliver.elements.tables import Cell, Table, figure, number, words
 from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.catalog.own_values import ValueChange

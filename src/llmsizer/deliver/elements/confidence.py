@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver.basis import mark
-from llmsizer.deliver.wording import figure_amount, figure_range
+from llmsizer.deliver.elements.basis import mark
+from llmsizer.deliver.elements.wording import figure_amount, figure_range
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Cost, Path
 

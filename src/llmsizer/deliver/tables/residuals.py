@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llmsizer.deliver.tables import Cell, Table, number, words
+from llmsizer.deliver.elements.tables import Cell, Table, number, words
 from llmsizer.facts.aliases import names
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.physics.calibration.intervals import Band

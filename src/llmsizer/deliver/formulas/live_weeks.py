@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmsizer.decide.pricing.modes import Modes
-from llmsizer.deliver.workbook.live import Live, most, rounded_up
-from llmsizer.deliver.workbook.places import column_letters
-from llmsizer.deliver.workbook.spreadsheet import Sheet
+from llmsizer.deliver.formulas.live import Live, most, rounded_up
+from llmsizer.deliver.formulas.places import column_letters
+from llmsizer.deliver.formulas.spreadsheet import Sheet
 from llmsizer.facts.workload.hours import HOURS_PER_WEEK
 from llmsizer.traffic.hours.elastic import KEPT_SCORE, MOST_HELD, ROUNDING, STEP, Following, Packing, WeekShape
 

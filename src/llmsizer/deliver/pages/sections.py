@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import BaseModel
 
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver import answer_tables, html
-from llmsizer.deliver.basis import MEANINGS, mark
 from llmsizer.deliver.charts.charts import Measure, cost_chart, draw_measure, memory_chart, stairs_chart
 from llmsizer.deliver.charts.uncertainty import bands_chart, information_table, shown_bars, tornado_chart
-from llmsizer.deliver.confidence import Option, best_by_path, confidence
-from llmsizer.deliver.glossary import GLOSSARY
-from llmsizer.deliver.qualities import QualityGroup, quality_groups, quality_measures, quality_table
-from llmsizer.deliver.residuals import CalibrationSummary, bands_table, residuals_table
-from llmsizer.deliver.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
-from llmsizer.deliver.wording import headline, plain_number, sentence, tokens
+from llmsizer.deliver.elements.basis import MEANINGS, mark
+from llmsizer.deliver.elements.confidence import Option, best_by_path, confidence
+from llmsizer.deliver.elements.glossary import GLOSSARY
+from llmsizer.deliver.elements.wording import headline, plain_number, sentence, tokens
+from llmsizer.deliver.pages import html
+from llmsizer.deliver.tables.bills import apis_table, arithmetic_table, costs_table, crossovers_table
+from llmsizer.deliver.tables.plans import assumptions_table, modes_table, plans_table, unsure_table
+from llmsizer.deliver.tables.rejections import near_misses_table, rejection_groups
+from llmsizer.deliver.tables.residuals import CalibrationSummary, bands_table, residuals_table
+from llmsizer.deliver.tables.variants import Group, Point, groups, peak_memory_bytes, speed_sentences, variants_table
+from llmsizer.deliver.views.qualities import QualityGroup, quality_groups, quality_measures, quality_table
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.money.comparison import Comparison
@@ -142,10 +145,10 @@ def plans(recommendation: Recommendation) -> str:
         )
     more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
     note = html.said("p", f"Further plans that meet everything: {more}.", "muted") if more else ""
-    table = answer_tables.plans_table(shown)
-    unsure = answer_tables.unsure_table(recommendation)
+    table = plans_table(shown)
+    unsure = unsure_table(recommendation)
     less_sure = html.table(unsure) if unsure.rows else ""
-    modes = answer_tables.modes_table(recommendation)
+    modes = modes_table(recommendation)
     run = html.table(modes) if modes.rows else ""
     return section("The best plans side by side", html.table(table, caption=False, css="side"), note, less_sure, run)
 
@@ -162,7 +165,7 @@ def build_or_buy(recommendation: Recommendation, comparison: Comparison | None) 
     best = recommendation.best
     cost = best.cost if best else (recommendation.apis[0].cost if recommendation.apis else None)
     volume = cost.input_tokens_per_month + cost.output_tokens_per_month if cost else None
-    crossings = answer_tables.crossovers_table(comparison)
+    crossings = crossovers_table(comparison)
     return section(
         "Build or buy",
         html.said("p", sentence(comparison.sentence)),
@@ -189,11 +192,9 @@ def costs(recommendation: Recommendation) -> str:
     named = named_costs(recommendation)
     if not named:
         return ""
-    table = answer_tables.costs_table(named)
-    arithmetic = html.details(
-        "How each line is computed", html.table(answer_tables.arithmetic_table(named), caption=False)
-    )
-    apis = answer_tables.apis_table(recommendation)
+    table = costs_table(named)
+    arithmetic = html.details("How each line is computed", html.table(arithmetic_table(named), caption=False))
+    apis = apis_table(recommendation)
     other = html.said("h3", "API prices at your volume") + html.table(apis, caption=False) if apis.rows else ""
     return section("What it costs, part by part", html.chart(cost_chart(named, table)), arithmetic, other)
 
@@ -259,11 +260,11 @@ def calibrated(calibration: CalibrationSummary | None) -> str:
 
 
 def rejected(recommendation: Recommendation) -> str:
-    misses = answer_tables.near_misses_table(recommendation)
+    misses = near_misses_table(recommendation)
     near = html.said("h3", "Near misses, and what would bring them in") + html.table(misses, caption=False)
     grouped = "".join(
         html.details(f"{group.words}: {group.count:,}", html.table(group.table, caption=False))
-        for group in answer_tables.rejection_groups(recommendation)
+        for group in rejection_groups(recommendation)
     )
     count = len(recommendation.rejections)
     every = html.said("h3", f"All {count:,} rejections, by reason") + grouped
@@ -271,7 +272,7 @@ def rejected(recommendation: Recommendation) -> str:
 
 
 def assumptions(recommendation: Recommendation) -> str:
-    table = answer_tables.assumptions_table(recommendation)
+    table = assumptions_table(recommendation)
     return section("Assumptions", html.table(table, caption=False)) if table.rows else ""
 
 

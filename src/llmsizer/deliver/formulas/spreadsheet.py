@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from llmsizer.deliver.workbook.live import Live
-from llmsizer.deliver.workbook.places import column_letters
+from llmsizer.deliver.formulas.live import Live
+from llmsizer.deliver.formulas.places import column_letters
 from llmsizer.installed import optional
 
 _MOST_CHARACTERS = 32_000  # of a cell; a sheet holds 32,767

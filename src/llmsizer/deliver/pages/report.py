@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from llmsizer.decide.answer import Recommendation
-from llmsizer.deliver import html, sections
-from llmsizer.deliver.escaping import escape
-from llmsizer.deliver.residuals import CalibrationSummary
+from llmsizer.deliver.elements.escaping import escape
+from llmsizer.deliver.pages import html, sections
+from llmsizer.deliver.tables.residuals import CalibrationSummary
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.files import whole_file
 from llmsizer.money.comparison import Comparison

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llmsizer.decide.answer import Plan
-from llmsizer.deliver.pack.decision import Decision, LivePath
-from llmsizer.deliver.pack.order_dates import OrderDates
-from llmsizer.deliver.pack.power_and_rack import PowerSheet
-from llmsizer.deliver.wording import tokens
-from llmsizer.deliver.workbook.live import Live
+from llmsizer.deliver.elements.wording import tokens
+from llmsizer.deliver.formulas.live import Live
+from llmsizer.deliver.papers.decision import Decision, LivePath
+from llmsizer.deliver.papers.order_dates import OrderDates
+from llmsizer.deliver.papers.power_and_rack import PowerSheet
 from llmsizer.facts.provenance import STALE_AFTER_DAYS
 from llmsizer.physics.steps.layouts import SERVER_LINK_BYTES_PER_SECOND, widening
 from llmsizer.units import GIGA, format_usd

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llmsizer.deliver.workbook.live import Live, live
+from llmsizer.deliver.formulas.live import Live, live
 from llmsizer.facts.figure import Figure
 
 NAN = float("nan")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmsizer.deliver.escaping import escape
+from llmsizer.deliver.elements.escaping import escape
 
 CHARACTER_WIDTH = 0.56  # of the font size, on average, in a sans-serif face
 

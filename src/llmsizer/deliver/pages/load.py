@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmsizer.deliver import html
-from llmsizer.deliver.chart import Chart
-from llmsizer.deliver.tables import Table
+from llmsizer.deliver.elements.chart import Chart
+from llmsizer.deliver.elements.tables import Table
+from llmsizer.deliver.pages import html
 from llmsizer.files import whole_file
 from llmsizer.version import __version__
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.wording import amount, size
+from llmsizer.deliver.elements.tables import Cell, Table, words
+from llmsizer.deliver.elements.wording import amount, size
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.precision import get_precision
 from llmsizer.facts.records import DeviceRecord, ProfileRecord

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from llmsizer.deliver.charts.charts import Measure
-from llmsizer.deliver.tables import Cell, Table, words
-from llmsizer.deliver.variants import bits
-from llmsizer.deliver.wording import plain_number, size
+from llmsizer.deliver.elements.tables import Cell, Table, words
+from llmsizer.deliver.elements.wording import plain_number, size
+from llmsizer.deliver.tables.variants import bits
 from llmsizer.facts.records import QualityRecord
 
 NORMAL_95 = 1.645  # standard errors on either side that hold 90 %

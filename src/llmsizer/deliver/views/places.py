@@ -7,10 +7,10 @@ from math import ceil, floor, log10
 
 from llmsizer.decide.answer import Plan
 from llmsizer.decide.places import AtPlace, Place
-from llmsizer.deliver.chart import short_usd
 from llmsizer.deliver.charts.colours import PATH_COLOURS
 from llmsizer.deliver.charts.figures import Spec, layout_of, plain
-from llmsizer.deliver.tables import Cell, Table, figure, words
+from llmsizer.deliver.elements.chart import short_usd
+from llmsizer.deliver.elements.tables import Cell, Table, figure, words
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Path
 from llmsizer.units import format_usd

@@ -10,9 +10,9 @@ from typing import Any
 from llmsizer.decide.candidates.sizing import Sized
 from llmsizer.decide.pricing.bills import Rental
 from llmsizer.decide.pricing.study import Study
-from llmsizer.deliver.workbook.live import Live, exp, least, live, ln, most, rounded_up, whole
-from llmsizer.deliver.workbook.live_weeks import Packed, billed_share_live, kept_up_live
-from llmsizer.deliver.workbook.places import Inputs, Place
+from llmsizer.deliver.formulas.live import Live, exp, least, live, ln, most, rounded_up, whole
+from llmsizer.deliver.formulas.live_weeks import Packed, billed_share_live, kept_up_live
+from llmsizer.deliver.formulas.places import Inputs, Place
 from llmsizer.facts.figure import Figure, exact, unknown
 from llmsizer.facts.offer import ApiOffer
 from llmsizer.money.api import api_drivers

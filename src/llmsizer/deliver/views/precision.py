@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from llmsizer.decide.precision.choice import PrecisionOption
 from llmsizer.decide.precision.side_by_side import FormatOnGpu, SideBySide, speeds_at
-from llmsizer.deliver.basis import mark
 from llmsizer.deliver.charts.precision import Row
-from llmsizer.deliver.tables import Cell, Table, figure, number, words
-from llmsizer.deliver.wording import shown_parts
+from llmsizer.deliver.elements.basis import mark
+from llmsizer.deliver.elements.tables import Cell, Table, figure, number, words
+from llmsizer.deliver.elements.wording import shown_parts
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.precision import PRECISIONS
 from llmsizer.facts.provenance import Basis

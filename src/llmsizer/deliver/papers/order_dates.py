@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmsizer.decide.pricing.orders import OrderDates, orders_for
-from llmsizer.deliver.pack.decision import Decision
+from llmsizer.deliver.papers.decision import Decision
 
 __all__ = ["OrderDates", "order_dates"]
 

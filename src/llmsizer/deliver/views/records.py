@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmsizer.deliver.basis import MARKS
 from llmsizer.deliver.charts.colours import GREY, PART_COLOURS
 from llmsizer.deliver.charts.figures import Spec
-from llmsizer.deliver.tables import Cell, Table, number, words
-from llmsizer.deliver.variants import peak_memory_bytes
-from llmsizer.deliver.wording import amount, plain_number
+from llmsizer.deliver.elements.basis import MARKS
+from llmsizer.deliver.elements.tables import Cell, Table, number, words
+from llmsizer.deliver.elements.wording import amount, plain_number
+from llmsizer.deliver.tables.variants import peak_memory_bytes
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.profile.comparing import Faster, shape_of
 from llmsizer.profile.shown import Shown, fields_of, text_of

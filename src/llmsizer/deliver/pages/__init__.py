@@ -1,0 +1,1 @@
+"""Whole pages of HTML: the report, and the page of load."""

@@ -1,0 +1,1 @@
+"""The tables of an answer and of records: plans, bills, rejections, variants, residuals."""

@@ -1,0 +1,1 @@
+"""Tables and figures of one subject each: the answer, places, precision, evidence, records."""
