@@ -12,6 +12,7 @@ from llmsizer.facts.figure import Figure, FigureDoc
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison, ComparisonDoc
 from llmsizer.money.cost import Cost, CostDoc, Path
+from llmsizer.money.currency import US_DOLLARS, Currency, CurrencyDoc
 from llmsizer.money.spread import Uncertainty, UncertaintyDoc
 from llmsizer.traffic.closed_form.capacity import Capacity, CapacityDoc, LoadDoc, LoadPoint
 from llmsizer.traffic.hours.week import Mode
@@ -128,6 +129,7 @@ class RecommendationDoc(TypedDict):
     leaves_out: list[str]
     flags: list[str]
     priced_on: str
+    currency: CurrencyDoc
     comparison: ComparisonDoc | None
     uncertainty: UncertaintyDoc | None
     pareto: list[str]
@@ -334,6 +336,7 @@ class Recommendation:
     leaves_out: tuple[str, ...]
     flags: tuple[str, ...]
     priced_on: str  # the day against which prices were called stale
+    currency: Currency = US_DOLLARS  # that texts are in; figures are dollars
     comparison: Comparison | None = None
     uncertainty: Uncertainty | None = None
     pareto: tuple[str, ...] = ()  # labels of plans that none beats in cost, latency, quality and energy at once
@@ -368,6 +371,7 @@ class Recommendation:
             "leaves_out": list(self.leaves_out),
             "flags": list(self.flags),
             "priced_on": self.priced_on,
+            "currency": self.currency.to_dict(),
             "comparison": None if self.comparison is None else self.comparison.to_dict(),
             "uncertainty": None if self.uncertainty is None else self.uncertainty.to_dict(),
             "pareto": list(self.pareto),

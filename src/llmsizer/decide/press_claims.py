@@ -24,10 +24,11 @@ from llmsizer.facts.precision import get_precision
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.scenario import Scenario, load_scenario
 from llmsizer.money.comparison import Comparison, PathCost
+from llmsizer.money.currency import USD, format_usd, shown_in
 from llmsizer.money.prices import PriceBook, gpu_price, is_whole_machine, price_book
 from llmsizer.physics.fine_tuning import MEANINGS, FineTuning
 from llmsizer.physics.memory.account import MemoryBudget, checkpoint_bytes, estimate_memory
-from llmsizer.units import GIGA, format_count, format_gb, format_usd
+from llmsizer.units import GIGA, format_count, format_gb
 
 Verdict = Literal["holds", "holds in part", "does not hold"]
 READINGS = ("mistral-small-4-press-22b", "mistral-small-4")
@@ -89,12 +90,23 @@ class Claim:
         return {"claim": self.text, "findings": [finding.to_dict() for finding in self.findings]}
 
 
-def press_claims(catalog: Catalog, today: datetime.date) -> tuple[Claim, ...]:
-    """Every claim, each under both readings. Raises LlmSizerError where the catalogue lacks what is asked."""
+def press_claims(catalog: Catalog, today: datetime.date, currency: str = USD) -> tuple[Claim, ...]:
+    """Every claim, each under both readings, its texts in a currency that has a rate.
+
+    Raises LlmSizerError where the catalogue lacks what is asked.
+    """
     models = [load_model(name, catalog) for name in READINGS]
-    scenarios = [load_scenario(catalog.root / "scenarios" / f"{name}.toml") for name in SCENARIOS]
+    asked = [load_scenario(catalog.root / "scenarios" / f"{name}.toml") for name in SCENARIOS]
+    scenarios = [scenario.model_copy(update={"currency": currency}) for scenario in asked]
     book = price_book(catalog, scenarios[0], today)
     comparisons = [_comparison(m, s, catalog, today) for m, s in zip(models, scenarios, strict=True)]
+    with shown_in(book.currency):
+        return _claims(models, comparisons, catalog, book)
+
+
+def _claims(
+    models: Sequence[ModelSpec], comparisons: Sequence[Comparison], catalog: Catalog, book: PriceBook
+) -> tuple[Claim, ...]:
     return (
         Claim(text="It needs 40 to 50 GB at full precision (16 bit)", findings=tuple(map(_size, models))),
         Claim(text="It runs on one A100", findings=tuple(_a100(model, catalog) for model in models)),
@@ -198,10 +210,10 @@ def _ten_thousand(model: ModelSpec, catalog: Catalog, book: PriceBook) -> Findin
             found[gpu.name], prices[gpu.name] = widest, usd
     full = [name for name, widest in found.items() if widest == "bf16"]
     listed = sorted(found, key=lambda name: (_FORMATS.index(found[name]), prices[name]))
-    text = f"No card of NVIDIA's up to ${_CARD_USD:,.0f} holds it, in none of {', '.join(_FORMATS)}"
+    text = f"No card of NVIDIA's up to {format_usd(_CARD_USD)} holds it, in none of {', '.join(_FORMATS)}"
     if found:
-        each = "; ".join(f"{name} (${prices[name]:,.0f}) in {found[name]}" for name in listed[:6])
-        text = f"Cards of NVIDIA's up to ${_CARD_USD:,.0f} that hold it: {each}"
+        each = "; ".join(f"{name} ({format_usd(prices[name])}) in {found[name]}" for name in listed[:6])
+        text = f"Cards of NVIDIA's up to {format_usd(_CARD_USD)} that hold it: {each}"
         text += "" if full else "; none at 16 bit"
     text += f"; a whole desktop: {', '.join(desktops)}" if desktops else ""
     return Finding(
@@ -209,7 +221,7 @@ def _ten_thousand(model: ModelSpec, catalog: Catalog, book: PriceBook) -> Findin
         verdict="holds" if full else "holds in part" if found else "does not hold",
         text=f"{text}. Prices are of the card alone, most of them the press's estimates",
         basis="assumed",
-        figures={name: f"{found[name]}, ${prices[name]:,.0f}" for name in listed},
+        figures={name: f"{found[name]}, {format_usd(prices[name])}" for name in listed},
     )
 
 

@@ -31,6 +31,7 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.money.api import LEAVES_OUT as API_LEAVES_OUT
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Path
+from llmsizer.money.currency import format_usd, shown_in
 from llmsizer.physics.calibration.store import StoredCalibration
 from llmsizer.traffic.closed_form.meanfield import LEAVES_OUT as TRAFFIC_LEAVES_OUT
 
@@ -85,6 +86,11 @@ def recommend_today(
 
 def answer_of(found: Study, catalog: Catalog) -> Recommendation:
     """The answer from a study that is at hand, for those who ask the same study more than this."""
+    with shown_in(found.book.currency):
+        return _answer_of(found, catalog)
+
+
+def _answer_of(found: Study, catalog: Catalog) -> Recommendation:
     model, scenario = found.question.model, found.question.scenario
     picks, rejections = _priced(found)
     plans = tuple(plan for plan, _ in picks)
@@ -110,6 +116,7 @@ def answer_of(found: Study, catalog: Catalog) -> Recommendation:
             *stated_effects(found, plans[0] if plans else None),
         ),
         priced_on=found.book.today.isoformat(),
+        currency=found.book.currency,
         comparison=comparison,
         uncertainty=sure,
         pareto=pareto_plans(plans),
@@ -188,7 +195,7 @@ def _beyond_budget(plans: Sequence[Plan], scenario: Scenario) -> list[Rejection]
         Rejection(
             candidate=plan.label,
             kind="budget",
-            reason=f"costs ${_usd(plan):,.0f} a month; the budget is ${budget:,.0f}",
+            reason=f"costs {format_usd(_usd(plan))} a month; the budget is {format_usd(budget)}",
             nearest_fix=f"max_usd_per_month = {math.ceil(_usd(plan))}",
             shortfall=_usd(plan) / budget - 1,
         )
@@ -212,5 +219,4 @@ def _flags(found: Study, plans: Sequence[Plan], apis: Sequence[ApiPlan]) -> tupl
     """What the reader must know of the plan that is recommended, and of the API that stands beside it."""
     own = plans[0].cost.flags if plans else ()
     beside = [f"{apis[0].cost.label}: {flag}" for flag in apis[0].cost.flags] if apis else []
-    rate = found.book.currency.note
-    return (*own, *beside, *((f"amounts are in US dollars; {rate}",) if rate else ()))
+    return (*own, *beside)

@@ -17,9 +17,10 @@ from llmsizer.facts.precision import PRECISIONS
 from llmsizer.facts.provenance import Estimate
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import USD_PER_MTOK
+from llmsizer.money.currency import format_money, format_usd
 from llmsizer.money.spread import Uncertainty
 from llmsizer.physics.memory.account import checkpoint_bytes, estimate_memory
-from llmsizer.units import GIGA, format_count, format_gb, format_usd, plain_number
+from llmsizer.units import GIGA, format_count, format_gb, plain_number
 
 _TERMS = {"spot": "interruptible", "reserved for a year": "for a year"}
 _MODES: dict[str, str] = {
@@ -30,13 +31,6 @@ _MODES: dict[str, str] = {
 _SAME_PRICE = 1.005
 _WITHIN = 10.0  # times what a driver is today: a flip further off is in the full list only
 _ROUND_GB = 10  # people quote memory in tens of gigabytes
-
-
-def money(figure: Figure) -> str:
-    """``$1,240 [$900–$1,800]``."""
-    if figure.low is None or figure.high is None or figure.low == figure.high:
-        return format_usd(figure.value)
-    return f"{format_usd(figure.value)} [{format_usd(figure.low)}–{format_usd(figure.high)}]"
 
 
 def sentence(
@@ -52,7 +46,7 @@ def sentence(
     if hosted is not None and _api_wins(found, plans, hosted):
         usd = format_usd(hosted.cost.usd_per_month.value)
         otherwise = (
-            f"The cheapest way on machines: {_run(plans[0])}, {money(plans[0].cost.usd_per_month)} a month."
+            f"The cheapest way on machines: {_run(plans[0])}, {format_money(plans[0].cost.usd_per_month)} a month."
             if plans
             else f"No machine meets everything asked{_why_none(rejections)}."
         )
@@ -203,7 +197,8 @@ def _flips_of(found: Study, plans: Sequence[Plan]) -> Iterator[Flip]:
         yield Flip(
             what="API price",
             threshold=Figure(estimate=blended.estimate, unit=USD_PER_MTOK, source="this plan's cost over its tokens"),
-            text=f"An API is the cheaper path below {money(blended)} per million tokens, input and output together.",
+            text=f"An API is the cheaper path below {format_money(blended)} per million tokens, input and output "
+            "together.",
         )
     yield from _flip_of_price(best, plans[1:])
     workload = found.question.workload

@@ -10,6 +10,7 @@ from llmsizer.facts.offer import ApiOffer
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import Cost, CostPart, stale_flags, through
+from llmsizer.money.currency import shown
 from llmsizer.money.drivers import ApiDrivers
 from llmsizer.money.formulas import monthly_parts
 from llmsizer.money.prices import PriceBook
@@ -145,7 +146,7 @@ def _input_share(parts: tuple[CostPart, ...]) -> float:
 def _how(offer: ApiOffer, d: ApiDrivers) -> dict[str, str]:
     def times(tokens: float, usd: float | None, what: str) -> str:
         millions = tokens / MEGA
-        return f"{what}: {millions:,.{0 if millions >= 1000 else 2}f} M × ${usd or 0:g}/M"
+        return f"{what}: {millions:,.{0 if millions >= 1000 else 2}f} M × {shown().price_text(usd or 0.0)}/M"
 
     read = float(d.input_tokens_per_month) * float(d.cached_fraction)
     undiscounted = offer.cached_input_usd_per_mtok is None

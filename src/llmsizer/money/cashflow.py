@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from llmsizer.money.cost import Cost
+from llmsizer.money.currency import shown
 from llmsizer.units import MONTHS_PER_YEAR
 
 NOT_CASH = ("hardware", "network", "spare parts", "capital")  # spread over the months; bought and sold once
@@ -100,7 +101,8 @@ def cash_flow(
     flow[first : first + horizon_months] += month_usd
     for event in bill.one_offs:
         flow[min(len(flow) - 1, math.ceil(event.month))] += event.usd * (1 + vat_rate)
-    events = [f"month {math.ceil(e.month)}: {e.what}, {e.usd * (1 + vat_rate):,.2f} USD" for e in bill.one_offs]
+    money, taxed_share = shown(), 1 + vat_rate
+    events = [f"month {math.ceil(e.month)}: {e.what}, {money.exact_text(e.usd * taxed_share)}" for e in bill.one_offs]
     return CashFlow(
         label=bill.label,
         usd_by_month=tuple(float(usd) for usd in flow),

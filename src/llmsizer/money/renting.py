@@ -14,6 +14,7 @@ from llmsizer.facts.money_options import RentTerm
 from llmsizer.facts.offer import Offer
 from llmsizer.facts.provenance import Estimate
 from llmsizer.money.cost import Cost, stale_flags, through
+from llmsizer.money.currency import shown
 from llmsizer.money.drivers import UNKNOWN, Number, RentDrivers
 from llmsizer.money.energy import Energy, energy_of, fleet_watts
 from llmsizer.money.formulas import fte_renting
@@ -183,7 +184,7 @@ def rent_cost(
     gpus = instances * rented.gpus_each
     billed = f"{HOURS_PER_MONTH * rented.billed_share:.4g} h{rented.hours_note and f' ({rented.hours_note})'}"
     how = {
-        "instances": f"{gpus} GPUs × ${mid(price):.4g}/h × {billed}",
+        "instances": f"{gpus} GPUs × {shown().price_text(mid(price))}/h × {billed}",
         "storage": "disks for weights and logs by the instance",
         "egress": "answers sent out of the cloud",
         "people": f"{float(fte_renting(drivers)):.3g} full-time people × pay, growing with the instances",

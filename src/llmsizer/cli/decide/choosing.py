@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json, comma_list, number, whole_number
+from llmsizer.cli.currency import add_currency, currency_asked, print_rate
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError
 
@@ -38,6 +39,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--tpot", type=number("tpot", least=0.0001), default=0.05, metavar="SECONDS", help="p95 limit")
     parser.add_argument("--max-gpus", type=whole_number("max-gpus", most=1024), default=8, help="of one replica")
     parser.add_argument("--usd-per-gpu-hour", type=number("usd-per-gpu-hour", least=0.0001), help="your own price")
+    add_currency(parser)
     add_json(parser)
     parser.set_defaults(run=_run)
 
@@ -46,6 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from llmsizer.decide.precision.choice import choice_sentence, choose_precision
     from llmsizer.decide.precision.side_by_side import side_by_side
     from llmsizer.facts.catalog import default_catalog
+    from llmsizer.money.currency import shown_in
     from llmsizer.money.prices import price_book
 
     catalog = default_catalog()
@@ -54,11 +57,13 @@ def _run(arguments: argparse.Namespace) -> int:
     options = choose_precision(question, catalog, book)
     crossings = [(gpu.id, one) for gpu in question.gpus for one in side_by_side(question, options, gpu).crossovers]
     tasks = _published(arguments.task, question, catalog) if arguments.task else {}
-    sentence = choice_sentence(options, arguments.quality_floor)
+    with shown_in(book.currency):
+        sentence = choice_sentence(options, arguments.quality_floor)
     if arguments.json:
         print_json(
             {
                 "sentence": sentence,
+                "currency": book.currency.to_dict(),
                 "options": options,
                 "crossovers": [{"gpu": gpu, "sentence": c.sentence, **_fields(c)} for gpu, c in crossings],
                 "published_task_recovery": tasks,
@@ -66,10 +71,12 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         return 0
     console().print(sentence, style="bold", highlight=False)
-    _print(options, crossings)
+    with shown_in(book.currency):
+        _print(options, crossings)
     for name, figure in tasks.items():
         text = f"{arguments.task} in {name}: {figure.estimate.text()} {figure.unit}"
         console().print(f"· {text}; {figure.estimate.reason}", highlight=False)
+    print_rate(book.currency)
     return 0
 
 
@@ -92,6 +99,7 @@ def _question(arguments: argparse.Namespace, catalog: Catalog) -> PrecisionQuest
         kv_bytes_per_value(kv)
     slo = Slo(ttft_p95_seconds=arguments.ttft, tpot_p95_seconds=arguments.tpot, quality_floor=arguments.quality_floor)
     scenario = Scenario(
+        currency=currency_asked(arguments) or "USD",
         name="choose-precision",
         model=arguments.model,
         workload=WorkloadChoice(preset=arguments.workload),
@@ -132,13 +140,15 @@ def _published(task: str, question: PrecisionQuestion, catalog: Catalog) -> dict
 
 def _print(options: Sequence[PrecisionOption], crossings: Sequence[tuple[str, Crossover]]) -> None:
     from llmsizer.decide.precision.choice import quality_words
+    from llmsizer.money.currency import shown
 
     rows = [
         (o.label, _usd(o.usd_per_million_tokens), f"{o.kernel}, computes in {o.computes_in}", quality_words(o.quality),
          o.requests_per_second.estimate.text(suffix="/s"), f"{o.kv_capacity_tokens or 0:,}")
         for o in options if not o.rejected
     ]  # fmt: skip
-    headers = ("format", "$/1M tokens at capacity", "kernel that runs", "quality kept", "holds within SLO", "KV tokens")
+    each = f"{shown().symbol.strip()}/1M tokens at capacity"
+    headers = ("format", each, "kernel that runs", "quality kept", "holds within SLO", "KV tokens")
     if rows:
         print_table("At equal quality, cheapest first", headers, rows)
     out = [(o.label, o.kernel, o.rejected) for o in options if o.rejected]
@@ -159,7 +169,7 @@ def _print(options: Sequence[PrecisionOption], crossings: Sequence[tuple[str, Cr
             said.add(f"{cache.format} KV cache: {cache.note}")
         hour = o.usd_per_gpu_hour
         origin = f"{hour.source}, {hour.as_of}".removesuffix(", ")
-        text = f"priced at {hour.estimate.text('$')} per GPU-hour of {o.gpu}: {origin}" if hour.value else ""
+        text = f"priced at {_usd(hour)} per GPU-hour of {o.gpu}: {origin}" if hour.value else ""
         if text:
             console().print(f"· {text}", highlight=False)
     notes = {f"{o.precision}: {o.kernel_note} ({o.kernel_source})" for o in options if o.kernel_note and not o.rejected}
@@ -168,4 +178,6 @@ def _print(options: Sequence[PrecisionOption], crossings: Sequence[tuple[str, Cr
 
 
 def _usd(figure: Figure) -> str:
-    return figure.estimate.text("$")
+    from llmsizer.money.currency import shown
+
+    return shown().figure(figure).estimate.text(shown().symbol)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING
 
+from llmsizer.cli.currency import add_currency, in_currency, print_rate
 from llmsizer.cli.output import console, print_table
-from llmsizer.errors import InputError
 from llmsizer.units import MONTHS_PER_YEAR, format_count
 
 if TYPE_CHECKING:
@@ -22,22 +21,16 @@ _SHOWN_PATHS = 5
 
 def add_money(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lens", choices=("full", "marginal"), help="marginal: hardware, capital and people are paid")
-    parser.add_argument("--currency", metavar="CODE", help="to show amounts in, e.g. EUR; at a dated rate")
+    add_currency(parser)
     parser.add_argument("--parts", action="store_true", help="the bills at the scenario's volume, part by part")
     parser.add_argument("--cash-flow", action="store_true", help="cash by year, net present value, payback")
 
 
 def with_money(scenario: Scenario, arguments: argparse.Namespace) -> Scenario:
     """The scenario with what the command line says of money. Raises InputError."""
-    changed = scenario
+    changed = in_currency(scenario, arguments)
     if arguments.lens:
-        money = scenario.money.model_copy(update={"lens": arguments.lens})
-        changed = changed.model_copy(update={"money": money})
-    if arguments.currency:
-        code = arguments.currency.strip().upper()
-        if not re.fullmatch("[A-Z]{3}", code):
-            raise InputError(f"--currency {arguments.currency!r} is no code of a currency; give one such as EUR")
-        changed = changed.model_copy(update={"currency": code})
+        changed = changed.model_copy(update={"money": scenario.money.model_copy(update={"lens": arguments.lens})})
     return changed
 
 
@@ -56,8 +49,7 @@ def print_comparison(comparison: Comparison, *, parts: bool = False, cash_flow: 
         _print_cash(comparison)
     if not (parts or cash_flow):
         out.print("--parts shows the bills by part, --cash-flow cash by year and net present value", style="dim")
-    if comparison.currency.note:
-        out.print(f"Rate: {comparison.currency.note}. Sentences are in US dollars.", highlight=False)
+    print_rate(comparison.currency)
     if comparison.lens == "marginal":
         out.print("Marginal lens on every path: hardware, capital and people are taken as paid.", highlight=False)
     for flag in comparison.flags:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import Commands, add_json, comma_list, number, whole_number
+from llmsizer.cli.currency import add_currency, known_currency, print_rate
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.units import format_gb, format_usd
+from llmsizer.units import format_gb
 
 if TYPE_CHECKING:
     from llmsizer.decide.tuning import TuningPlan
     from llmsizer.facts.figure import Figure
+    from llmsizer.money.currency import Currency
     from llmsizer.physics.fine_tuning import Method
 
 METHODS: tuple[Method, ...] = ("full", "lora", "qlora")
@@ -41,21 +43,23 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--fused-loss", action="store_true", help="logits are never stored whole")
     parser.add_argument("--mfu", type=number("mfu", least=0.001, most=1.0), help="share of the data sheet's rate")
     parser.add_argument("--zones", type=comma_list, default=[], metavar="EU,US", help="of rented GPUs")
+    add_currency(parser)
     add_json(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    plans = _plans(arguments)
+    plans, currency = _plans(arguments), known_currency(arguments)
     if arguments.json:
-        print_json({"plans": [plan.to_dict() for plan in plans]})
+        print_json({"currency": currency.to_dict(), "plans": [plan.to_dict() for plan in plans]})
         return 0
     out = console()
     if plans[0].model.reading:
         out.print(plans[0].model.reading, style="italic", highlight=False)
     if arguments.gpu and arguments.method:
         _print_parts(plans[0])
-    _print_plans(plans, arguments.tokens)
+    _print_plans(plans, arguments.tokens, currency)
+    print_rate(currency)
     return 0
 
 
@@ -108,7 +112,7 @@ def _print_parts(plan: TuningPlan) -> None:
     print_table(title, ("part", "size", "share"), rows)
 
 
-def _print_plans(plans: Sequence[TuningPlan], tokens: float) -> None:
+def _print_plans(plans: Sequence[TuningPlan], tokens: float, currency: Currency) -> None:
     from llmsizer.decide.tuning import LEAVES_OUT
 
     rows = []
@@ -123,7 +127,7 @@ def _print_plans(plans: Sequence[TuningPlan], tokens: float) -> None:
                 format_gb(plan.memory.total_bytes),
                 "yes" if plan.fits else f"no: {plan.reason}",
                 "" if hours is None else f"{_range(hours)}, {hours.estimate.reason.split(':')[0]}",
-                f"{format_usd(usd.value)} [{usd.low:,.0f}–{usd.high:,.0f}] at {plan.offer}"
+                f"{currency.text(usd.value)} [{currency.text(usd.low)}–{currency.text(usd.high)}] at {plan.offer}"
                 if usd.low is not None and usd.high is not None
                 else f"unknown: {usd.estimate.reason}",
             )

@@ -7,6 +7,7 @@ import datetime
 from typing import TYPE_CHECKING
 
 from llmsizer.cli.arguments import add_json, number, whole_number
+from llmsizer.cli.currency import add_currency, in_currency
 from llmsizer.cli.decide.memory import add_speculation
 from llmsizer.cli.decide.planning import SCENARIO_HELP, Evidence, read_evidence, scenario_asked
 from llmsizer.installed import optional
@@ -34,6 +35,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
     add_speculation(parser)
     parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate")
+    add_currency(parser)
     add_json(parser)
 
 
@@ -49,7 +51,7 @@ class Asked:
         from llmsizer.traffic.simulator.deployed import replica_of
         from llmsizer.traffic.simulator.fleet import Fleet
 
-        self.scenario: Scenario = scenario_asked(arguments)
+        self.scenario: Scenario = in_currency(scenario_asked(arguments), arguments)
         self.evidence: Evidence = read_evidence(arguments.records, None)
         catalog = default_catalog()
         choice = FleetChoice(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from llmsizer.cli.currency import print_rate
 from llmsizer.cli.output import console, print_table
 from llmsizer.errors import InputError
-from llmsizer.units import format_count, format_seconds, format_usd
+from llmsizer.units import format_count, format_seconds
 
 if TYPE_CHECKING:
     from llmsizer.cli.traffic.asked import Asked
     from llmsizer.decide.pricing.rentals import ModeRent
     from llmsizer.facts.workload import Growth
+    from llmsizer.money.currency import Currency
+    from llmsizer.money.prices import PriceBook
     from llmsizer.traffic.failing.availability import HeldRate, Site
     from llmsizer.traffic.hours.batch_lane import BatchLane
     from llmsizer.traffic.hours.cold_starts import ColdStarts
@@ -26,6 +29,7 @@ def hourly_answers(asked: Asked, site: Site, each: HeldRate, growth: Growth | No
     """Every answer about time; only the reason where not even an idle replica meets the SLO."""
     from llmsizer.facts.assumptions import load_assumptions
     from llmsizer.facts.catalog import default_catalog
+    from llmsizer.money.prices import price_book
     from llmsizer.physics.memory.account import estimate_memory
     from llmsizer.traffic.closed_form.meanfield import saturation_rate
     from llmsizer.traffic.hours.growing import replicas_by_month
@@ -39,6 +43,7 @@ def hourly_answers(asked: Asked, site: Site, each: HeldRate, growth: Growth | No
     sizing = _sizing(asked, each, starting.value or 0.0)
     rates = hourly_rates(workload)
     modes = all_modes(rates, sizing)
+    book = price_book(default_catalog(), asked.scenario, datetime.date.today())
     lanes = _lanes(rates, modes, each, saturation_rate(closed, closed.mid), workload.tokens_per_request)
     found: dict[str, Any] = {
         "volume_note": workload.volume_note,
@@ -52,8 +57,9 @@ def hourly_answers(asked: Asked, site: Site, each: HeldRate, growth: Growth | No
         "idle_seconds": sizing.idle_seconds,
         "modes": [
             _mode_document(running, lane, rent)
-            for running, lane, rent in zip(modes, lanes, _rents(asked, modes), strict=True)
+            for running, lane, rent in zip(modes, lanes, _rents(asked, modes, book), strict=True)
         ],
+        "currency": book.currency,
         "cold_starts": _cold(asked, site, modes[-1], sizing),
         "assumptions": {name: assumed[name] for name in START_UP},
     }
@@ -107,12 +113,9 @@ def _cold(asked: Asked, site: Site, running: Running, sizing: Sizing) -> ColdSta
         return {"reason": str(error)}
 
 
-def _rents(asked: Asked, modes: tuple[Running, ...]) -> tuple[ModeRent, ...]:
+def _rents(asked: Asked, modes: tuple[Running, ...], book: PriceBook) -> tuple[ModeRent, ...]:
     from llmsizer.decide.pricing.rentals import rent_of_modes
-    from llmsizer.facts.catalog import default_catalog
-    from llmsizer.money.prices import price_book
 
-    book = price_book(default_catalog(), asked.scenario, datetime.date.today())
     return rent_of_modes(modes, asked.fleet.deployment, asked.fleet.workload, asked.scenario, book)
 
 
@@ -147,14 +150,14 @@ def print_hourly(answer: dict[str, Any]) -> None:
         f"{found['spare_replicas']} spare",
         highlight=False,
     )
-    _print_modes(found["modes"])
+    _print_modes(found["modes"], found["currency"])
     _print_replicas_by_hour(next(mode for mode in found["modes"] if mode["mode"] == "by-hour"))
     _print_cold(found)
     if "months" in found:
         _print_months(found["months"])
 
 
-def _print_modes(modes: list[dict[str, Any]]) -> None:
+def _print_modes(modes: list[dict[str, Any]], currency: Currency) -> None:
     whole = modes[0]["replica_hours_per_month"]
     rows = []
     for mode in modes:
@@ -166,7 +169,7 @@ def _print_modes(modes: list[dict[str, Any]]) -> None:
                 mode["peak_replicas"],
                 f"{mode['replica_hours_per_month']:,.0f} ({mode['replica_hours_per_month'] / whole:.0%})",
                 f"{mode['starts_per_week']:,.3g}",
-                format_usd(mode["rent"].usd_per_month.value),
+                currency.text(mode["rent"].usd_per_month.value),
                 f"{mode['served_share']:.1%}",
                 f"{format_count(tokens.value)} ({format_count(tokens.low)}–{format_count(tokens.high)})",
             )
@@ -180,6 +183,7 @@ def _print_modes(modes: list[dict[str, Any]]) -> None:
     rent: ModeRent = modes[0]["rent"]
     said = rent.usd_per_month.estimate.reason if rent.usd_per_month.value is None else f"always on: {rent.offer}"
     console().print(f"rented, {said}", highlight=False)
+    print_rate(currency)
 
 
 def _print_replicas_by_hour(mode: dict[str, Any]) -> None:

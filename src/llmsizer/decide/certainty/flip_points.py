@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmsizer.decide.certainty.drivers import Said, UncertainPath
+from llmsizer.money.currency import USD, format_usd, is_money
 from llmsizer.money.draws import Driver, Vector
 from llmsizer.money.spread import FlipState, Turn
-from llmsizer.units import format_count, format_usd, plain_number
+from llmsizer.units import format_count, plain_number
 
 _SIDE_POINTS, _ZOOM_POINTS, _ZOOMS = 61, 33, 7
 _SPAN = 1_000.0  # a flip is searched from a thousandth to a thousand times the middle
@@ -219,8 +220,8 @@ def _names(one: UncertainPath, other: UncertainPath) -> tuple[str, str]:
 def _in(value: float, said: Said) -> str:
     if said.unit == "tokens/month":
         return f"{format_count(value)} tokens a month"
-    if said.unit.startswith("USD"):
-        rest = said.unit.removeprefix("USD").replace("/1M tokens", " a million tokens").replace("/GPU/h", " a GPU-hour")
+    if is_money(said.unit):
+        rest = said.unit.removeprefix(USD).replace("/1M tokens", " a million tokens").replace("/GPU/h", " a GPU-hour")
         rest = rest.replace("/instance/h", " an instance-hour")
         return f"{format_usd(value)}{rest.replace('/', ' a ')}"
     return f"{plain_number(value) if abs(value) >= 1000 else f'{value:.4g}'} {said.unit}".rstrip()

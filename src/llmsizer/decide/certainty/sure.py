@@ -12,6 +12,7 @@ from llmsizer.decide.pricing.apis import ApiChoice
 from llmsizer.decide.pricing.bills import Demand
 from llmsizer.decide.pricing.study import Study
 from llmsizer.facts.figure import Figure
+from llmsizer.money.currency import format_usd
 from llmsizer.money.spread import Uncertainty
 
 Pick = tuple[Plan, Sized]
@@ -26,7 +27,7 @@ def why_not_called(found: Study, choice: ApiChoice) -> str:
         return "where it processes data, and under whose law, is not in the price list"
     budget = constraints.max_usd_per_month
     if budget is not None and choice.usd_per_month > budget:
-        return f"above the budget of ${budget:,.0f} a month"
+        return f"above the budget of {format_usd(budget)} a month"
     return ""
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from llmsizer.decide.certainty.drivers import API, DEMAND, RENTAL, SERVER, UncertainPath
 from llmsizer.decide.certainty.flip_points import flip_points, one_at_a_time, over_draws, said_of
+from llmsizer.money.currency import format_usd
 from llmsizer.money.draws import Driver, Vector, draw, information_usd, variance_share
 from llmsizer.money.spread import Bar, Information, PathSpread, Uncertainty
-from llmsizer.units import format_usd
 
 DRAWS, SEED = 8_192, 1
 _MEASUREMENTS = {

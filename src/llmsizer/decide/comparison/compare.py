@@ -17,7 +17,8 @@ from llmsizer.money.api import api_cost
 from llmsizer.money.comparison import Comparison, Crossover, FirstMonth, PathCost, Step
 from llmsizer.money.cost import USD_PER_MONTH, Path
 from llmsizer.money.crossing import Curve, crossing
-from llmsizer.units import MONTHS_PER_YEAR, format_count, format_usd
+from llmsizer.money.currency import format_usd, shown_in
+from llmsizer.units import MONTHS_PER_YEAR, format_count
 
 _DECADES = 6
 _LEAVES_OUT = (
@@ -31,6 +32,11 @@ _LEAVES_OUT = (
 
 def compare_study(found: Study, choices: Sequence[ApiChoice]) -> Comparison:
     """The paths that the scenario allows, from a million to a trillion tokens a month."""
+    with shown_in(found.book.currency):
+        return _compared(found, choices)
+
+
+def _compared(found: Study, choices: Sequence[ApiChoice]) -> Comparison:
     model, constraints = found.question.model, found.question.scenario.constraints
     grid = [LEAST_TOKENS * 10**d * m for d in range(_DECADES) for m in (1, 2, 5)] + [MOST_TOKENS]
     allowed: list[tuple[Path, bool]] = [("own", constraints.own), ("rent", constraints.rent)]

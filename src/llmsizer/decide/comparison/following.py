@@ -15,6 +15,7 @@ from llmsizer.decide.pricing.study import Study
 from llmsizer.facts.workload import Growth, Workload
 from llmsizer.money.cashflow import NOT_CASH, CashFlow, cash_flow
 from llmsizer.money.cost import Cost, Path
+from llmsizer.money.currency import shown
 from llmsizer.money.drivers import OwnDrivers
 from llmsizer.money.formulas import generations, lines_of, monthly_parts, residual_fraction
 from llmsizer.money.owning import Activity, own_drivers
@@ -137,12 +138,15 @@ def _bought_and_sold(usd: Vector, drivers: OwnDrivers, tranches: Vector, lead_mo
             at = min(last, math.ceil(month + float(bought)))
             usd[at] += paid
             events.append(f"month {at}: {count:.0f} server{'s' if count > 1 else ''}, network, spare parts bought, "
-                          f"{paid:,.2f} USD")  # fmt: skip
+                          f"{shown().exact_text(paid)}")  # fmt: skip
             left = paid * float(residual_fraction(drivers.residual_after_36_months, kept))
             gone = min(last, math.ceil(month + float(bought + kept) + lead_months))
             usd[gone] -= left
             sold[gone] = sold.get(gone, 0.0) - left
-    return [*events, *(f"month {at}: sold for what is left, {back:,.2f} USD" for at, back in sorted(sold.items()))]
+    return [
+        *events,
+        *(f"month {at}: sold for what is left, {shown().exact_text(back)}" for at, back in sorted(sold.items())),
+    ]
 
 
 def _rented_usd(found: Study, way: Way, months: Months) -> Vector:

@@ -29,6 +29,7 @@ from llmsizer.facts.recovery import load_quality_prior
 from llmsizer.facts.scenario import Scenario
 from llmsizer.facts.workload import Workload
 from llmsizer.money.cost import USD_PER_MTOK
+from llmsizer.money.currency import shown
 from llmsizer.money.prices import PriceBook
 from llmsizer.money.renting import gpu_hour_price
 from llmsizer.traffic.energy import joules_per_output_token, power_of
@@ -382,10 +383,14 @@ def choice_sentence(options: Sequence[PrecisionOption], floor: float) -> str:
     best = priced[0]
     usd = best.usd_per_million_tokens
     text = (
-        f"Serve in {best.label}: ${plain_number(usd.value or 0.0)} per 1M tokens at capacity ({usd.basis}); "
+        f"Serve in {best.label}: {_each(usd)} per 1M tokens at capacity ({usd.basis}); "
         f"it runs as {best.kernel} and keeps {quality_words(best.quality)} of the quality"
     )
     reference = next((o for o in priced if o.precision in ("bf16", "fp16")), None)
     if reference is None or reference.label == best.label:
         return f"{text}."
-    return f"{text}; {reference.label} costs ${plain_number(reference.usd_per_million_tokens.value or 0.0)}."
+    return f"{text}; {reference.label} costs {_each(reference.usd_per_million_tokens)}."
+
+
+def _each(usd: Figure) -> str:
+    return f"{shown().symbol}{plain_number(shown().amount(usd.value or 0.0))}"
