@@ -41,6 +41,7 @@ VARIANTS = ("A", "B")
 # counted in the sweep's own CPU time, so that a busy machine does not put them all into the start.
 LONGEST_CPU_SECONDS = 2.0
 LOOK_SECONDS = 0.01
+PATIENCE_SECONDS = 60.0
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 INTERRUPTED_SHARE = 0.1
 
@@ -170,9 +171,10 @@ def _children(parent: int) -> list[int]:
 
 
 def _left_behind(parent: subprocess.Popen[bytes]) -> int:
-    """Workers that were told this parent's number and still run a second later."""
+    """Workers that were told this parent's number and still run when a busy machine must have ended them."""
     marks = [b"llmsizer.profile.worker", str(parent.pid).encode()]
-    for _ in range(100):
+    alive, until = 0, time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
         alive = 0
         for command in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):

@@ -1,7 +1,8 @@
 """A stand-in for the ``vllm`` command: prints the lines that the real one prints, and serves completions.
 
 FAKE_VLLM in the environment makes it break: ``dies`` while starting, ``error`` answers 500, ``short`` makes too few
-tokens, ``orphan`` leaves a grandchild behind whose number it writes to FAKE_VLLM_PIDS.
+tokens, ``orphan`` leaves a grandchild behind whose number it writes to FAKE_VLLM_PIDS, ``port taken`` and ``port taken
+once`` find somebody at their port and count their starts in that file.
 """
 
 from __future__ import annotations
@@ -59,6 +60,13 @@ def main(arguments: list[str]) -> None:
     if MODE == "dies":
         sys.stdout.write("ValueError: No available memory for the cache blocks.\n")
         sys.exit(1)
+    if MODE.startswith("port taken"):
+        with open(os.environ["FAKE_VLLM_PIDS"], "a+") as file:  # noqa: PTH123
+            first = file.tell() == 0
+            file.write("x")
+        if first or MODE == "port taken":
+            sys.stdout.write("OSError: [Errno 98] Address already in use\n")
+            sys.exit(1)
     if MODE == "orphan":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         with open(os.environ["FAKE_VLLM_PIDS"], "w") as file:  # noqa: PTH123

@@ -7,11 +7,14 @@ inside one process over pipes without latency, under ``VirtualLoop``, where a na
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import json
 import selectors
+import ssl
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -293,6 +296,36 @@ async def serve(answers: KnownAnswers, port: int = 0, **options: Any) -> tuple[a
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Served(answers), "127.0.0.1", port, backlog=4096, **options)
     return server, server.sockets[0].getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(answers: KnownAnswers, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The address of a server on a thread of its own, which has let go of every socket when the block ends."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # clients of these tests hang up as they like
+    server, port = loop.run_until_complete(serve(answers, ssl=tls))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(_end(server))
+        loop.close()
+
+
+async def _end(server: asyncio.Server) -> None:
+    """Whatever the loop still holds when it is stopped: connections half accepted, open, or about to be closed."""
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for transport in list(asyncio.get_running_loop()._transports.values()):  # type: ignore[attr-defined]
+        transport.abort()
+    for _ in range(3):  # what TLS lies over is told in the turn after, and lets go of its socket in the next
+        await asyncio.sleep(0)
 
 
 def wait_for_nothing() -> None:  # pragma: no cover - run by hand

@@ -22,7 +22,7 @@ fcntl = pytest.importorskip("fcntl")
 
 # Stands in for llmsizer: does what its first word says. "ready" and the test meet at a named pipe.
 PROGRAM = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from pathlib import Path
 word, *rest = sys.argv[1:]
 if word == "model":
@@ -42,7 +42,8 @@ elif word in ("hang", "stubborn"):
     Path(rest[0] + ".measured").write_text("a finished point")
     with open(rest[0], "w") as pipe:
         pipe.write(str(os.getpid()))
-    signal.pause()
+    for _ in range(6000):  # a signal between two of these is seen by the next; before signal.pause() it would be lost
+        time.sleep(0.1)
 """
 
 

@@ -200,7 +200,7 @@ def test_the_pack_and_the_workbook_are_made_of_the_same_answer(tmp_path: Path) -
 choice = st.sampled_from
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_values_come_back_from_their_link(data: st.DataObject) -> None:
     from question import fields

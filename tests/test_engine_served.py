@@ -17,10 +17,11 @@ from llmsizer.errors import InputError, MeasurementError, MissingExtraError
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.engines import chosen_engine, known_engine, load_engine
 from llmsizer.profile.engines.llama_cpp import gguf_file, memory_in_log, options_in_log, tokens_made
-from llmsizer.profile.engines.served import Server, chunks, free_port, last_complaint
+from llmsizer.profile.engines.served import PORTS_TRIED, Server, chunks, free_port, last_complaint
 from llmsizer.profile.engines.vllm import Vllm, flags, memory_of, phases_of
 from llmsizer.profile.engines.vllm_log import parse_log
 from llmsizer.profile.measure import Point, prompts_of, take_sample
+from processes import has_ended
 from tiny_models import needs
 
 HERE = Path(__file__).parent
@@ -81,19 +82,6 @@ def fake_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def gone(process: int) -> bool:
-    """Whether a process ends within five seconds; a zombie that nobody reaped has ended."""
-    for _ in range(500):
-        stat = Path(f"/proc/{process}/stat")
-        try:
-            if stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def test_vllm_serves_random_weights_and_tells_what_ran(fake_vllm: Path) -> None:
     engine = Vllm(variant(fake_vllm))
     try:
@@ -118,7 +106,7 @@ def test_the_server_and_its_workers_end_with_it(fake_vllm: Path, monkeypatch: py
     processes = engine.process_ids()
     assert orphan in processes
     engine.close()
-    assert all(gone(process) for process in processes)
+    assert all(has_ended(process) for process in processes)
 
 
 def test_a_server_ends_even_when_the_profiler_is_killed(fake_vllm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +123,7 @@ def test_a_server_ends_even_when_the_profiler_is_killed(fake_vllm: Path, monkeyp
         assert profiler.stdout.readline() == b"ready\n"
         orphan = int((fake_vllm / "pids").read_text())
         profiler.send_signal(signal.SIGKILL)
-    assert gone(orphan)
+    assert has_ended(orphan)
 
 
 @pytest.mark.parametrize(("mode", "says"), [("error", "out of memory"), ("short", "made 5 tokens")])
@@ -157,6 +145,19 @@ def test_a_server_that_dies_while_starting_gives_its_last_error(
     monkeypatch.setenv("FAKE_VLLM", "dies")
     with pytest.raises(MeasurementError, match="No available memory for the cache blocks"):
         Vllm(variant(fake_vllm))
+
+
+def test_a_port_that_another_process_took_meanwhile_is_given_up_for_another(
+    fake_vllm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM_PIDS", str(fake_vllm / "starts"))
+    monkeypatch.setenv("FAKE_VLLM", "port taken once")
+    Vllm(variant(fake_vllm)).close()
+    assert (fake_vllm / "starts").read_text() == "xx"
+    monkeypatch.setenv("FAKE_VLLM", "port taken")
+    with pytest.raises(MeasurementError, match="Address already in use"):
+        Vllm(variant(fake_vllm))
+    assert (fake_vllm / "starts").read_text() == "xx" + PORTS_TRIED * "x"
 
 
 def test_a_server_that_never_answers_is_ended_at_the_time_limit() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from llmsizer.profile.load import pool
 from llmsizer.profile.load.pool import Look, PoolWatch, look_of, why_full
 from llmsizer.profile.load.wire import endpoint_of
 
@@ -41,7 +42,10 @@ def test_requests_that_wait_beside_free_room_do_not_wait_for_it() -> None:
 
 
 @pytest.fixture
-def served() -> Iterator[str]:
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that put one sequence out of its pool between the first look and the second."""
+    monkeypatch.setattr(pool, "PERIOD_SECONDS", 3600.0)  # no looks but the first and the last, on any machine
+    monkeypatch.setattr(pool, "TIMEOUT_SECONDS", 60.0)
     pages = iter((VLLM, VLLM.replace("12.0", "13.0")))
 
     class Metrics(http.server.BaseHTTPRequestHandler):
@@ -66,6 +70,13 @@ def test_a_point_is_watched_from_its_beginning_to_its_end(served: str) -> None:
     with PoolWatch(endpoint_of(served)) as watch:
         pass
     assert watch.why_full() == "the server put 1 sequences out of its full KV pool"
+
+
+def test_the_last_look_is_taken_however_soon_the_watching_thread_ends(served: str) -> None:
+    with PoolWatch(endpoint_of(served)) as watch:
+        watch._stop.set()
+        watch._thread.join()
+    assert len(watch.looks) == 2
 
 
 def test_a_server_without_counters_is_no_fault() -> None:

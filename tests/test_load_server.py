@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import socket
-import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from known_answer_server import SERVED_MODEL, KnownAnswers, Programme, serve, steady
+from known_answer_server import SERVED_MODEL, KnownAnswers, Programme, serving, steady
 from llmsizer.cli import main
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile.engines import openai_http
@@ -37,27 +37,8 @@ def at_once(number: int, request: dict[str, Any]) -> Programme:
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Servers on their own threads, stopped at the end."""
-    loops: list[tuple[asyncio.AbstractEventLoop, threading.Thread]] = []
-
-    def begin(answers: KnownAnswers) -> str:
-        loop = asyncio.new_event_loop()
-        server, port = loop.run_until_complete(serve(answers))
-
-        def run() -> None:
-            loop.run_forever()
-            server.close()
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        loops.append((loop, thread))
-        return f"http://127.0.0.1:{port}"
-
-    yield begin
-    for loop, thread in loops:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+    with contextlib.ExitStack() as servers:
+        yield lambda answers: servers.enter_context(serving(answers))
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +63,9 @@ def records_of(path: str = "records.jsonl") -> list[ProfileRecord]:
 
 def test_points_become_records_with_samples_beside_them(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     url = start(KnownAnswers(at_once))
+    begun = time.monotonic()
     assert main(["profile", url, "--concurrency", "1,4", *QUICK, "--json"]) == 0
+    took_seconds = time.monotonic() - begun
     document = json.loads(capsys.readouterr().out)
     one, four = records_of()
     assert [r["record_id"] for r in document["records"]] == [one.record_id, four.record_id]
@@ -93,7 +76,7 @@ def test_points_become_records_with_samples_beside_them(start: Start, capsys: py
     assert (four.counts.requests_ok, four.counts.output_tokens_server) == (20, 80)
     assert four.distributions["ttft"].n == 20
     assert four.ttft_seconds is not None
-    assert 0.001 < four.ttft_seconds < 1.0
+    assert 0.002 <= four.ttft_seconds < took_seconds  # what the server takes at the least
     assert not four.carries_step_times  # nobody said what is served
     assert four.samples is not None
     assert Path(four.samples.file).exists()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from known_answer_server import KnownAnswers, Served, steady
+from known_answer_server import KnownAnswers, serving, steady
 from llmsizer.cli import main
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile import read_records
@@ -39,20 +37,11 @@ def url(certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(openai_http, "describe_device", lambda: DeviceRecord(name="this CPU", kind="cpu"))
     monkeypatch.setenv("LLMSIZER_STORE", str(tmp_path / "store.sqlite"))
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # a client that refuses the certificate hangs up
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     answers = KnownAnswers(lambda number, request: steady(0.001, 0.001, request["max_tokens"]))
-    server = loop.run_until_complete(loop.create_server(lambda: Served(answers), "127.0.0.1", 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    loop.call_soon_threadsafe(server.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    with serving(answers, tls=context) as address:
+        yield address
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from llmsizer.profile.child import Child
 from llmsizer.profile.device import _cpu_identity, same_device
 from llmsizer.profile.row import Stopping
 from llmsizer.profile.store import read_samples
+from processes import has_ended
 from recorded_children import DEVICE, POINTS, Recorded, recorded, variant
 
 
@@ -148,8 +151,7 @@ def test_a_library_that_writes_into_the_protocol_is_a_row(tmp_path: Path) -> Non
 def test_what_an_engine_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEFT_CHILD", str(tmp_path / "pid"))
     assert measured(tmp_path, "LeavesAChild")[0].failure == "killed by SIGKILL"
-    state = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert has_ended(int((tmp_path / "pid").read_text()))
 
 
 def test_what_an_engine_tells_of_itself_stands_in_the_row(tmp_path: Path) -> None:
@@ -259,6 +261,19 @@ def test_a_silent_child_is_ended_at_the_time_limit(tmp_path: Path) -> None:
 
     records = measured(tmp_path, "Hangs", start_child=impatient)
     assert [record.failure for record in records] == ["no answer for 0 s; killed"] * 2
+
+
+def test_a_child_that_its_driver_holds_keeps_nobody_from_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child(variant("A"), "fake_engines:Quick")
+    process = child._process
+
+    def held(seconds: float) -> int:
+        raise subprocess.TimeoutExpired("worker", seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "wait", held)
+        child.close()
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_laps_go_over_all_points_so_that_each_is_measured_early_and_late(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def _fetch_by_https(hub_id: str) -> str:
             body: bytes = response.read(_LARGEST_CONFIG_BYTES)
             return body.decode("utf-8", errors="replace")
     except urllib.error.HTTPError as error:
+        error.close()  # it is the answer, with its socket
         reason = (
             "gated: accept its licence there and set HF_TOKEN" if error.code in (401, 403) else f"HTTP {error.code}"
         )

@@ -22,7 +22,8 @@ from llmsizer.errors import MeasurementError
 from llmsizer.facts.variant import Variant
 
 TIMEOUT_SECONDS = 600.0
-STOP_SECONDS = 5.0
+# Between a kill and its end lies the return of all memory: of a large model on a busy machine, many seconds.
+STOP_SECONDS = 60.0
 VMSTAT = Path("/proc/vmstat")
 
 
@@ -93,6 +94,7 @@ class Child:
         try:
             code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
+            self.close()
             return "closed its answers and went on; killed"
         self._end_group()
         if code < 0:
@@ -110,7 +112,8 @@ class Child:
                     pipe.close()
         if self._process.returncode is None:
             self._end_group()
-            self._process.wait(STOP_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a driver that hangs holds it; others can go on
+                self._process.wait(STOP_SECONDS)
         self._log.close()
 
     def _end_group(self) -> None:

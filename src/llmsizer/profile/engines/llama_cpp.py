@@ -20,7 +20,7 @@ from llmsizer.errors import MeasurementError, MissingExtraError
 from llmsizer.facts.record_parts import MemoryUse
 from llmsizer.facts.variant import Variant
 from llmsizer.profile.device import available_cores
-from llmsizer.profile.engines.served import Chunk, Server, free_port, stream_steps, token_lists
+from llmsizer.profile.engines.served import HOST, Chunk, Server, start_server, stream_steps, token_lists
 from llmsizer.profile.measure import Tokens
 
 CONTEXT_STEP = 256  # llama.cpp pads a sequence's context to it
@@ -78,18 +78,16 @@ class LlamaCpp:
             self._shape = (slots, context)
 
     def _start(self, *, slots: int, context: int) -> Server:
-        port = free_port()
         settings = {
             "--model": self._file,
-            "--host": "127.0.0.1",
-            "--port": port,
+            "--host": HOST,
             "--parallel": slots,
             "--ctx-size": context,
             "--threads": available_cores(),
             "--n-gpu-layers": 999,  # as many as there are, where there is a GPU build
         }
         flags = [str(part) for pair in settings.items() for part in pair]
-        return Server([*self._program, *flags], port, what="llama.cpp's server")
+        return start_server(lambda port: [*self._program, *flags, "--port", str(port)], what="llama.cpp's server")
 
 
 def gguf_file(path: Path) -> Path:

@@ -26,8 +26,19 @@ READY_SECONDS = 540.0  # below the time limit of the child that loads an engine
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 300.0  # of silence in a stream
+PORTS_TRIED = 3
+TAKEN = (
+    "address already in use",
+    "address in use",
+    "couldn't bind",
+    "could not bind",
+)  # as servers say it, lowered
 Chunk = dict[str, Any]
 CountTokens = Callable[[Chunk], int | None]
+
+
+class PortTaken(MeasurementError):
+    """Another process listens where the server was told to."""
 
 
 def free_port() -> int:
@@ -106,7 +117,9 @@ class Server:
     def _wait_until_healthy(self, health: str, deadline: float) -> None:
         while time.monotonic() < deadline:
             if self._leash.poll() is not None:
-                raise MeasurementError(f"{self._what} ended while starting: {last_complaint(self.log())}")
+                log = self.log()
+                kind = PortTaken if any(words in log.lower() for words in TAKEN) else MeasurementError
+                raise kind(f"{self._what} ended while starting: {last_complaint(log)}")
             if self._answers(health):
                 return
             time.sleep(POLL_SECONDS)
@@ -134,6 +147,18 @@ class Server:
             self._leash.kill()
             self._leash.wait()
         self._log.close()
+
+
+def start_server(command: Callable[[int], Sequence[str]], *, what: str, **options: Any) -> Server:
+    """A server on a port that is free: asked for anew where another process took it before the server did."""
+    for left in reversed(range(PORTS_TRIED)):
+        port = free_port()
+        try:
+            return Server(command(port), port, what=what, **options)
+        except PortTaken:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def last_complaint(log: str) -> str:

@@ -21,6 +21,7 @@ from llmsizer.profile.engines.device_events import StepClock
 from llmsizer.profile.engines.grouped_attention import use_grouped_attention
 from llmsizer.profile.engines.weight_only import Scheme, pack
 from llmsizer.profile.measure import Tokens
+from llmsizer.quantize.loading import load_widened, must_widen
 
 WHAT = "the transformers engine"
 WARM_STEPS = 3
@@ -211,6 +212,8 @@ def load_model(variant: Variant, dtype: Any, device: str) -> Any:
     torch = optional("torch", what=WHAT, extra="quantize")
     transformers = quiet_transformers(what=WHAT, model_type=variant.config.get("model_type"))
     auto = transformers.AutoModelForCausalLM
+    if variant.format == "huggingface" and has_weights(variant.path) and must_widen(variant.path):
+        return load_widened(variant.path, dtype, device)
     if has_weights(variant.path):
         loaded: Any = auto.from_pretrained(variant.path, dtype=dtype, local_files_only=True)
         if variant.format == "compressed-tensors":  # transformers leaves it compressed until the first step

@@ -16,7 +16,7 @@ from llmsizer.errors import MissingExtraError
 from llmsizer.facts.record_parts import MemoryUse, Phases
 from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional
-from llmsizer.profile.engines.served import READY_SECONDS, Chunk, Server, free_port, stream_steps, token_lists
+from llmsizer.profile.engines.served import HOST, Chunk, start_server, stream_steps, token_lists
 from llmsizer.profile.engines.vllm_log import VllmLog, parse_log
 from llmsizer.profile.measure import Tokens
 
@@ -31,18 +31,15 @@ class Vllm:
         program = shutil.which("vllm")
         if program is None:
             raise MissingExtraError("the vllm engine (a `vllm` command on the PATH)", "vllm")
-        port = free_port()
-        self._server = Server(
-            [program, "serve", str(variant.path), "--host", "127.0.0.1", "--port", str(port), *flags(variant)],
-            port,
+        self.vocabulary = int(variant.config["vocab_size"])  # type: ignore[call-overload]
+        self._server = start_server(
+            lambda port: [program, "serve", str(variant.path), "--host", HOST, "--port", str(port), *flags(variant)],
             what="vLLM's server",
-            ready_seconds=READY_SECONDS,
             environment={"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
         )
         log = parse_log(self._server.log())
         self._log = log
         self.version = log.version or str(self._server.get("/version").get("version", ""))
-        self.vocabulary = int(variant.config["vocab_size"])  # type: ignore[call-overload]
         self.options = options(log) | {"time_to_ready_seconds": f"{self._server.ready_seconds:.1f}"}
         self.kernels = log.kernels
 

@@ -89,7 +89,7 @@ class PoolWatch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:  # started; it may have ended since the line above
             self._thread.join()
             self._look()
 

@@ -20,8 +20,9 @@ from llmsizer.profile.load.point import Ran, Share, Task, run_point
 from llmsizer.profile.load.wire import STALL_SECONDS, Client, Endpoint
 
 STREAMS_PER_WORKER = 1_000
-START_SECONDS = 1.5  # until every worker process has imported what it needs
+START_SECONDS = 1.0  # from the last worker's word that it is ready to the start: its connections are opened in it
 REPORT_EVERY = 20  # answers
+READY = "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,17 +47,17 @@ def run(target: Target, task: Task, *, workers: int = 1, on_answer: Callable[[in
         ran: Ran = run_loop(_one(target, task, on_answer))
         return ran
     context = multiprocessing.get_context("spawn")
-    start_ns = time.monotonic_ns() + round(START_SECONDS * 1e9)
     processes, pipes = [], []
     try:
         for worker in range(workers):
-            here, there = context.Pipe(duplex=False)
-            part = replace(task, share=Share(worker=worker, of=workers), start_ns=start_ns)
+            here, there = context.Pipe()
+            pipes.append(here)
+            part = replace(task, share=Share(worker=worker, of=workers))
             process = context.Process(target=_work, args=(there, target, part), daemon=True)
             process.start()
             there.close()
             processes.append(process)
-            pipes.append(here)
+        _begin_together(pipes)
         return _collected(pipes, on_answer)
     finally:
         for process in processes:
@@ -99,12 +100,31 @@ def _work(pipe: Connection, target: Target, task: Task) -> None:
         if answered % REPORT_EVERY == 0:
             pipe.send(answered)
 
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt, ConnectionError, EOFError):
         allow_many_sockets()
+        pipe.send(READY)
+        task = replace(task, start_ns=pipe.recv())
         try:
             pipe.send(run_loop(_one(target, task, tell)))
         except LlmSizerError as error:
             pipe.send(error)
+
+
+def _begin_together(pipes: list[Connection]) -> None:
+    """One start for all, once each has imported what it needs: what is due before that would be sent late."""
+    for pipe in pipes:
+        _heard(pipe)
+    start_ns = time.monotonic_ns() + round(START_SECONDS * 1e9)
+    for pipe in pipes:
+        with contextlib.suppress(ConnectionError):  # its end is told where its answer is read
+            pipe.send(start_ns)
+
+
+def _heard(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionResetError):
+        raise MeasurementError("a load process ended without an answer (out of memory?)") from None
 
 
 def _collected(pipes: list[Connection], on_answer: Callable[[int], None]) -> Ran:
@@ -114,10 +134,7 @@ def _collected(pipes: list[Connection], on_answer: Callable[[int], None]) -> Ran
     while open_pipes:
         for pipe in wait(open_pipes):
             assert isinstance(pipe, Connection)
-            try:
-                message = pipe.recv()
-            except EOFError:
-                raise MeasurementError("a load process ended without an answer (out of memory?)") from None
+            message = _heard(pipe)
             if isinstance(message, int):
                 answered[pipes.index(pipe)] = message
                 on_answer(sum(answered))

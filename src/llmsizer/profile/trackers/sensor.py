@@ -11,7 +11,6 @@ from llmsizer.facts.record_parts import EnergySource
 
 # In the order of asking; each module has ``find(device) -> Sensor | None``.
 VENDORS = ("nvidia", "amd", "intel")
-DEVICE_WIDE = "all processes on the device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
