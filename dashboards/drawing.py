@@ -172,7 +172,7 @@ def _words_told(value: Any, are_words: bool) -> Any:
 def _marked_told(words: str) -> str:
     """Words between the little HTML that Plotly reads; its signs for < and > stand for themselves in a pattern."""
     parts = _MARKUP.split(words)
-    return "".join(part if part.startswith(("<", "%{")) else _told_between_blanks(part) for part in parts)
+    return "".join(part if part.startswith("<") else _told_between_blanks(part) for part in parts)
 
 
 def _told_between_blanks(words: str) -> str:

@@ -14,8 +14,8 @@ pytest.importorskip("plotly")
 from dashboard_pages import DASHBOARDS, PAGES, really_answer, show, small, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
-from llmsizer.deliver.basis import MEANINGS
-from llmsizer.deliver.glossary import GLOSSARY
+from llmsizer.deliver.elements.basis import MEANINGS
+from llmsizer.deliver.elements.glossary import GLOSSARY
 
 BY_ENGLISH = ("headers", "glossary", "sentences")
 
@@ -59,7 +59,7 @@ def test_no_sentence_is_empty() -> None:
 
 
 def test_every_definition_is_in_italian() -> None:
-    data = tomllib.loads((DASHBOARDS / "texts" / "it.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads((DASHBOARDS / "texts" / "it.package.toml").read_text(encoding="utf-8"))
     assert {meaning for _, meaning in GLOSSARY} <= data["glossary"].keys()
     assert set(MEANINGS.values()) <= data["glossary"].keys()
     assert MEANINGS.keys() <= data["headers"].keys()

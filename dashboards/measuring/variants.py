@@ -172,5 +172,8 @@ def batch_table(group: Group) -> Table:
 def show_failures(group: Group) -> None:
     if group.failures:
         drawing.section(say("precision.failed"))
-        lines = [f"- {safe(r.variant)}, {safe(told(f'{r.batch} at once'))}: {safe(told(r.failure or 'failed'))}" for r in group.failures]
+        lines = [
+            f"- {safe(r.variant)}, {safe(told(f'{r.batch} at once'))}: {safe(told(r.failure or 'failed'))}"
+            for r in group.failures
+        ]
         st.markdown("\n".join(lines))

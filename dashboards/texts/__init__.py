@@ -1,4 +1,9 @@
-"""The dashboard's sentences, from one file a language."""
+"""The dashboard's sentences, from one file a language, and what the package says, from another beside it.
+
+The package speaks English. A page hands what it says to ``told``, which finds the pattern of each sentence in
+``<language>.package.toml``, ``"costs {usd} a month" = "costa {usd} al mese"``, and tells what stands in its places in
+turn. What has no pattern is told part by part: sentence, clause, label, list. A name stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import re
 import tomllib
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -16,16 +22,27 @@ FALLBACK = "en"
 LANGUAGES = {"en": "English", "it": "Italiano"}
 KEY = "language"
 TOLD = "sentences."  # by their English words, with places
+_PLACE = re.compile(r"\\\{(\w+)\\\}")
+_SHAPES = {  # of places that are called so, with a figure behind or not; any other holds what stands in one clause
+    "n": r"[-−+]?\d[\d.,]*",
+    "amount": r"[-−+<>]? ?\D?\d[^;:]*?",
+    "share": r"(?:[<>] )?\S*\d\S*(?: %)?",
+    "word": r"\S+",
+}
+_CLAUSE = r"(?:[^;.]|\.(?! ))+?"
+_PARTS = (". ", "; ", ": ", " · ", ", ")  # between what can be told apart, the weightiest first
+_JOINTS = ("and", "or")
 
 
 @cache
 def _sentences(language: str) -> dict[str, str]:
-    path = FOLDER / f"{language}.toml"
-    if not path.is_file():
-        return {}
-    with path.open("rb") as file:
-        data = tomllib.load(file)
-    return {f"{table}.{key}": str(value) for table, rows in data.items() for key, value in rows.items()}
+    found: dict[str, str] = {}
+    for path in (FOLDER / f"{language}.toml", FOLDER / f"{language}.package.toml"):
+        if path.is_file():
+            with path.open("rb") as file:
+                data = tomllib.load(file)
+            found |= {f"{table}.{key}": str(value) for table, rows in data.items() for key, value in rows.items()}
+    return found
 
 
 def language() -> str:
@@ -41,33 +58,80 @@ def say(key: str, **values: object) -> str:
     return sentence.format(**values) if values else sentence
 
 
+def known(words: str, table: str = "headers") -> str:
+    """Words of the package in the page's language, where its file has them; else as they are."""
+    return _sentences(language()).get(f"{table}.{words}", words)
+
+
 def told(words: str) -> str:
-    """A sentence of the calculation in the page's language, by the pattern that made it; else as it is."""
+    """What the package says in the page's language, by the patterns that made it; else as it is."""
     return words if language() == FALLBACK else _told(language(), words)
 
 
 @lru_cache(maxsize=20_000)
 def _told(language: str, words: str) -> str:
+    if not any(letter.isalpha() for letter in words):
+        return words
+    bare = words.removesuffix(".")  # patterns end without
+    whole = _whole(language, bare)
+    return _in_parts(language, words) if whole is None else whole + words[len(bare) :]
+
+
+def _whole(language: str, words: str) -> str | None:
+    """By its own pattern, which may begin small where a sentence begins with it, and the other way round."""
+    found = _matched(language, words)
+    if found is None:
+        swapped = _matched(language, words[:1].swapcase() + words[1:])
+        found = None if swapped is None else swapped[:1].swapcase() + swapped[1:]
+    return found
+
+
+def _matched(language: str, words: str) -> str | None:
     if (same := _sentences(language).get(f"headers.{words}")) is not None:
         return same
-    for pattern, sentence in _patterns(language):
-        if (found := pattern.fullmatch(words)) is not None:
-            return sentence.format(**{name: _told(language, part) for name, part in found.groupdict().items()})
-    parts = words.split("; ")
-    return words if len(parts) == 1 else "; ".join(_told(language, part) for part in parts)
+    for pattern in _patterns(language):
+        if pattern.longest in words and (found := pattern.english.fullmatch(words)) is not None:
+            return pattern.said.format(**{name: _told(language, part) for name, part in found.groupdict().items()})
+    return None
+
+
+def _in_parts(language: str, words: str) -> str:
+    for mark in _PARTS:
+        if mark in words:
+            return mark.join(_told(language, part) for part in words.split(mark))
+    for joint in _JOINTS:  # of things that are all known, else it joins within a name or a sentence
+        parts = words.split(f" {joint} ")
+        if len(parts) > 1:
+            said = [one for part in parts if (one := _whole(language, part)) is not None]
+            if len(said) == len(parts):
+                return f" {_sentences(language)[f'headers.{joint}']} ".join(said)
+    return words
+
+
+class _Pattern(NamedTuple):
+    longest: str  # of its own words: where they are missing nothing has to be matched
+    english: re.Pattern[str]
+    said: str
 
 
 @cache
-def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+def _patterns(language: str) -> tuple[_Pattern, ...]:
     """What the package says, with a group for each place, and how it is said here; what says most itself first."""
-    said = {key.removeprefix(TOLD): text for key, text in _sentences(language).items() if key.startswith(TOLD)}
-    patterns = {
-        re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^;]+?)", re.escape(english))): text
-        for english, text in said.items()
+    said = {
+        key.removeprefix(TOLD).removesuffix("."): text.removesuffix(".")
+        for key, text in _sentences(language).items()
+        if key.startswith(TOLD)
     }
-    return tuple(sorted(patterns.items(), key=lambda one: -len(re.sub(r"\(\?P.*?\)", "", one[0].pattern))))
+    by_length = sorted(said.items(), key=lambda one: -len(re.sub(r"\{\w+\}", "", one[0])))
+    return tuple(
+        _Pattern(
+            longest=max(re.split(r"\{\w+\}", english), key=len),
+            english=re.compile(_PLACE.sub(_group, re.escape(english))),
+            said=text,
+        )
+        for english, text in by_length
+    )
 
 
-def known(words: str, table: str = "headers") -> str:
-    """Words of the package in the page's language, where its file has them; else as they are."""
-    return _sentences(language()).get(f"{table}.{words}", words)
+def _group(place: re.Match[str]) -> str:
+    return f"(?P<{place[1]}>{_SHAPES.get(place[1].rstrip('0123456789'), _CLAUSE)})"

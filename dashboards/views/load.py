@@ -201,7 +201,13 @@ def show_losses(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
     hours = f"{plain_number(beyond.value or 0.0)} h"
     st.caption(
         safe(
-            say("load.losses_note", down=first, hours=hours, band=band, basis=f"{mark(beyond.basis)}: {told(beyond.reason)}")
+            say(
+                "load.losses_note",
+                down=first,
+                hours=hours,
+                band=band,
+                basis=f"{mark(beyond.basis)}: {told(beyond.reason)}",
+            )
         )
     )
 
