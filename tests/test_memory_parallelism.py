@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from llmsizer.errors import InputError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.precision import PRECISIONS
-from llmsizer.physics.memory.parallelism import Stage, allowed_parallelism, shard, stages, tensor_problem
+from llmsizer.physics.memory.parallelism import Stage, shard, stages, tensor_problem
 
 CATALOG = load_catalog()
 BF16 = PRECISIONS["bf16"]
 
 
-def spreads(model: str, gpus: int, **options: object) -> list[tuple[int, int]]:
-    found = allowed_parallelism(CATALOG.model(model), gpus, **options)  # type: ignore[arg-type]
-    return [(p.tensor, p.pipeline) for p in found]
+def degrees(model: str, tensors: tuple[int, ...] = (1, 2, 3, 4, 8, 16)) -> list[int]:
+    return [tensor for tensor in tensors if tensor_problem(CATALOG.model(model), BF16, tensor) is None]
 
 
 def test_degrees_follow_the_heads():
-    assert spreads("llama-3.1-8b", 8) == [(8, 1), (4, 2), (2, 4), (1, 8)]
-    assert spreads("qwen2.5-7b", 8) == [(4, 2), (2, 4), (1, 8)]  # 28 heads do not divide by 8
-    assert spreads("llama-3.1-8b", 3) == [(1, 3)]
-    assert spreads("llama-3.1-8b", 16, max_tensor=16) == [(16, 1), (8, 2), (4, 4), (2, 8), (1, 16)]
-    assert spreads("llama-3.1-8b", 64) == [(8, 8), (4, 16), (2, 32)]  # 32 layers do not fill 64 stages
+    assert degrees("llama-3.1-8b") == [1, 2, 4, 8, 16]  # 32 heads; 3 does not divide them
+    assert degrees("qwen2.5-7b") == [1, 2, 4]  # 28 heads do not divide by 8
 
 
 def test_groups_of_scales_must_not_be_cut():
     # Qwen2.5-14B: 13,824 over 8 GPUs is 1,728 = 13.5 groups of 128
     assert tensor_problem(CATALOG.model("qwen2.5-14b"), BF16, 8) is None
     assert "groups of 128" in str(tensor_problem(CATALOG.model("qwen2.5-14b"), PRECISIONS["int4"], 8))
-
-
-def test_no_gpus_is_refused():
-    with pytest.raises(InputError, match="1 or more"):
-        allowed_parallelism(CATALOG.model("llama-3.1-8b"), 0)
 
 
 def test_layers_that_do_not_divide_go_to_the_stages_before_the_last():

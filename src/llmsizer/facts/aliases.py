@@ -33,7 +33,7 @@ _TABLE = Provenance(
     source="makers' published configs, compact", as_of="2026-08", confidence="recalled", basis="published"
 )
 _SHEET = Provenance(source="makers' data sheets", as_of="2026-08", confidence="recalled", basis="datasheet")
-_MEMORY_SUFFIX = re.compile(r"[-_ ]?\d+(\.\d+)?[-_ ]?gi?b\b")
+_MEMORY_SUFFIX = re.compile(r"[-_ ]?\d+(\.\d+)?[-_ ]?gi?b\b|[-_ ]\d+g\b")
 _FORM_SUFFIX = re.compile(r"[-_ ](sxm\d?|pcie|oam|hbm\d?e?|nvl\d*|\d+x|x\d+|laptop|graphics|integrated)$")
 
 
@@ -151,15 +151,21 @@ def names() -> Names:
 
 
 def _gpu_spellings(name: str) -> list[str]:
-    """The name itself, then without count, generation, memory size and form factor, in that order."""
-    text = re.sub(r"[\s_/\[\](),]+", "-", name.strip().lower()).strip("-")
+    """The name itself, then without count, generation, memory size, form factor and brackets, in that order."""
+    listed = [part.strip() for part in name.lower().split("+")]
+    one = listed[0] if len(set(listed)) == 1 else name.strip().lower()  # RTX 3090 + RTX 3090
+    return list(dict.fromkeys([name, *_plain_spellings(one), *_plain_spellings(re.sub(r"\s*\([^)]*\)", "", one))]))
+
+
+def _plain_spellings(name: str) -> list[str]:
+    text = re.sub(r"[\s_/\[\](),]+", "-", name).strip("-")
     text = re.sub(r"^(tesla|google|aws|apple|huawei)-", "", text)
     text = re.sub(r"-generation$|-edition$", "", text)
     text = re.sub(r"^\d+-?x-?(?=[a-z])|-(x\d{1,2}|\d{1,2}x)$", "", text)
     text = re.sub(r"-(vf|gpu)$|^(macbook-(pro|air)|mac-(studio|mini|pro)|imac)-", "", text)
     without_size = _MEMORY_SUFFIX.sub("", text)
     without_form = _FORM_SUFFIX.sub("", without_size)
-    return list(dict.fromkeys([name, text, without_size, _FORM_SUFFIX.sub("", text), without_form]))
+    return [text, without_size, _FORM_SUFFIX.sub("", text), without_form]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

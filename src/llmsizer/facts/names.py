@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _MAKERS = re.compile(r"\b(nvidia|amd|intel|geforce|instinct|radeon|quadro|tesla|apple|gpu)\b")
-_SIZE = re.compile(r"(\d+)\s*gi?b\b")
+_SIZE = re.compile(r"(\d+)\s*gi?b\b|(?<![a-z0-9])(\d+)\s*g\b")  # 80GB, 80 GiB and, apart from the name, 80G
 
 
 def plain_name(name: str) -> str:
@@ -15,7 +15,7 @@ def plain_name(name: str) -> str:
 
 def plain_gpu_name(name: str) -> str:
     """Maker, unit and punctuation left out: ``NVIDIA H100-SXM 80GB`` → ``h100sxm80``."""
-    text = _SIZE.sub(r"\1", re.sub(r"[-_/]+", " ", name.lower()))
+    text = _SIZE.sub(lambda size: size[1] or size[2], re.sub(r"[-_/]+", " ", name.lower()))
     return re.sub(r"[^a-z0-9]+", "", _MAKERS.sub(" ", text))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from llmsizer.deliver.tables.residuals import CalibrationSummary
     from llmsizer.physics.answers.validate import ErrorLine
     from llmsizer.physics.calibration.store import StoredCalibration
+    from llmsizer.physics.rows.columns import Header
 
 OWN_HELP = f"own profile records, before public evidence: {SOURCE_HELP}"
 ROWS_HELP = (
     "a header with model and gpu and, as far as it is known, weight_dtype, kv_dtype, engine, n_gpus, tp, pp, ep, dp, "
     "input_len, output_len, load_kind (single-stream, single-batch-static, concurrency, request_rate, "
-    "offline-max-throughput), load_value, batch_size, n_params_b; what is missing is assumed and named in the column "
-    "basis, other columns are copied unread"
+    "offline-max-throughput), load_value, batch_size, n_params_b; usual names of the same (isl, max_concurrency, "
+    "tensor_parallel_size, quantization …) are read as these, which is said; what is missing is assumed and named in "
+    "the column basis, other columns are copied unread"
 )
 
 
@@ -48,26 +50,22 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     calibrate.set_defaults(run=_calibrate)
 
 
-# Columns of other tables, our own records among them, and what they are called here.
-_MEANT = {
-    "precision": "weight_dtype", "quantization": "weight_dtype", "dtype": "weight_dtype", "batch": "batch_size",
-    "prompt_tokens": "input_len", "input_tokens": "input_len", "output_tokens": "output_len",
-    "concurrency": "load_value with load_kind = concurrency", "tensor_parallel": "tp", "num_gpus": "n_gpus",
-}  # fmt: skip
-
-
-def _say_what_is_not_read(header: Iterable[str]) -> None:
-    """A line on stderr for columns that look as if they were meant for ones that the table lacks."""
-    had = set(header)
-    meant = [f"{name} ({known})" for name, known in _MEANT.items() if name in had and known.split(" ")[0] not in had]
-    if meant:
+def _say_how_columns_are_read(columns: Header) -> None:
+    """A line on stderr for columns that are called otherwise here, and one for those that could mean two things."""
+    read = ", ".join(f"{column} → {here}" for column, here in columns.read_as.items())
+    if read:
+        console(stderr=True).print(f"read as: {read}", highlight=False)
+    unread = ", ".join(f"{column} ({use})" for column, use in columns.unread.items())
+    if unread:
         console(stderr=True).print(
-            f"! not read, unless called as in brackets: {', '.join(meant)}", style="yellow", highlight=False
+            f"! not read, unless called as in brackets: {unread}", style="yellow", highlight=False
         )
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """A CSV with a header as rows. Raises InputError in one line for anything else."""
+    from llmsizer.physics.rows.columns import header_of
+
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
@@ -79,14 +77,15 @@ def read_table(path: Path) -> list[dict[str, str]]:
             header: Sequence[str] = reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not readable as CSV ({error}); give a UTF-8 table with a header line") from None
-    if not {"model", "gpu"} <= set(header):
+    columns = header_of(header)
+    if not {"model", "gpu"} <= {*columns.same, *columns.meant}:
         other = next((sign for sign in (";", "\t") if sign in "".join(header)), "")
         hint = f"; its cells seem to be separated by {other!r}, separate them by commas" if other else ""
         had = ", ".join(header)[:200] or "none"
         raise InputError(f"{path}: the header has no columns model and gpu; it has {had}{hint}")
     if len(set(header)) != len(header):
         raise InputError(f"{path}: a column stands twice in the header; name each once")
-    _say_what_is_not_read(header)
+    _say_how_columns_are_read(columns)
     return rows
 
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from llmsizer.physics.calibration.correction import Corrected, correct
 from llmsizer.physics.calibration.intervals import UNKNOWN_SHAPE_WIDENING, UNKNOWN_STACK_WIDENING
 from llmsizer.physics.calibration.store import StoredCalibration, default_calibration
 from llmsizer.physics.calibration.support import evidence_problem
+from llmsizer.physics.rows.columns import header_of
 from llmsizer.physics.rows.reading import Reading, Row, read_row
 from llmsizer.physics.steps.cases import Case, Cases
 from llmsizer.physics.steps.formulas import SPILLING_ENGINES
@@ -39,11 +40,15 @@ MEMORY_BAND = 0.15  # relative; the memory model's own figures are exact, engine
 def predict_rows(
     rows: Iterable[Row], *, calibration: StoredCalibration | None = None, resolver: Names | None = None
 ) -> list[dict[str, str]]:
-    """The rows with the predicted columns appended; every other column passes through untouched and unused."""
+    """The rows with the predicted columns appended; every other column passes through untouched and unused.
+
+    Columns that are called otherwise and mean one that is read (``rows.columns``) are read as that one.
+    """
     table = list(rows)
+    header = header_of(key for row in table[:1] for key in row)
     used = calibration or default_calibration()
     resolve = resolver or names()
-    readings = [_abstain_where_nothing_ran(read_row(row, resolve)) for row in table]
+    readings = [_abstain_where_nothing_ran(read_row(header.read(row), resolve)) for row in table]
     known = [i for i, reading in enumerate(readings) if reading.case is not None]
     cells = _predicted_cells([readings[i] for i in known], used) if known else []
     predicted = dict(zip(known, cells, strict=True))
@@ -97,12 +102,3 @@ def _basis(found: Corrected, i: int, reading: Reading, missing: str) -> str:
     if reading.vram.value_bytes is None:
         notes.append(f"vram unknown: {reading.vram.reason}")
     return "; ".join([f"{'datasheet' if missing else 'calibrated'} ({found.distance[i]})", *notes])
-
-
-def columns_used() -> Mapping[str, str]:
-    """What each appended column means, for help texts."""
-    return {
-        "pred_*": "prediction; _low and _high enclose the measured value in 90 % of held-out rows",
-        "basis": "calibrated, how far from the evidence, and what had to be assumed; or unknown",
-        "abstained": "empty, or why there is no number",
-    }

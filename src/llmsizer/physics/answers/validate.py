@@ -15,6 +15,7 @@ import numpy as np
 from llmsizer.facts.aliases import Names, names
 from llmsizer.physics.answers.predict import predict_rows
 from llmsizer.physics.calibration.store import StoredCalibration
+from llmsizer.physics.rows.columns import header_of
 from llmsizer.physics.rows.observations import measured
 from llmsizer.physics.rows.reading import INPUT_COLUMNS, Row, read_row
 
@@ -112,7 +113,9 @@ def validate(
     rows: Iterable[Row], *, calibration: StoredCalibration | None = None, resolver: Names | None = None
 ) -> ValidationReport:
     """Predict measured rows from their input columns alone and compare."""
-    table = list(rows)
+    given = list(rows)
+    header = header_of(key for row in given[:1] for key in row)
+    table = [header.read(row) for row in given]
     resolve = resolver or names()
     blind = [{key: row.get(key, "") or "" for key in INPUT_COLUMNS} for row in table]
     predicted = predict_rows(blind, calibration=calibration, resolver=resolve)

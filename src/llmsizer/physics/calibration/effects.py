@@ -241,10 +241,6 @@ class Effects:
         self.values = dict(values)
         self.spans = dict(spans or {})
 
-    def with_values(self, values: Mapping[str, float]) -> Effects:
-        """Other values on the same spans."""
-        return Effects(values, self.spans)
-
     def correction(self, feature: Features) -> Floats:
         """Sum of effects in log seconds for every row; a label without evidence adds nothing."""
         total = np.zeros(len(feature.slopes["one"]))

@@ -7,7 +7,6 @@ the stated error is one the fit has not seen.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,11 +57,6 @@ def held_out(
                         )
                     )
     return tuple(found)
-
-
-def typical_error(checks: Sequence[HeldOut]) -> float | None:
-    """The median of the errors without their sign."""
-    return statistics.median(abs(check.error) for check in checks) if checks else None
 
 
 def _point(record: ProfileRecord) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment, Parallelism
 from llmsizer.facts.model import Attention, FeedForward, LayerGroup, ModelSpec
-from llmsizer.facts.precision import PRECISIONS, Precision
+from llmsizer.facts.precision import Precision
 
 VOCABULARY_PADDING = 64  # rows of embedding and output matrix are padded to a multiple of it before they are split
 MXFP4_PADDING = 256
@@ -102,23 +102,6 @@ def _expert_problem(model: ModelSpec, spread: Parallelism) -> str | None:
         if group.feed_forward.experts % spread.expert:
             return f"{group.feed_forward.experts} experts do not divide by {spread.expert}"
     return None
-
-
-def allowed_parallelism(
-    model: ModelSpec, gpus: int, *, precision: Precision | None = None, max_tensor: int = 8
-) -> tuple[Parallelism, ...]:
-    """Every tensor × pipeline split of so many GPUs that the shape allows, fewest pipeline stages first.
-
-    ``max_tensor`` is the GPUs of one node: tensor parallelism over a network is possible and not worth it.
-    """
-    if gpus < 1:
-        raise InputError(f"{gpus} GPUs; give 1 or more")
-    chosen = precision or PRECISIONS["bf16"]
-    return tuple(
-        Parallelism(tensor=tensor, pipeline=gpus // tensor)
-        for tensor in range(min(gpus, max_tensor), 0, -1)
-        if gpus % tensor == 0 and gpus // tensor <= model.layers and tensor_problem(model, chosen, tensor) is None
-    )
 
 
 def shard(

@@ -15,7 +15,11 @@ LOAD_KINDS = ("single-stream", "single-batch-static", "concurrency", "request_ra
 _LOAD_WORDS = (
     (r"single-?(stream|request|user)?|latency|one-at-a-time|batch-?1|bs-?1", "single-stream"),
     (r"(single-)?(fixed-|static-)?batch(-static|ed)?|static|batch-latency", "single-batch-static"),
-    (r"concurren(cy|t)(-(users|requests))?|closed(-loop)?|users|streams|sweep-concurrency", "concurrency"),
+    (
+        r"(fixed-|max-)?concurren(cy|t)(-(users|requests|level))?|closed(-loop)?(-concurrency)?|users|streams|multi-user"
+        r"|sweep-concurrency",
+        "concurrency",
+    ),
     (r"(request-?)?rate|qps|rps|poisson|open(-loop)?|arrival-rate|server", "request_rate"),
     (r"offline(-.*)?|(max-)?throughput|all-at-once|inf", "offline-max-throughput"),
 )
@@ -81,10 +85,21 @@ def weight_label(dtype: str, model: str, engine: str, architecture: str) -> tupl
     return (usual, f"weight_dtype assumed: {usual}") if usual else (dtype, "")
 
 
+NOTHING = frozenset({"", "nan", "none", "null", "n/a", "-", "unknown"})
+
+
+def says_nothing(cell: str) -> bool:
+    """Whether a cell is empty or says that it is: nan, none, n/a …"""
+    return cell.strip().lower() in NOTHING
+
+
 _VAGUE = frozenset({"gguf", "quantized", "compressed-tensors", "mixed"})
 
 
 def gpus_in_name(gpu: str) -> float | None:
-    """How many GPUs a name counts: ``8xH100`` → 8, ``RTX 3090 x2`` → 2."""
+    """How many GPUs a name counts: ``8xH100`` → 8, ``RTX 3090 x2`` and ``RTX 3090 + RTX 3090`` → 2."""
     match = _COUNT.search(gpu)
+    listed = [part.strip().lower() for part in gpu.split("+")]
+    if len(listed) > 1 and len(set(listed)) == 1:  # RTX 3090 + RTX 3090
+        return float(len(listed))
     return float(next(part for part in match.groups() if part)) if match else None

@@ -10,10 +10,11 @@ its weights and cache alone are 150.8e9 bytes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from llmsizer.errors import LlmSizerError
+from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment, Parallelism
 from llmsizer.facts.gpu import GpuSpec
@@ -69,6 +70,7 @@ def vram_bytes(case: Case, model: ModelSpec, gpu: GpuSpec) -> RowMemory:
     precision = _precision(case)
     if precision is None:
         return RowMemory(None, f"bytes of {case.weight_class} weights are not described")
+    precision = _padded(precision, model, int(case.tensor))
     name, version = _ENGINE_OF[case.engine]
     try:
         if name in _ALLOCATES_AS_NEEDED:
@@ -76,7 +78,7 @@ def vram_bytes(case: Case, model: ModelSpec, gpu: GpuSpec) -> RowMemory:
         else:
             stated = (case.engine_version or version) if version else None
             spread = _tensor(case, model, precision), int(case.pipeline)
-            each = _reserved_bytes(model, gpu.id, precision.name, _kv_format(case), spread, name, stated)
+            each = _reserved_bytes(model, gpu.id, precision, _kv_format(case), spread, name, stated)
     except LlmSizerError as error:  # a spread the shape forbids
         return RowMemory(None, str(error))
     return RowMemory(each * case.tensor * case.pipeline * case.data)
@@ -84,13 +86,19 @@ def vram_bytes(case: Case, model: ModelSpec, gpu: GpuSpec) -> RowMemory:
 
 @lru_cache(maxsize=4096)
 def _reserved_bytes(
-    model: ModelSpec, gpu: str, weights: str, kv_format: str, spread: tuple[int, int], engine: str, version: str | None
+    model: ModelSpec,
+    gpu: str,
+    weights: Precision,
+    kv_format: str,
+    spread: tuple[int, int],
+    engine: str,
+    version: str | None,
 ) -> float:
     """One GPU of an engine that reserves: the same whatever it serves."""
     asked = Deployment(
         model=model,
-        gpu=default_catalog().gpu(gpu),
-        weights=PRECISIONS[weights],
+        gpu=names().gpu(gpu),  # of devices without a file of their own too
+        weights=weights,
         kv_format=kv_format,
         parallelism=Parallelism(tensor=spread[0], pipeline=spread[1]),
         engine=engine,
@@ -129,6 +137,17 @@ def _tensor(case: Case, model: ModelSpec, precision: Precision) -> int:
     """The tensor degree; data-parallel ranks that share the experts hold their part of them like more of it."""
     whole = int(case.tensor * case.data)
     return whole if model.is_moe and tensor_problem(model, precision, whole) is None else int(case.tensor)
+
+
+def _padded(precision: Precision, model: ModelSpec, tensor: int) -> Precision:
+    """The format without groups where a degree would break them: what was measured ran.
+
+    Checkpoints are padded for it; Qwen2.5-72B's inner size of 29,568 is 29,696 where it is published in four bits.
+    """
+    whole = replace(precision, weight_bits=precision.bits_per_quantized_weight, scale_bits=0.0, zero_point_bits=0.0)
+    whole = replace(whole, group_size=None)
+    breaks = tensor_problem(model, precision, tensor) is not None and tensor_problem(model, whole, tensor) is None
+    return whole if breaks else precision
 
 
 def _precision(case: Case) -> Precision | None:

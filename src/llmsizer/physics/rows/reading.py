@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.aliases import Names, ResolvedModel
-from llmsizer.physics.rows.labels import LOAD_KINDS, gpus_in_name, load_kind, weight_label
+from llmsizer.physics.rows.labels import LOAD_KINDS, gpus_in_name, load_kind, says_nothing, weight_label
 from llmsizer.physics.rows.memory import RowMemory, vram_bytes
 from llmsizer.physics.steps.cases import Case, rates_of, shape_of
 from llmsizer.physics.steps.formats import (
@@ -63,17 +63,40 @@ RANGES = {
     "load_value": (0.0, math.inf),
     "batch_size": (1.0, 1_000_000.0),
 }
-_NOTHING = frozenset({"", "nan", "none", "null", "n/a", "-", "unknown"})
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+# What people write before and after a number, by column: TP8, 8 GPUs, 4 req/s, c=64, 1,024 tokens.
+_WRITTEN_AROUND = {
+    "n_params_b": ("", "b|bn|billion"),
+    "n_gpus": ("x", "x|gpus?|cards?|chips?|accelerators?"),
+    **{key: (rf"{key}\s*[=:-]?", "") for key in ("tp", "pp", "ep", "dp")},
+    "input_len": ("", "tok(?:en)?s?"),
+    "output_len": ("", "tok(?:en)?s?"),
+    "load_value": (
+        r"(?:c|conc|concurrency|[qr]ps)\s*[=:-]?",
+        r"(?:concurrent\s+)?(?:users?|req(?:uest)?s?)|(?:req(?:uest)?s?|r)\s*/\s*s(?:ec)?|[qr]ps",
+    ),
+    "batch_size": (r"(?:bs|b|batch)\s*[=:-]?", ""),
+}
+_NUMBERS = {
+    key: re.compile(
+        rf"(?:{before})?\s*(\d[\d,]*(?:\.\d+)?)\s*{'(k)?' if key.endswith('_len') else '()'}\s*(?:{after})?"
+    )
+    for key, (before, after) in _WRITTEN_AROUND.items()
+}
 
 
 def number(row: Row, key: str) -> float | None:
-    """A cell as number, ``1,024`` and ``8B`` parameters too; None where it is empty or says that it is (nan, none)."""
+    """A cell as number, also ``1,024``, ``8B`` parameters, ``TP8``, ``4 req/s``; ``1K`` tokens are 1,024.
+
+    None where it is empty or says that it is (nan, none).
+    """
     text = (row.get(key) or "").strip().lower()
+    times = 1.0
+    if key in _NUMBERS and (match := _NUMBERS[key].fullmatch(text)):
+        text, times = match[1], 1024.0 if match[2] else 1.0
     text = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
-    text = text.removesuffix("b") if key == "n_params_b" else text
     try:
-        value = float(text)
+        value = float(text) * times
     except ValueError:
         return None
     return None if math.isnan(value) else value
@@ -83,7 +106,7 @@ def problem(row: Row) -> str:
     """Why a row cannot be read: a cell that is no number or one that cannot be; empty where all can."""
     for key, (low, high) in RANGES.items():
         text = (row.get(key) or "").strip()
-        if text.lower() in _NOTHING:
+        if says_nothing(text):
             continue
         value = number(row, key)
         if value is None:
@@ -172,7 +195,7 @@ def _weights(row: Row, model: ResolvedModel, engine: str, memory_bytes: float) -
     label, note = weight_label(row.get("weight_dtype") or "", row.get("model") or "", engine, model.architecture)
     if weight_format(label, model.architecture).weight_class != UNSTATED or engine in SPILLING_ENGINES:
         return label, note
-    total = model.spec.total_params
+    total = model.spec.published_total_params or model.spec.total_params  # of some shapes only the size is exact
     for bits, smaller in ((16, ""), (8, "fp8"), (4.5, "int4")):
         if total * bits / 8 <= LARGEST_SHARE * memory_bytes:
             return (smaller, f"weight_dtype assumed: {smaller}, 16 bit would not fit") if smaller else (label, note)

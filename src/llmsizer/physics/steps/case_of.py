@@ -8,7 +8,13 @@ from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.aliases import names
 from llmsizer.facts.deployment import Deployment
 from llmsizer.physics.steps.cases import Case, rates_of, shape_of
-from llmsizer.physics.steps.formats import class_on_device, engine_class, engine_on, peak_flops
+from llmsizer.physics.steps.formats import (
+    LAYER_SPLIT_ENGINES,
+    class_on_device,
+    engine_class,
+    engine_on,
+    peak_flops,
+)
 
 _FORMAT_OF_PRECISION = {"fp16": "16bit", "bf16": "16bit", "nvfp4": "fp4", "int8-wo": "int8-wo"}
 
@@ -23,6 +29,7 @@ def case_of(deployment: Deployment) -> Case:
     weight_class = _FORMAT_OF_PRECISION.get(name, "gguf" if name.startswith("gguf") else name)
     peak, weight_only = peak_flops(weight_class, rates)
     spread = deployment.parallelism
+    in_turn = spread.tensor if engine in LAYER_SPLIT_ENGINES else 1  # GPUs that hold layers and wait for one another
     fraction = deployment.memory_fraction if deployment.memory_fraction is not None else 0.9
     return Case(
         **vars(shape_of(deployment.model)),
@@ -36,8 +43,8 @@ def case_of(deployment: Deployment) -> Case:
         kv_bytes=deployment.kv_bytes_per_value,
         engine=engine_on(engine, rates.family),
         engine_version=deployment.engine_version or "",
-        tensor=spread.tensor,
-        pipeline=spread.pipeline,
+        tensor=spread.tensor / in_turn,
+        pipeline=spread.pipeline * in_turn,
         expert=spread.expert,
         data=spread.data,
         replicas=1.0,

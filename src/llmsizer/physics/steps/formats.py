@@ -222,4 +222,6 @@ POOLED_ENGINES = {
     "tgi": "vllm-v0",
     "deepspeed": "other",
 }
-LAYER_SPLIT_ENGINES = frozenset({"transformers", "exllama"})  # several GPUs mean layers one after the other
+# Several GPUs mean layers one after the other, by default: llama.cpp's --split-mode layer (since January 2024,
+# ggml-org/llama.cpp docs/multi-gpu.md), transformers' device_map, ExLlama's automatic split.
+LAYER_SPLIT_ENGINES = frozenset({"transformers", "exllama", "llama.cpp"})
