@@ -245,6 +245,16 @@ def test_without_a_yaml_reader_the_extra_is_named_and_json_still_comes_in(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such files there")
 def test_what_is_given_on_the_command_line_is_checked(capsys: Capture) -> None:
-    for given, words in (("device", "NAME=VALUE"), ("batch=0", "1 or more"), ("colour=red", "nothing named")):
+    for given, words in (
+        ("device", "NAME=VALUE"),
+        ("batch=0", "1 or more"),
+        ("colour=red", "nothing named"),
+        ("devise=h100", "did you mean device"),
+        ("device=h10", "did you mean h100"),
+        ("device=foo", "LLMSIZER_OVERRIDES"),
+        ("precision=fp9", "did you mean fp8"),
+        ("model=lama", "no model named 'lama'; did you mean llama"),
+        ("engine=vlm", "did you mean vllm?"),
+    ):
         assert main(["records", "import", str(SAMPLES / "aiperf.json"), "--given", given]) == 1
         assert words in capsys.readouterr().err

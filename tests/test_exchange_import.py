@@ -14,8 +14,8 @@ import pytest
 
 from foreign_files import SAMPLES
 from llmsizer.exchange.columns import read_map
+from llmsizer.exchange.given import Given, model_of
 from llmsizer.exchange.importing import import_file, read_content, recognise
-from llmsizer.exchange.point import Given
 from llmsizer.exchange.values import Refused
 from llmsizer.facts.records import ProfileRecord
 
@@ -195,5 +195,18 @@ def test_what_is_imported_twice_is_one_record() -> None:
 
 
 def test_what_the_file_says_is_not_overruled_by_what_is_given() -> None:
+    [record] = taken("llama_bench.json", given=GIVEN)[:1]
+    assert record.engine == "llama.cpp" != GIVEN.engine
+    assert model_of("Qwen/Qwen3-8B", "llama-3.1-8b") == (
+        "Qwen/Qwen3-8B",
+        "as the file says, not 'llama-3.1-8b' as given",
+    )
+    assert model_of("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b")[1] == ""  # one architecture
+
+
+def test_a_name_that_only_the_server_has_for_its_model_gives_way_to_the_model_that_is_given() -> None:
     [record] = taken("vllm_serve.json", given=GIVEN)
-    assert record.model == "mock" and record.device.name == "h100-sxm"
+    assert record.model == "llama-3.1-8b" and record.device.name == "h100-sxm"
+    assert record.origin is not None and record.origin.converted["model"] == "given; the server calls it 'mock'"
+    [served] = taken("vllm_serve.json")
+    assert served.model == "mock"  # where nobody says more

@@ -54,7 +54,7 @@ _HOME = {
     "smallest_change_to_fit": "physics.memory.fit",
     "stream_of": "traffic.demand.stream",
     "write_pack": "deliver.pack.writing",
-    "write_report": "deliver.report",
+    "write_report": "deliver.pages.report",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

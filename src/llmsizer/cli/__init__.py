@@ -1,17 +1,19 @@
 """The command line: parse, call one public function, print.
 
-Exit codes: 0 an answer (also "nothing fits"), 1 a mistake the user can fix (one line on stderr), 2 wrong usage,
-130 interrupted. ``--json`` on every command prints one JSON document on stdout and nothing else there.
+Exit codes: 0 an answer (also "nothing fits"), 1 a mistake the user can fix (one line on stderr) or a limit missed,
+2 no such command, option or choice, 130 interrupted. ``--json`` on every command that answers prints one JSON document
+on stdout and nothing else there.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
 
-from llmsizer.cli.arguments import OneLineParser
+from llmsizer.cli.arguments import CommandsParser, OneLineParser, described
 from llmsizer.errors import LlmSizerError
 from llmsizer.version import __version__
 
@@ -28,10 +30,12 @@ def build_parser() -> OneLineParser:
     from llmsizer.cli.serve import remote, serving
     from llmsizer.cli.traffic import simulating, sweeping
 
-    parser = OneLineParser(
+    parser = CommandsParser(
         prog="llmsizer",
         description="Which hardware, which precision, own, rent or API: measured, calibrated and priced.",
-        epilog="Begin with: llmsizer demo · llmsizer catalog list models · llmsizer plan eu-chat",
+        epilog="Begin with: llmsizer plan eu-chat · llmsizer catalog list models · llmsizer demo. "
+        "Exit codes: 0 an answer (also that nothing fits), 1 a mistake in what was given or a limit missed, "
+        "2 no such command, option or choice, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"llmsizer {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=OneLineParser)
@@ -56,14 +60,17 @@ def build_parser() -> OneLineParser:
         remote,
     ):
         module.add_commands(commands)
-    return parser
+    return described(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
+    _lose_signs_not_answers()
     try:
         arguments = build_parser().parse_args(argv)
-        return int(arguments.run(arguments) or 0)
+        code = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()  # here, where somebody catches what a pipe or a disk says to it
+        return code
     except LlmSizerError as error:
         print(f"llmsizer: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -80,3 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{str(error.filename)[:200]}: " if error.filename is not None else ""
         print(f"llmsizer: {where}{error.strerror}; give another path", file=sys.stderr)
         return 1
+
+
+def _lose_signs_not_answers() -> None:
+    """Where a terminal or a pipe is said to take ASCII alone, a × becomes a question mark and nothing fails."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not (stream.encoding or "").lower().startswith("utf"):
+            stream.reconfigure(errors="replace")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", "ProfileRecord", "QualityRecord")
 DEFAULT_STORE = "store"
 SHOWN_COMPLAINTS = 5
+OTHERS = {"records": "profile records", "quality": "quality records"}
 SOURCE_HELP = "a file of records (JSON lines, Parquet), a store (path or postgresql://…), or 'store': the default one"
 
 
@@ -52,9 +53,16 @@ def read_kind(source: str, kind: Kind, **where: object) -> list[Any]:
     else:
         items, complaints = _read_file(source, kind)
     if complaints and not items:
+        other = next((name for name in ("records", "quality") if name != kind and _holds(source, name)), None)
+        if other:
+            raise InputError(f"{source}: holds {OTHERS[other]} and no {OTHERS.get(kind, kind)}; give a file of these")
         raise InputError(f"{source}: nothing in it can be read as {kind}; the first of it: {complaints[0]}")
     complain(complaints)
     return items
+
+
+def _holds(source: str, kind: Kind) -> bool:
+    return not is_store(source) and bool(_read_file(source, kind)[0])
 
 
 def add_keeping(parser: argparse.ArgumentParser, what: str) -> None:

@@ -28,8 +28,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from llmsizer.errors import InputError
-from llmsizer.exchange.point import DEFINITIONS, Given, Point
+from llmsizer.errors import InputError, nearest_names, suggest
+from llmsizer.exchange.given import Given, known
+from llmsizer.exchange.point import DEFINITIONS, Point
 from llmsizer.exchange.values import SECONDS, Refused, number, seconds, whole
 from llmsizer.facts.record_parts import Distribution, Load, Pattern, Quantile
 from llmsizer.facts.records import ProfileRecord
@@ -88,11 +89,12 @@ def _table(document: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]
 
 def given_of(values: Mapping[str, Any], where: str) -> Given:
     """What the user says of a file. Raises InputError for a name or number that cannot be used."""
-    known = {one.name for one in fields(Given)}
+    names = {one.name for one in fields(Given)}
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in known:
-            raise InputError(f"{where}: nothing named {name!r} can be given; known are {', '.join(sorted(known))}")
+        if name not in names:
+            meant = suggest(nearest_names(name, names, limit=2), sorted(names), shown=len(names))
+            raise InputError(f"{where}: nothing named {name!r} can be given; {meant}")
         if name in ("batch", "prompt_tokens", "output_tokens", "accelerators"):
             try:
                 found[name] = whole(value, f"{where}: {name}")
@@ -102,7 +104,7 @@ def given_of(values: Mapping[str, Any], where: str) -> Given:
                 raise InputError(f"{where}: {name} is {value!r}; it is 1 or more")
         else:
             found[name] = str(value)
-    return replace(Given(), **found)
+    return known(replace(Given(), **found), where)
 
 
 def _column(path: Path, name: str, value: Any) -> Column:

@@ -22,7 +22,8 @@ from llmsizer.exchange import (
     vllm_bench,
 )
 from llmsizer.exchange.columns import ColumnMap
-from llmsizer.exchange.point import Given, Point, record_of
+from llmsizer.exchange.given import Given
+from llmsizer.exchange.point import Point, record_of
 from llmsizer.exchange.values import Refused, at
 from llmsizer.facts.record_parts import Origin
 from llmsizer.facts.records import ProfileRecord

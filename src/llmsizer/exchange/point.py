@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmsizer.errors import LlmSizerError
+from llmsizer.exchange.given import Given, model_of
 from llmsizer.exchange.values import Refused, number, seconds, whole
 from llmsizer.facts.aliases import names
 from llmsizer.facts.record_parts import Counts, Distribution, Load, MemoryUse, Origin, Quantile, Throughput
@@ -32,21 +33,6 @@ PERCENTILES = {
     "p1": "p1", "p01": "p1", "p5": "p5", "p05": "p5", "p10": "p10", "p25": "p25", "p50": "p50", "median": "p50",
     "p75": "p75", "p90": "p90", "p95": "p95", "p99": "p99", "p99.9": "p99.9", "p99p9": "p99.9", "p999": "p99.9",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What the file does not say and the user does; what the file does say is not overruled."""
-
-    model: str = ""
-    device: str = ""
-    engine: str = ""
-    engine_version: str = ""
-    precision: str = ""
-    accelerators: int | None = None
-    batch: int | None = None
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,17 +139,18 @@ def record_of(point: Point, given: Given, source: Origin) -> ProfileRecord:
     _check_sum(point, output_tokens)
     itl = point.distributions.get("itl")
     precision = point.precision or given.precision or UNKNOWN
+    model, why = model_of(point.model, given.model)
     origin = source.model_copy(
         update={
             "position": point.position,
             "tool": point.tool or source.tool,
             "tool_version": point.tool_version or source.tool_version,
-            "converted": {**point.converted, **_means_taken(point)},
+            "converted": {**point.converted, **_means_taken(point), **({"model": why} if why else {})},
         }
     )
     record = ProfileRecord(
         record_id=_record_id(origin, given),
-        model=point.model or given.model or UNKNOWN,
+        model=model or UNKNOWN,
         variant=precision,
         precision=precision,
         engine=point.engine or given.engine or UNKNOWN,

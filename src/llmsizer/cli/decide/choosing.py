@@ -31,14 +31,19 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
                         help="of the 16-bit reference's quality that must stay (default: 0.99)")  # fmt: skip
     parser.add_argument("--quality", metavar="FILE|STORE", help="own quality records: they replace published figures")
     parser.add_argument("--task", help="show published recovery on this task too: mmlu, gsm8k, humaneval …")
-    parser.add_argument("--precisions", default=DEFAULT_PRECISIONS, help=f"comma list (default: {DEFAULT_PRECISIONS})")
-    parser.add_argument("--kv", default="bf16,fp8", help="cache formats; the first is priced (default: bf16,fp8)")
-    parser.add_argument("--engine", default="vllm")
+    parser.add_argument(
+        "--precisions", default=DEFAULT_PRECISIONS, metavar="P,…", help=f"comma list (default: {DEFAULT_PRECISIONS})"
+    )
+    parser.add_argument(
+        "--kv", default="bf16,fp8", metavar="FORMAT,…", help="cache formats; the first is priced (default: bf16,fp8)"
+    )
+    parser.add_argument("--engine", default="vllm", help="whose kernels run the formats")
     parser.add_argument("--engine-version", default=None, help="kernels differ by version (default: newest known)")
     parser.add_argument("--ttft", type=number("ttft", least=0.001), default=2.0, metavar="SECONDS", help="p95 limit")
     parser.add_argument("--tpot", type=number("tpot", least=0.0001), default=0.05, metavar="SECONDS", help="p95 limit")
     parser.add_argument("--max-gpus", type=whole_number("max-gpus", most=1024), default=8, help="of one replica")
-    parser.add_argument("--usd-per-gpu-hour", type=number("usd-per-gpu-hour", least=0.0001), help="your own price")
+    parser.add_argument("--usd-per-gpu-hour", type=number("usd-per-gpu-hour", least=0.0001), metavar="USD",
+                        help="your own price of a GPU-hour")  # fmt: skip
     add_currency(parser)
     add_json(parser)
     parser.set_defaults(run=_run)

@@ -21,14 +21,19 @@ def add_command(commands: Commands) -> None:  # type: ignore[type-arg]
     parser = commands.add_parser("memory", help="where the VRAM of one GPU goes, and whether it fits")
     parser.add_argument("model", help="a catalogue name, a config.json, its folder, or a hub id")
     parser.add_argument("--gpu", required=True, help="e.g. h100-sxm-80; see: llmsizer catalog list gpus")
-    parser.add_argument("--weights", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: as published)")
-    parser.add_argument("--kv", default="bf16", help="format of the KV cache (default: bf16)")
+    parser.add_argument(
+        "--weights", metavar="FORMAT", help="bf16, fp8, int8, int4, nvfp4, gguf-q4_k_m … (default: as published)"
+    )
+    parser.add_argument("--kv", default="bf16", metavar="FORMAT", help="format of the KV cache (default: bf16)")
     for flag, name in (("--tp", "tensor"), ("--pp", "pipeline"), ("--ep", "expert")):
         parser.add_argument(flag, type=whole_number(flag[2:], most=4096), default=1, help=f"{name} parallel degree")
-    parser.add_argument("--context", type=whole_number("context", most=100_000_000), default=8192)
+    parser.add_argument("--context", type=whole_number("context", most=100_000_000), default=8192, metavar="TOKENS",
+                        help="prompt and answer of one request together, e.g. 32k")  # fmt: skip
     parser.add_argument("--concurrency", type=whole_number("concurrency"), default=1, help="requests of that context")
-    parser.add_argument("--engine", default="vllm")
-    parser.add_argument("--engine-version", default=None)
+    parser.add_argument("--engine", default="vllm", help="vllm, sglang, tensorrt-llm, llama.cpp, transformers …")
+    parser.add_argument(
+        "--engine-version", metavar="V", help="whose memory rules are taken (default: the newest known)"
+    )
     shared = whole_number("shared-prefix", least=0, most=100_000_000)
     parser.add_argument("--shared-prefix", type=shared, default=0, metavar="TOKENS",
                         help="beginning that all requests have in common, in the prefix cache")  # fmt: skip

@@ -27,21 +27,30 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--gpu", help="e.g. h100-sxm-80; left out: six usual ones")
     parser.add_argument("--gpus", type=whole_number("gpus", most=4096), help="left out: the fewest that hold it")
     tokens = number("tokens", least=1, most=1e15)
-    parser.add_argument("--tokens", type=tokens, default=10e6, help="to train on, epochs counted (default: 10M)")
+    parser.add_argument(
+        "--tokens", type=tokens, default=10e6, metavar="TOKENS", help="to train on, epochs counted (default: 10M)"
+    )
     length = whole_number("sequence-length", most=10_000_000)
-    parser.add_argument("--sequence-length", type=length, default=2048, metavar="TOKENS")
+    parser.add_argument("--sequence-length", type=length, default=2048, metavar="TOKENS", help="of one sequence")
     parser.add_argument(
         "--batch", type=whole_number("batch", most=65_536), default=1, help="sequences on a GPU at once"
     )
-    parser.add_argument("--rank", type=whole_number("rank", most=4096), default=16, help="of the adapters")
     parser.add_argument(
-        "--optimizer", default="adamw", choices=("adamw", "adamw-8bit", "paged-adamw", "sgd", "adafactor")
+        "--rank", type=whole_number("rank", most=4096), default=16, help="of the adapters of lora and qlora"
+    )
+    parser.add_argument(
+        "--optimizer",
+        default="adamw",
+        choices=("adamw", "adamw-8bit", "paged-adamw", "sgd", "adafactor"),
+        help="whose states are kept beside the weights",
     )
     parser.add_argument("--sharding", default="zero3", choices=("none", "zero1", "zero2", "zero3"),
                         help="over GPUs; zero3 is FSDP's full shard")  # fmt: skip
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations: faster, larger")
     parser.add_argument("--fused-loss", action="store_true", help="logits are never stored whole")
-    parser.add_argument("--mfu", type=number("mfu", least=0.001, most=1.0), help="share of the data sheet's rate")
+    parser.add_argument(
+        "--mfu", type=number("mfu", least=0.001, most=1.0), metavar="SHARE", help="of the data sheet's rate, 0 to 1"
+    )
     parser.add_argument("--zones", type=comma_list, default=[], metavar="EU,US", help="of rented GPUs")
     add_currency(parser)
     add_json(parser)

@@ -42,7 +42,9 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         metavar="FILE|STORE",
         help=RECORDS_HELP,
     )
-    parser.add_argument("--replicas", type=whole_number("replicas", most=10_000), default=1, help="behind the URL")
+    parser.add_argument(
+        "--replicas", type=whole_number("replicas", most=10_000), default=1, help="that share the load behind the URL"
+    )
     parser.add_argument(
         "--ledger",
         type=Path,
@@ -58,15 +60,18 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         type=whole_number("requests"),
         help="counted (default: 100, or as many as the SLO's percentiles need)",
     )
-    group.add_argument("--max-minutes", type=number("max-minutes", least=0.1), default=15.0, metavar="M")
-    group.add_argument("--api", choices=("completions", "chat"))
+    group.add_argument("--max-minutes", type=number("max-minutes", least=0.1), default=15.0, metavar="M",
+                       help="the longest that is measured")  # fmt: skip
+    group.add_argument("--api", choices=("completions", "chat"), help="default: completions where the server has them")
     group.add_argument("--tokenizer", type=existing_path, help="of the served model: exact lengths")
     group.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the key")
     group.add_argument("--ca-file", metavar="PEM", help="who signed the server's certificate")
     group.add_argument(
         "--engine", help="that serves, e.g. vllm: no API tells, and only what is known of it is learned from"
     )
-    group.add_argument("--seed", type=whole_number("seed", least=0), default=0)
+    group.add_argument(
+        "--seed", type=whole_number("seed", least=0), default=0, help="of the prompts and arrivals (default: 0)"
+    )
     group.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
     add_json(parser)
     parser.set_defaults(run=_run)

@@ -34,7 +34,8 @@ ROWS_HELP = (
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     predict = commands.add_parser("predict", help="append predictions with 90 %% limits to a table of configurations")
     predict.add_argument("rows", type=existing_path, metavar="ROWS.csv", help=ROWS_HELP)
-    predict.add_argument("--output", type=Path, required=True, metavar="OUT.csv")
+    predict.add_argument("--out", "--output", dest="output", type=Path, required=True, metavar="OUT.csv",
+                         help="the table with the predictions beside it")  # fmt: skip
     predict.add_argument("--records", metavar="FILE|STORE", help=OWN_HELP)
     add_json(predict)
     predict.set_defaults(run=_predict)

@@ -40,30 +40,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--trace", type=existing_path, metavar="FILE", help="replay a log: Azure, Mooncake, Vidur")
     group.add_argument("--slo", help="limits, e.g. 'p95 ttft <= 1s, p95 tpot <= 50ms': finds the most that keeps them")
     group.add_argument("--search", choices=("rate", "users"), default="rate", help="what --slo finds the most of")
-    group.add_argument("--arrivals", choices=("constant", "poisson", "gamma"), default="poisson")
+    group.add_argument("--arrivals", choices=("constant", "poisson", "gamma"), default="poisson",
+                       help="how open load comes: evenly, at random, or in bursts")  # fmt: skip
     group.add_argument("--cv", type=number("cv", most=20), default=2.0, help="of the gaps, for gamma (default: 2)")
-    group.add_argument("--trace-speed", type=number("trace-speed", least=1e-3), default=1.0, metavar="X")
+    group.add_argument("--trace-speed", type=number("trace-speed", least=1e-3), default=1.0, metavar="X",
+                       help="replay so many times as fast")  # fmt: skip
     group.add_argument("--prompt-tokens", default="512", metavar="N", help="or mean:p95 (default: 512)")
     group.add_argument("--output-tokens", default="128", metavar="N", help="or mean:p95 (default: 128)")
-    group.add_argument("--shared-prefix", type=whole_number("shared-prefix", least=0), default=0, metavar="TOKENS")
-    group.add_argument("--prefix-groups", type=whole_number("prefix-groups"), default=1, metavar="N")
+    group.add_argument("--shared-prefix", type=whole_number("shared-prefix", least=0), default=0, metavar="TOKENS",
+                       help="beginning that prompts have in common")  # fmt: skip
+    group.add_argument("--prefix-groups", type=whole_number("prefix-groups"), default=1, metavar="N",
+                       help="different common beginnings")  # fmt: skip
     group.add_argument("--turns", type=whole_number("turns", most=1000), default=1, help="of each conversation")
     group.add_argument("--think", type=number("think"), default=0.0, metavar="SECONDS", help="between two requests")
     group.add_argument("--requests", type=whole_number("requests"), help="counted per point (default: 100 or more)")
-    group.add_argument("--point-seconds", type=number("point-seconds", least=1), default=60.0, metavar="S")
-    group.add_argument("--max-minutes", type=number("max-minutes", least=0.1), default=15.0, metavar="M")
+    group.add_argument("--point-seconds", type=number("point-seconds", least=1), default=60.0, metavar="S",
+                       help="the longest that a point is measured")  # fmt: skip
+    group.add_argument("--max-minutes", type=number("max-minutes", least=0.1), default=15.0, metavar="M",
+                       help="of all points together; a search says where it ran out of them")  # fmt: skip
     group.add_argument("--most-points", type=whole_number("most-points", most=100), default=10, help="of a search")
     group.add_argument("--api", choices=("completions", "chat"), help="default: completions where the server has them")
     group.add_argument("--tokenizer", type=existing_path, help="of the served model: exact lengths, tokens recounted")
     group.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the key")
     group.add_argument("--ca-file", metavar="PEM", help="who signed the server's certificate")
-    group.add_argument("--stall-timeout", type=number("stall-timeout", least=0.1), default=60.0, metavar="S")
+    group.add_argument("--stall-timeout", type=number("stall-timeout", least=0.1), default=60.0, metavar="S",
+                       help="silence after which a request has failed")  # fmt: skip
     group.add_argument("--workers", type=whole_number("workers", most=256), help="processes at most (default: cores)")
     group.add_argument("--variant", default="as served", help="what the records call it")
     group.add_argument("--precision", default="unknown", help="what is served, e.g. int4; no server tells")
     group.add_argument("--gpu", metavar="NAME", help="of the server, as in the catalogue, e.g. h200-sxm-141")
     group.add_argument("--gpus", type=whole_number("gpus", most=100_000), metavar="N", help="that the server uses")
-    group.add_argument("--seed", type=whole_number("seed", least=0), default=0)
+    group.add_argument(
+        "--seed", type=whole_number("seed", least=0), default=0, help="of the prompts and arrivals (default: 0)"
+    )
     group.add_argument("--fresh", action="store_true", help="measure again what the records already hold")
     group.add_argument("--allow-remote", action="store_true", help="load a server that is not on this machine")
 

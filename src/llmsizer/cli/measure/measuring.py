@@ -32,8 +32,10 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 def _add_model(commands: Commands) -> None:  # type: ignore[type-arg]
     parser = commands.add_parser("model", help="build a model here: the trained reference one, or random weights")
     parser.add_argument("--config", type=existing_path, help="a config.json: random weights of that architecture")
-    parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR")
-    parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
+    parser.add_argument(
+        "--out", type=Path, default=Path("models"), metavar="DIR", help="a folder for the model goes here"
+    )
+    parser.add_argument("--seed", type=whole_number("seed", least=0), default=0, help="of the weights (default: 0)")
     add_json(parser)
     parser.set_defaults(run=_model)
 
@@ -64,7 +66,8 @@ def _add_profile(commands: Commands) -> None:  # type: ignore[type-arg]
         "--least-seconds", type=number("least-seconds", least=0.0, most=1e5), metavar="S",
         help="spread the runs of every point over at least as long, for machines speed up and slow down (default: 90)",
     )  # fmt: skip
-    parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30)
+    parser.add_argument("--most-repeats", type=whole_number("most-repeats", most=1000), default=30,
+                        help="where --until-width repeats on")  # fmt: skip
     parser.add_argument(
         "--engine", default=None, help="openvino, transformers, llama.cpp, vllm … (default: what reads the format)"
     )

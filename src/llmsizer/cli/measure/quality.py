@@ -36,7 +36,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", type=existing_path, help="the 16-bit variant to compare with")
-    parser.add_argument("variants", nargs="+", type=existing_path)
+    parser.add_argument("variants", nargs="+", type=existing_path, help="folders that `llmsizer quantize` wrote")
     parser.add_argument(
         "--records", type=Path, default=Path("quality.jsonl"), help="file to append to; resumes beside it"
     )
@@ -48,7 +48,8 @@ def _add_text(parts: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--text", type=existing_path, required=True, help="held-out text: a file, a document a line")
     parser.add_argument("--calibration", type=existing_path, help="text that calibrated a variant: refused if repeated")
     parser.add_argument("--force", action="store_true", help="examine on text seen in calibration, and record that")
-    parser.add_argument("--document-tokens", type=whole_number("document-tokens", least=16), default=256)
+    parser.add_argument("--document-tokens", type=whole_number("document-tokens", least=16), default=256,
+                        metavar="TOKENS", help="longest piece of a document that is read at once")  # fmt: skip
     add_keeping(parser, "the records")
     add_json(parser)
     parser.set_defaults(run=_keeping(_text))
@@ -56,13 +57,17 @@ def _add_text(parts: Commands) -> None:  # type: ignore[type-arg]
 
 def _add_long_context(parts: Commands) -> None:  # type: ignore[type-arg]
     parser = parts.add_parser("long-context", help="what a KV-cache format does at length: needle, else divergence")
-    parser.add_argument("variant", type=existing_path)
+    parser.add_argument("variant", type=existing_path, help="a folder that `llmsizer quantize` wrote")
     parser.add_argument("--records", type=Path, default=Path("quality.jsonl"), help="joined to the text record there")
-    parser.add_argument("--kv", required=True, help="cache formats to examine, e.g. int8 (OpenVINO) or int8,int4")
+    parser.add_argument(
+        "--kv", required=True, metavar="FORMAT,…", help="cache formats to examine, e.g. int8 (OpenVINO) or int8,int4"
+    )
     parser.add_argument("--reference-kv", default="fp16", help="the cache to compare with (default: fp16)")
     parser.add_argument("--text", type=existing_path, required=True, help="the haystack: a file, a document a line")
-    parser.add_argument("--contexts", default="256,1024", help="tokens, comma list (default: 256,1024)")
-    parser.add_argument("--trials", type=whole_number("trials", most=1000), default=8)
+    parser.add_argument(
+        "--contexts", default="256,1024", metavar="TOKENS,…", help="lengths to examine (default: 256,1024)"
+    )
+    parser.add_argument("--trials", type=whole_number("trials", most=1000), default=8, help="needles at each length")
     add_keeping(parser, "the records")
     add_json(parser)
     parser.set_defaults(run=_keeping(_long_context))

@@ -23,9 +23,14 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser = commands.add_parser("quantize", help="write INT8, INT4, FP8 and FP4 variants of a checkpoint")
     parser.add_argument("checkpoint", type=existing_path, nargs="?", help="a folder with config.json and safetensors")
     parser.add_argument(
-        "--methods", default=DEFAULT_METHODS, help=f"comma list, or TOML files of your own (default: {DEFAULT_METHODS})"
+        "--methods",
+        default=DEFAULT_METHODS,
+        metavar="M,…",
+        help=f"see --list, or TOML files of your own (default: {DEFAULT_METHODS})",
     )
-    parser.add_argument("--out", type=Path, default=Path("variants"), metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, default=Path("variants"), metavar="DIR", help="a folder for each variant goes here"
+    )
     parser.add_argument(
         "--calibration", type=existing_path, metavar="PATH",
         help="text, JSON lines, Parquet, Arrow, a folder of these or a request log, for methods that need activations",

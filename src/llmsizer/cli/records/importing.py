@@ -13,7 +13,7 @@ from llmsizer.errors import InputError, LlmSizerError
 
 if TYPE_CHECKING:
     from llmsizer.exchange.columns import ColumnMap
-    from llmsizer.exchange.point import Given
+    from llmsizer.exchange.given import Given
     from llmsizer.facts.records import ProfileRecord
     from llmsizer.store.content import Item, Kind
 
@@ -39,7 +39,8 @@ def add_import(actions: Any) -> None:
     taken.add_argument(
         "--given", action="append", default=[], metavar="NAME=VALUE",
         help="what the file does not say: model, device, engine, engine_version, precision, accelerators, batch, "
-        "prompt_tokens or output_tokens; may be repeated",
+        "prompt_tokens or output_tokens; may be repeated. What the file says stands, but a name that only the server "
+        "has for its model",
     )  # fmt: skip
     where = taken.add_mutually_exclusive_group()
     where.add_argument("--store", metavar="STORE", help=STORE_HELP)

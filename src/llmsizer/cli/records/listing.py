@@ -13,6 +13,7 @@ from llmsizer.cli.records.exporting import OF_PLANS, OF_RECORDS, add_export_opti
 from llmsizer.cli.records.importing import STORE_HELP, add_import
 from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, read_kind
 from llmsizer.errors import InputError
+from llmsizer.facts.precision import ALIASES
 from llmsizer.units import format_seconds
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 KINDS = ("records", "quality", "scenarios", "plans")
 FILTERS = ("model", "variant", "precision", "engine", "device")
+SHOWN_VALUES = 12
+FILTER_HELP = {
+    "variant": "only this one, as list prints it",
+    "precision": "only this format, or its family: int8 is also int8-wo",
+    "engine": "only this one, e.g. vllm",
+}
 
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
@@ -30,7 +37,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     listed = actions.add_parser("list", help="one row an operating point")
     _add_source(listed)
     _add_filters(listed)
-    listed.add_argument("--kind", choices=KINDS, default="records")
+    listed.add_argument("--kind", choices=KINDS, default="records", help="what to list")
     listed.set_defaults(run=_list)
     show = actions.add_parser("show", help="one point: every field with its unit, basis or why it is unknown")
     show.add_argument("id", help="the record's id or the beginning of it, as list prints it")
@@ -41,14 +48,15 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     compare.add_argument("under", metavar="B", help="what to hold it against, e.g. fp16")
     _add_source(compare)
     _add_filters(compare)
-    compare.add_argument("--metric", choices=("decode", "first token", "throughput"), default="decode")
+    compare.add_argument("--metric", choices=("decode", "first token", "throughput"), default="decode",
+                         help="what is held against one another")  # fmt: skip
     compare.set_defaults(run=_compare)
     export = actions.add_parser("export", help="write records to a file, or what another tool reads of them or a plan")
-    export.add_argument("out", type=Path, metavar="OUT")
+    export.add_argument("out", type=Path, metavar="OUT", help="a file, or for several llm-d reports a folder")
     _add_source(export)
     _add_filters(export, "engine")
     add_export_options(export)
-    export.add_argument("--kind", choices=KINDS, default="records")
+    export.add_argument("--kind", choices=KINDS, default="records", help="what to write")
     export.add_argument(
         "--format", choices=("jsonl", "parquet", "csv", *OF_RECORDS, *OF_PLANS),
         help="default: by OUT's ending. llm-d: Benchmark Report 0.2, a folder of them for several records; "
@@ -66,9 +74,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_filters(parser: argparse.ArgumentParser, *elsewhere: str) -> None:
     for name in (name for name in FILTERS if name not in elsewhere):
-        help_text = "a part of its name" if name in ("model", "device") else None
+        help_text = "only those with this in their name" if name in ("model", "device") else FILTER_HELP.get(name)
         parser.add_argument(f"--{name}", help=help_text)
-    parser.add_argument("--batch", type=whole_number("batch"))
+    parser.add_argument("--batch", type=whole_number("batch"), help="only those of so many requests at once")
 
 
 def _read(arguments: argparse.Namespace, kind: Kind) -> list[Any]:
@@ -88,13 +96,40 @@ def _passes(item: Any, arguments: argparse.Namespace) -> bool:
         wanted = getattr(arguments, name, None)
         if wanted is None:
             continue
-        value = getattr(item, name, None)
-        text = str(getattr(value, "name", value)).lower()
-        matches = wanted.lower() in text if name in ("model", "device") else text == wanted.lower()
+        text, asked = _value(item, name).lower(), wanted.lower()
+        if name in ("model", "device"):
+            matches = asked in text
+        else:
+            matches = text == asked or (name == "precision" and _is_member(text, asked))
         if not matches:
             return False
     batch = getattr(arguments, "batch", None)
     return batch is None or getattr(item, "batch", None) == batch
+
+
+def _value(item: Any, name: str) -> str:
+    value = getattr(item, name, None)
+    return str(getattr(value, "name", value))
+
+
+def _is_member(text: str, family: str) -> bool:
+    """``int8-wo`` is an int8, ``gguf-q4_0`` a gguf; usual other names of a format, such as w4a16, are that format."""
+    text, family = (ALIASES.get(name, name) for name in (text, family))
+    return text == family or text.startswith(f"{family}-")
+
+
+def _nothing(arguments: argparse.Namespace) -> str:
+    """What there is instead, for each filter that was given."""
+    asked = [name for name in (*FILTERS, "batch") if getattr(arguments, name, None) is not None]
+    everything = _read(argparse.Namespace(**{**vars(arguments), **dict.fromkeys(asked)}), arguments.kind)
+    there = []
+    for name in asked:
+        values = sorted({_value(item, name) for item in everything if hasattr(item, name)})
+        more = f" and {len(values) - SHOWN_VALUES} more" if len(values) > SHOWN_VALUES else ""
+        there.append(f"{name} {', '.join(values[:SHOWN_VALUES])}{more}")
+    if not everything or not there:
+        return f"nothing matches: there are no {arguments.kind}"
+    return f"nothing matches; of {len(everything)} {arguments.kind} there are {'; '.join(there)}"
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -102,7 +137,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(items)
     elif not items:
-        console().print("nothing matches", highlight=False)
+        console().print(_nothing(arguments), highlight=False, soft_wrap=True)
     elif arguments.kind == "records":
         _print_list(items)
     elif arguments.kind == "quality":
@@ -252,7 +287,7 @@ def _export(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.out}: no format for this ending; end it in .jsonl, .parquet or .csv")
     items: list[Any] = _read(arguments, arguments.kind)
     if not items:
-        raise InputError("nothing matches, so nothing was written")
+        raise InputError(f"{_nothing(arguments)}; nothing was written")
     if format_name in OF_RECORDS:
         if arguments.kind != "records":
             raise InputError(

@@ -27,13 +27,17 @@ TOKEN_VARIABLE = "LLMSIZER_TOKEN"
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     serve = commands.add_parser("serve", help="answer other programs over HTTP: REST, and MCP at /mcp")
     serve.add_argument("--host", default="127.0.0.1", help="default: this machine alone; others need a token")
-    serve.add_argument("--port", type=whole_number("port", most=65_535), default=8642)
+    serve.add_argument("--port", type=whole_number("port", most=65_535), default=8642, help="to answer on")
     serve.add_argument("--token-file", type=Path, metavar="FILE", help=f"holds the token (or: {TOKEN_VARIABLE})")
     serve.add_argument(
-        "--requests-per-minute", type=number("requests-per-minute", least=1), default=120.0, help="of one client"
+        "--requests-per-minute",
+        type=number("requests-per-minute", least=1),
+        default=120.0,
+        metavar="N",
+        help="of one client",
     )
     serve.add_argument("--tls-certificate", type=Path, metavar="FILE", help="PEM; with --tls-key: HTTPS")
-    serve.add_argument("--tls-key", type=Path, metavar="FILE")
+    serve.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM, of the certificate")
     mcp = commands.add_parser("mcp", help="be a tool of an assistant that starts this process (MCP over stdio)")
     for parser in (serve, mcp):
         parser.add_argument("--store", metavar="STORE", help="where records are read, and kept: they calibrate")

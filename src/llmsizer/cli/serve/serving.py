@@ -20,9 +20,12 @@ DEFAULT_ADDRESS = "127.0.0.1"
 
 def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     dashboard = commands.add_parser("dashboard", help="the dashboard in a browser, on localhost")
-    dashboard.add_argument("--port", type=whole_number("port", most=65535), default=8501)
+    dashboard.add_argument("--port", type=whole_number("port", most=65535), default=8501, help="to answer on")
     dashboard.add_argument(
-        "--address", default=DEFAULT_ADDRESS, help="to answer on (default: this machine only; any other needs a login)"
+        "--address",
+        "--host",
+        default=DEFAULT_ADDRESS,
+        help="to answer on (default: this machine only; any other needs a login)",
     )
     dashboard.add_argument("--records", type=Path, metavar="DIR", help="folder with a demo's or profile's records")
     dashboard.add_argument("--headless", action="store_true", help="do not open a browser window")

@@ -24,15 +24,22 @@ ROUTINGS = {"least-loaded": "least loaded", "round-robin": "round robin", "prefi
 def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", help=SCENARIO_HELP)
     parser.add_argument("--gpu", help="this GPU instead of the recommended one")
-    parser.add_argument("--weights", help="these weights instead of the recommended ones")
+    parser.add_argument("--weights", metavar="FORMAT", help="these weights instead of the recommended ones")
     parser.add_argument("--tp", type=whole_number("tp", most=4096), help="tensor parallel degree, with both of them")
     parser.add_argument("--replicas", type=whole_number("replicas", most=10_000), help="all, spares included")
-    parser.add_argument("--routing", default="least-loaded", choices=ROUTINGS)
+    parser.add_argument(
+        "--routing", default="least-loaded", choices=ROUTINGS, help="how requests are dealt to replicas"
+    )
     parser.add_argument("--burstiness", type=number("burstiness", most=20), metavar="CV",
                         help="of gaps: 0 constant, 1 Poisson, above 1 bursty (default: the workload's)")  # fmt: skip
     parser.add_argument("--e2e-p95", type=number("e2e-p95", least=1e-3), metavar="SECONDS", help="also asked for")
-    parser.add_argument("--replications", type=whole_number("replications", most=1000), default=5)
-    parser.add_argument("--seed", type=whole_number("seed", least=0), default=0)
+    parser.add_argument(
+        "--replications",
+        type=whole_number("replications", most=1000),
+        default=5,
+        help="runs with other draws: what intervals come from",
+    )
+    parser.add_argument("--seed", type=whole_number("seed", least=0), default=0, help="of the draws (default: 0)")
     add_speculation(parser)
     parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate")
     add_currency(parser)

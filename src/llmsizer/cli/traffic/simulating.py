@@ -26,19 +26,30 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     simulate = commands.add_parser("simulate", help="a fleet under load: latencies, goodput, verdict (simulated)")
     add_question(simulate)
     simulate.add_argument("--trace", type=existing_path, help="replay a log of requests instead of the workload")
-    simulate.add_argument("--columns", help="of the trace: arrival=ts,prompt_tokens=in,output_tokens=out …")
-    simulate.add_argument("--arrival-unit", help="of the trace's times where they are numbers: s, ms, us or ns")
     simulate.add_argument(
-        "--rate", type=number("rate", least=1e-9, most=1e6), help="requests/s (default: the peak hour)"
+        "--columns", metavar="OURS=THEIRS,…", help="of the trace: arrival=ts,prompt_tokens=in,output_tokens=out …"
     )
-    simulate.add_argument("--hours", type=number("hours", least=1e-3, most=1e5), help="of each run")
+    simulate.add_argument(
+        "--arrival-unit", metavar="UNIT", help="of the trace's times where they are numbers: s, ms, us or ns"
+    )
+    simulate.add_argument(
+        "--rate", type=number("rate", least=1e-9, most=1e6), metavar="REQUESTS/S", help="instead of the peak hour's"
+    )
+    simulate.add_argument(
+        "--hours", type=number("hours", least=1e-3, most=1e5), metavar="HOURS", help="of traffic in each run"
+    )
     simulate.add_argument("--week", action="store_true", help="the whole week by its hours instead of the peak hour")
     add_apart_options(simulate)
     add_plot_option(simulate)
     simulate.set_defaults(run=_simulate)
     capacity = commands.add_parser("capacity", help="what one replica holds within the SLO, growth, a host down")
     add_question(capacity)
-    capacity.add_argument("--growth", type=number("growth", least=-0.99, most=100), help="a year: 0.5 is +50 %%")
+    capacity.add_argument(
+        "--growth",
+        type=number("growth", least=-0.99, most=100),
+        metavar="SHARE",
+        help="of the load, a year: 0.5 is +50 %%",
+    )
     capacity.add_argument("--until", metavar="DATE", help="with --growth: the day to grow to, such as 2028-01-01")
     add_failure_options(capacity)
     add_plot_option(capacity)

@@ -26,12 +26,28 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     sweep = commands.add_parser("sweep", help="the cheapest plans × rates × seeds, simulated on a process pool")
     sweep.add_argument("scenario", help=SCENARIO_HELP)
     sweep.add_argument("--plans", type=whole_number("plans", most=1000), default=5, help="the cheapest so many")
-    sweep.add_argument("--rates", default="0.5,1,1.5,2", help="in peak hours (default: 0.5,1,1.5,2)")
-    sweep.add_argument("--seeds", type=whole_number("seeds", most=10_000), default=3)
-    sweep.add_argument("--hours", type=number("hours", least=1e-3, most=1e5), help="of each run")
+    sweep.add_argument(
+        "--rates",
+        default="0.5,1,1.5,2",
+        metavar="X,…",
+        help="load, as a multiple of the peak hour's (default: 0.5,1,1.5,2)",
+    )
+    sweep.add_argument(
+        "--seeds", type=whole_number("seeds", most=10_000), default=3, help="runs of each point with other draws"
+    )
+    sweep.add_argument(
+        "--hours", type=number("hours", least=1e-3, most=1e5), metavar="HOURS", help="of traffic in each run"
+    )
     sweep.add_argument("--workers", type=whole_number("workers", most=1024), default=1, help="processes (default: 1)")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="a running Ray cluster instead: auto, or ray://host:10001")
-    sweep.add_argument("--store", type=Path, metavar="FILE", help="finished runs, a line each; resumes from them")
+    sweep.add_argument(
+        "--runs",
+        "--store",
+        dest="store",
+        type=Path,
+        metavar="FILE",
+        help="finished runs, a line each; resumes from them",
+    )
     sweep.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate")
     add_json(sweep)
     sweep.set_defaults(run=_sweep)
