@@ -37,9 +37,11 @@ with drawing.mistakes_as_sentences():
         st.sidebar.caption(say("pages.no_question"))
     else:
         inputs.ask()
-    page.run()
-    if page in [pages[name] for name in WITH_THE_ANSWER]:
-        exports.offer(inputs.question(), answers.recommendation(inputs.question()))
-    elif page in [pages[name] for name in WITH_THE_QUESTION]:
-        exports.offer_question(inputs.question())
-drawing.legend_of_bases()
+    with drawing.money_as_asked():
+        page.run()
+        if page in [pages[name] for name in WITH_THE_ANSWER]:
+            exports.offer(inputs.question(), answers.recommendation(inputs.question()))
+        elif page in [pages[name] for name in WITH_THE_QUESTION]:
+            exports.offer_question(inputs.question())
+with drawing.money_as_asked():
+    drawing.legend_of_bases()

@@ -17,6 +17,7 @@ from llmsizer.deliver.elements.wording import figure_amount, figure_range
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
+from llmsizer.money.currency import US_DOLLARS, Currency, shown, shown_in
 from texts import FALLBACK, known, language, say, told
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$<>:&])")
@@ -28,6 +29,7 @@ WORDS_OF_A_FIGURE = {
 }  # fmt: skip
 WORDS_ON_WHITE = "#4b4e5a"  # of charts
 NO_BREAK = "\u00a0"
+MONEY = "currency that is shown"  # of the session's question
 
 
 def mark(basis: Basis) -> str:
@@ -56,6 +58,18 @@ def section(words: str) -> None:
     st.markdown(f"#### {safe(words)}")
 
 
+def show_money_in(currency: Currency) -> None:
+    """Amounts that this session's pages write from now on are in this currency."""
+    st.session_state[MONEY] = currency
+
+
+@contextmanager
+def money_as_asked() -> Iterator[None]:
+    """For whatever writes amounts: a page, and a part of one that is made anew alone."""
+    with shown_in(st.session_state.get(MONEY, US_DOLLARS)):
+        yield
+
+
 @contextmanager
 def mistakes_as_sentences() -> Iterator[None]:
     """A mistake the user can mend becomes one sentence and ends the page."""
@@ -72,7 +86,7 @@ def folded(heading: str, key: str, show: Callable[[], None]) -> None:
     """A section that is made when it is opened, and not before: what nobody reads costs nothing."""
     box = st.expander(heading, key=f"folded_{key}", on_change="rerun")
     if box.open:
-        with box, mistakes_as_sentences():
+        with box, mistakes_as_sentences(), money_as_asked():
             show()
 
 
@@ -200,5 +214,7 @@ def columns_of(count: int) -> Sequence[st.delta_generator.DeltaGenerator]:
 def legend_of_bases() -> None:
     """What the shapes mean, once at the foot of a page."""
     st.caption(safe(say("common.basis", marks=" · ".join(mark(basis) for basis in MARKS))))
+    if shown().note:
+        st.caption(safe(say("common.currency", note=told(shown().note))))
     if language() != FALLBACK:
         st.caption(say("common.in_english"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
 from llmsizer.deliver.elements.wording import plain_number, sentence, tokens
 from llmsizer.deliver.tables.plans import ordered
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd
 from texts import known, say, told
 
 

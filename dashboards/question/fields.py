@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from cached.currencies import with_a_rate
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.precision import KV_BYTES_PER_VALUE, PRECISIONS
@@ -79,6 +80,7 @@ FIELDS = (
     Field(key="max_gpus", usual=32, least=1, most=1024),
     Field(key="interruptible", usual=False),
     Field(key="area", usual="EU27", choices=_areas),
+    Field(key="currency", usual="USD", choices=with_a_rate),
     # A budget is a price of the user's own: it stays out of the address.
     Field(key="budget", usual=0.0, least=0.0, in_link=False),
 )

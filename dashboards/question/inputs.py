@@ -9,6 +9,8 @@ from typing import Any, cast
 import streamlit as st
 from pydantic import ValidationError
 
+import drawing
+from cached import currencies
 from drawing import safe
 from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.facts.scenario import MAX_FILE_BYTES, Scenario, parse_scenario
@@ -36,15 +38,17 @@ def begin() -> None:
 def ask() -> None:
     """Show the question in the side bar and keep what it describes for the view. Raises LlmSizerError."""
     with st.sidebar:
+        currency = _currency()
         st.subheader(say("inputs.heading"), anchor=False)
         for note in st.session_state[NOTES]:
             st.warning(safe(note))
-        values = _seven()
+        values = {"currency": currency} | _seven()
         with st.expander(say("inputs.expert")):
             values |= _expert(str(values["speed"]), str(values["preset"]))
         _take_and_give()
     _to_address(values)
-    st.session_state[SCENARIO] = _scenario(values, st.session_state.get(BASE), st.session_state.get(SEED))
+    st.session_state[SCENARIO] = asked = _scenario(values, st.session_state.get(BASE), st.session_state.get(SEED))
+    drawing.show_money_in(currencies.currency(asked))
 
 
 def choose_language() -> None:
@@ -92,6 +96,17 @@ def _to_address(values: Values) -> None:
 
 
 # ---- widgets
+
+
+def _currency() -> str:
+    """The currency to show amounts in: that of the scenario, until another is chosen."""
+    current = str(_kept("currency"))
+    codes = list(dict.fromkeys([*fields.choices("currency"), current]))
+    st.segmented_control(
+        say("inputs.currency"), codes, key="currency", required=True, label_visibility="collapsed",
+        help=say("inputs.currency_help"),
+    )  # fmt: skip
+    return str(st.session_state["currency"] or BY_KEY["currency"].usual)
 
 
 def _seven() -> Values:

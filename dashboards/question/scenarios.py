@@ -94,6 +94,7 @@ _WRITERS: dict[str, Callable[[Doc, Value], None]] = {
     "max_gpus": _into("constraints", "max_gpus_per_replica"),
     "interruptible": _into("constraints", "interruptible"),
     "area": _into("", "electricity_area"),
+    "currency": _into("", "currency"),
     "budget": lambda doc, value: _into("constraints", "max_usd_per_month")(doc, value or None),
 }
 
@@ -149,6 +150,7 @@ def values_of(asked: Scenario) -> Values:
         "max_gpus": limits.max_gpus_per_replica,
         "interruptible": limits.interruptible,
         "area": asked.electricity_area,
+        "currency": asked.currency,
         "budget": limits.max_usd_per_month or 0.0,
     }
     return values
@@ -158,7 +160,7 @@ def beyond(asked: Scenario) -> list[str]:
     """Names of what an uploaded scenario says and no field shows: a link cannot carry it."""
     said = asked.model_dump(mode="json", exclude_unset=True)
     shown = {"name", "description", "model", "workload", "slo", "constraints", "horizon_months", "electricity_area"}
-    names = sorted(said.keys() - shown - {"spare_replicas"})
+    names = sorted(said.keys() - shown - {"spare_replicas", "currency"})
     workload = {"preset", "name", *VOLUMES, *LENGTHS.values()}
     limits = {"precisions", "kv_format", "max_gpus_per_replica", "interruptible", "eu_only", *PATHS}
     names += [f"workload.{name}" for name in sorted(said.get("workload", {}).keys() - workload)]

@@ -28,8 +28,8 @@ from llmsizer.deliver.views.places import places_alt, places_figure, places_tabl
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
+from llmsizer.money.currency import format_usd
 from llmsizer.money.spread import Uncertainty
-from llmsizer.units import format_usd
 from parts.answer_words import flip_words, headline, taken
 from question import inputs
 from texts import say, told

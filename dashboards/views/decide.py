@@ -23,7 +23,7 @@ from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import Path
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd
 from parts import answer_detail, exports
 from parts.answer_words import concerns, counted, flip_words, headline, runs, taken
 from question import inputs

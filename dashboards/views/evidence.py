@@ -18,6 +18,7 @@ from llmsizer.deliver.tables.residuals import bands_table, residuals_table
 from llmsizer.deliver.views.evidence import answer_evidence_table, catalogue_kinds, catalogue_table
 from llmsizer.errors import LlmSizerError
 from llmsizer.facts.catalog import default_catalog
+from llmsizer.money.currency import US_DOLLARS, shown_in
 from llmsizer.physics.calibration.store import default_calibration
 from parts import editing
 from question import inputs
@@ -101,11 +102,11 @@ with answer:
         show_answer()
     except LlmSizerError as error:  # the other parts do not hang on the question
         st.warning(safe(told(str(error))))
-with catalogue:
+with catalogue, shown_in(US_DOLLARS):  # as the price lists print them
     show_catalogue()
 with accuracy:
     show_accuracy()
-with own:
+with own, shown_in(US_DOLLARS):
     editing.show()
 with glossary:
     show_glossary()

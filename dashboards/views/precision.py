@@ -129,7 +129,7 @@ def show_predicted(found: Formats) -> None:
 @st.fragment
 def predicted() -> None:
     """The upper half with its own inputs: another GPU does not draw the measurements anew."""
-    with drawing.mistakes_as_sentences():
+    with drawing.mistakes_as_sentences(), drawing.money_as_asked():
         gpu, usd_per_gpu_hour = asked()
         own_quality = measurements.records(places.output_folder()).quality
         show_predicted(formats.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality))
