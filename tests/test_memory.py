@@ -13,6 +13,7 @@ from llmsizer.errors import InputError, LlmSizerError, UnknownNameError
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.facts.deployment import Deployment, Parallelism, deployment
 from llmsizer.facts.precision import PRECISIONS
+from llmsizer.physics.answers.memory import answer_memory
 from llmsizer.physics.memory.account import estimate_memory, replica_weight_bytes
 from llmsizer.physics.memory.fit import changes_to_fit, smallest_change_to_fit
 from llmsizer.physics.memory.kv_cache import CacheGroup, KvLayout
@@ -276,3 +277,18 @@ def test_the_longest_context_of_so_many_is_the_longest():
     longest = budget.longest_context_of(20)
     assert budget.max_concurrency(longest) >= 20 > budget.max_concurrency(longest + 64)
     assert budget.longest_context_of(10**9) == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "note"),
+    [
+        (None, ""), ("0.22.0", ""), ("0.22", ""), ("0.21.3", ""), ("v0.19.1rc2", ""),
+        ("9.9", "vllm 9.9 is newer than any described: its memory is counted as that of 0.22.0"),
+        ("0.1", "vllm 0.1 is older than any described: its memory is counted as that of 0.2.0"),
+        ("latest", "'vllm latest' names no version: read as 0.22.0, the newest described"),
+    ],
+)  # fmt: skip
+def test_a_version_that_is_not_described_says_which_one_stands_in(version: str | None, note: str) -> None:
+    assert CATALOG.engine_note("vllm", version) == note
+    document = answer_memory(made("llama-3.1-8b", engine_version=version)).to_dict()
+    assert document.get("engine_note", "") == note and document["engine_version"].startswith("0.")

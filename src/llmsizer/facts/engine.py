@@ -104,3 +104,18 @@ def newest_first(specs: Sequence[EngineSpec], version: str | None) -> EngineSpec
     if not wanted:
         return ordered[0]
     return next((spec for spec in ordered if spec.order <= wanted), ordered[-1])
+
+
+def version_note(found: EngineSpec, newest: EngineSpec, version: str | None) -> str:
+    """What stands in for a version that no description covers; empty where one does, or none was asked for."""
+    if not version:
+        return ""
+    wanted = version_key(version)
+    asked = f"{found.engine} {version.strip()[:40]}"
+    if not wanted:
+        return f"{asked!r} names no version: read as {found.version}, the newest described"
+    if wanted[:2] > newest.order[:2]:
+        return f"{asked} is newer than any described: its memory is counted as that of {found.version}"
+    if wanted < found.order[: len(wanted)]:
+        return f"{asked} is older than any described: its memory is counted as that of {found.version}"
+    return ""

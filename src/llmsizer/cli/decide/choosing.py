@@ -58,6 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     catalog = default_catalog()
     question = _question(arguments, catalog)
+    if note := catalog.engine_note(question.engine, question.engine_version):
+        console(stderr=True).print(f"! {note}", style="yellow", highlight=False)
     book = price_book(catalog, question.scenario, datetime.date.today())
     options = choose_precision(question, catalog, book)
     crossings = [(gpu.id, one) for gpu in question.gpus for one in side_by_side(question, options, gpu).crossovers]

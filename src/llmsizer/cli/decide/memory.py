@@ -124,6 +124,8 @@ def _print(found: MemoryAnswer) -> None:
     budget, deployment, out = found.budget, found.budget.deployment, console()
     if deployment.model.reading:
         out.print(deployment.model.reading, style="italic", highlight=False)
+    if found.engine_note:
+        out.print(f"! {found.engine_note}", style="yellow", highlight=False)
     rows = [
         (name, format_gib(size, digits=2), f"{size / budget.gpu_bytes:.1%}", budget.basis[name])
         for name, size in budget.parts.items()

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from llmsizer.errors import CatalogError, InputError, UnknownNameError
 from llmsizer.facts.architecture import model_from_config
 from llmsizer.facts.catalog.overrides import Overrides, load_overrides
-from llmsizer.facts.engine import EngineSpec, newest_first
+from llmsizer.facts.engine import EngineSpec, newest_first, version_note
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.model import ModelSpec
 from llmsizer.facts.names import plain_gpu_name, plain_name, slug
@@ -300,6 +300,10 @@ class Catalog:
         if not wanted:
             raise UnknownNameError("engine", name, self.engine_names)
         return newest_first(wanted, version)
+
+    def engine_note(self, name: str, version: str | None) -> str:
+        """What stands in for a version of an engine that is not described; empty where one is."""
+        return version_note(self.engine(name, version), self.engine(name), version)
 
     @cached_property
     def engine_names(self) -> tuple[str, ...]:

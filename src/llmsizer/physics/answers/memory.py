@@ -9,6 +9,7 @@ from typing import NotRequired
 from typing_extensions import TypedDict
 
 from llmsizer.errors import NoEvidenceError
+from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.deployment import Deployment
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.provenance import Basis
@@ -41,6 +42,8 @@ class MemoryDoc(TypedDict):
     weights: str
     kv_format: str
     engine: str
+    engine_version: str  # the description that the account follows
+    engine_note: NotRequired[str]  # where it stands in for the version asked for
     fits: bool
     reason: str
     would_fit: list[str]
@@ -83,6 +86,12 @@ class MemoryAnswer:
         longest = self.budget.max_context_tokens
         return {c: self.budget.max_concurrency(c) for c in SHOWN_CONTEXTS if c <= longest}
 
+    @property
+    def engine_note(self) -> str:
+        """Which version stands in for the one asked for; empty where that one is described."""
+        deployment = self.budget.deployment
+        return default_catalog().engine_note(deployment.engine, deployment.engine_version)
+
     def to_dict(self) -> MemoryDoc:
         budget, deployment = self.budget, self.budget.deployment
         document: MemoryDoc = {
@@ -93,6 +102,7 @@ class MemoryAnswer:
             "weights": deployment.weights.name,
             "kv_format": deployment.kv_format,
             "engine": budget.engine.engine,
+            "engine_version": budget.engine.version,
             "fits": budget.fits,
             "reason": budget.reason,
             "would_fit": [change.text for change in self.changes],
@@ -109,6 +119,8 @@ class MemoryAnswer:
             "concurrency": self.concurrency,
             "concurrency_fits": self.holds,
         }
+        if self.engine_note:
+            document["engine_note"] = self.engine_note
         if self.shared_tokens:
             document["shared_prefix_tokens"] = self.shared_tokens
             document["max_concurrency_sharing_prefix"] = budget.max_concurrency(shared_tokens=self.shared_tokens)
