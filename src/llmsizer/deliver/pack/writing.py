@@ -145,11 +145,12 @@ def _json(document: Any) -> str:
 def _new_or_replaced(out: Path) -> Iterator[Path]:
     """A folder that takes its place when the block ends well. One of ours, or an empty one, gives way to it."""
     check_folder(out)
-    aside = out.with_name(f".{out.name}.before")
-    with whole_folder(out.with_name(f".{out.name}.new")) if out.exists() else whole_folder(out) as partial:
+    aside, fresh = (out.with_name(f".{out.name}.{name}") for name in ("before", "new"))
+    shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed
+    is_replaced = out.exists()
+    with whole_folder(fresh if is_replaced else out) as partial:
         yield partial
-    fresh = out.with_name(f".{out.name}.new")
-    if fresh.exists():
+    if is_replaced:
         shutil.rmtree(aside, ignore_errors=True)
         out.rename(aside)
         fresh.rename(out)
