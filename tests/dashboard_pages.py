@@ -104,7 +104,7 @@ def write(path: Path, records: list[Any]) -> None:
 
 def show(page: str, **query: str) -> AppTest:
     """A page opened by its own address with these query parameters, through the router."""
-    app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=600)
     for key, value in query.items():
         app.query_params[key] = value
     if page != PAGES[0]:

@@ -101,7 +101,7 @@ def recalculated(paths: list[Path], folder: Path) -> list[Cells]:
     subprocess.run(
         [program, f"-env:UserInstallation=file://{(folder / 'user').resolve()}", "--headless", "--convert-to",
          "xlsx:Calc MS Excel 2007 XML", "--outdir", str(folder / "out"), *map(str, bare)],
-        check=True, capture_output=True, timeout=300,
+        check=True, capture_output=True, timeout=900,
     )  # fmt: skip
     return [cells(folder / "out" / path.name) for path in bare]
 

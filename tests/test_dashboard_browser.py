@@ -6,6 +6,8 @@ folder, to be looked at.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import shutil
 import socket
@@ -32,7 +34,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no system Chromium: ap
 
 SERVER = Path(__file__).parent.parent / "dashboards" / "server.py"
 EXAMPLE = SERVER.parent / "example"
-PATIENCE_MS = 60_000
+PATIENCE_MS = 240_000
+PORTS_TRIED = 3
 POLLING_MS = 200  # rather than at every frame, which a machine without a GPU has to draw
 ANSWER = "[data-testid=stMain] [data-testid=stHeading], [data-testid=stException]"
 NOT_RUNNING = '[data-testid=stApp][data-test-script-state="notRunning"]'
@@ -47,34 +50,44 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dashboard of its own on loopback, with the example as its records."""
     folder = tmp_path_factory.mktemp("records")
     shutil.copytree(EXAMPLE, folder / "run")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), "--server.port", str(port)]
     environment = {**os.environ, "LLMSIZER_OUTPUT": str(folder), "LLMSIZER_LANGUAGE": "en"}
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    with (folder / "server.log").open("w") as log, contextlib.ExitStack() as started:
+        for _ in range(PORTS_TRIED):  # another process may take a free port before the server does
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            command = [sys.executable, "-m", "streamlit", "run", str(SERVER), "--server.port", str(port)]
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            started.callback(_end, process)
+            if _is_healthy(f"http://127.0.0.1:{port}/_stcore/health", process):
+                yield f"http://127.0.0.1:{port}"
+                return
+        pytest.fail(f"the dashboard's server did not start:\n{(folder / 'server.log').read_text()[-2000:]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        _wait_for_health(f"http://127.0.0.1:{port}/_stcore/health", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-        log.close()
+        process.wait(PATIENCE_MS / 1000)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _wait_for_health(url: str, process: subprocess.Popen[bytes]) -> None:
+def _is_healthy(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether it answers before patience ends; False at once where it has ended."""
     deadline = time.monotonic() + PATIENCE_MS / 1000
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=2) as reply:
+            with urllib.request.urlopen(url, timeout=PATIENCE_MS / 1000) as reply:
                 if reply.read() == b"ok":
-                    return
+                    return True
         except urllib.error.HTTPError as busy:
             busy.close()  # it answers, and is not ready: the answer is closed like any other
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
-    pytest.fail(f"the dashboard's server did not start (exit status {process.poll()})")
+        time.sleep(POLLING_MS / 1000)
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +95,10 @@ def browser() -> Iterator[Any]:
     """One profile of the system's browser."""
     with playwright_api.sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield found.new_context(accept_downloads=True, reduced_motion="reduce")
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=PATIENCE_MS)
+        context = found.new_context(accept_downloads=True, reduced_motion="reduce")
+        context.set_default_timeout(PATIENCE_MS)
+        yield context
         found.close()
 
 

@@ -34,7 +34,7 @@ SECRETS = {
 def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     """A dashboard with a provider of OpenID Connect in its secrets."""
     monkeypatch.setattr("login.is_configured", lambda: True)
-    app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=600)
     app.secrets["auth"] = SECRETS
     yield app
 

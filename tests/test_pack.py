@@ -110,6 +110,19 @@ def test_an_earlier_pack_is_replaced_and_anything_else_is_left_alone(usual: Deci
     assert MANIFEST in pack(usual, tmp_path / "empty")
 
 
+def test_what_a_killed_run_left_stands_in_no_ones_way_and_does_not_come_back(usual: Decision, tmp_path: Path) -> None:
+    for earlier in ("pack", ".pack.new", ".pack.before"):
+        pack(usual, tmp_path / earlier)
+        (tmp_path / earlier / "memo.html").write_text("old")
+    pack(usual, tmp_path / "pack")
+    assert (tmp_path / "pack" / "memo.html").read_text() != "old"
+    (tmp_path / "pack").rename(tmp_path / ".pack.new")  # killed between the two moves of a folder
+    (tmp_path / ".pack.new" / "memo.html").write_text("old")
+    pack(usual, tmp_path / "pack")
+    assert (tmp_path / "pack" / "memo.html").read_text() != "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["pack"]
+
+
 def test_without_the_extra_the_pack_says_what_it_lacks(
     usual: Decision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +190,7 @@ def test_the_memo_prints_on_one_page(growing: Decision, tmp_path: Path) -> None:
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
          f"--user-data-dir={tmp_path / 'profile'}", "--no-pdf-header-footer", f"--print-to-pdf={printed}",
          page.as_uri()],
-        check=True, capture_output=True, timeout=120,
+        check=True, capture_output=True, timeout=900,
     )  # fmt: skip
     content = printed.read_bytes()
     assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") == 1

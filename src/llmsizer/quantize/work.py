@@ -32,6 +32,9 @@ def work_folder(out: Path, key: str) -> Iterator[Path]:
     except BlockingIOError:
         os.close(lock)
         raise InputError(f"{out} is being made by another run; wait for it or give another folder") from None
+    if not os.fstat(lock).st_nlink:  # the run that held it has ended since it was opened, and took it away
+        os.close(lock)
+        raise InputError(f"{out} was being made by another run, which has just ended; look there, or start again")
     try:
         yield work
         (work / "variant").rename(out)

@@ -11,7 +11,7 @@ from pathlib import Path
 from llmsizer.errors import InputError
 from llmsizer.launch.checks.finding import Finding
 
-_TIMEOUT_SECONDS = 30
+_TIMEOUT_SECONDS = 300
 _DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
 
 
@@ -25,7 +25,10 @@ def script_findings(path: Path) -> list[Finding]:
 
 
 def _of(command: list[str], name: str, path: Path) -> list[Finding]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return [Finding(name=name, file=path.name, what=f"{path.name}: not read within {_TIMEOUT_SECONDS} s")]
     if done.returncode == 0:
         return []
     said = next(iter((done.stderr + done.stdout).strip().splitlines()), f"exit code {done.returncode}")
