@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmsizer.deliver.elements.chart import short_tokens, short_usd
+from llmsizer.deliver.elements.chart import short_tokens
 from llmsizer.deliver.elements.wording import amount, figure_range, size, tokens
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
+from llmsizer.money.currency import US_DOLLARS
 from llmsizer.units import format_count, format_seconds, plain_number
 
 EXPONENT = re.compile(r"\de[+-]?\d")
@@ -49,4 +50,4 @@ def test_no_count_volume_or_size_has_an_exponent(value: float) -> None:
 
 @given(power=st.integers(0, 15))
 def test_no_axis_has_an_exponent(power: int) -> None:
-    assert not EXPONENT.search(short_usd(10.0**power) + short_tokens(10.0**power))
+    assert not EXPONENT.search(US_DOLLARS.short(10.0**power) + short_tokens(10.0**power))

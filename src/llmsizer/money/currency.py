@@ -71,16 +71,21 @@ class Currency:
 
     def text(self, usd: float | None) -> str:
         """``€1,240``, with as many digits as matter; unknown stays unknown, never 0."""
-        if usd is None:
-            return UNKNOWN
-        amount = self.amount(usd)
+        return UNKNOWN if usd is None else self.said(self.amount(usd))
+
+    def said(self, amount: float) -> str:
+        """``€1,240``: an amount of this currency, with as many digits as matter."""
         size = abs(amount)
         digits = 0 if size >= 100 else 2 if size >= 0.1 or size == 0 else 4
         return f"{'−' if amount < 0 else ''}{self.symbol}{size:,.{digits}f}"
 
     def exact_text(self, usd: float, digits: int = 2) -> str:
-        """``€1,240.00``: a stated number of digits, for columns that must add up."""
-        return f"{'−' if usd < 0 else ''}{self.symbol}{self.amount(abs(usd)):,.{digits}f}"
+        """So many dollars as ``€1,240.00``."""
+        return self.written(self.amount(usd), digits)
+
+    def written(self, amount: float, digits: int) -> str:
+        """``€1,240.00``: an amount of this currency with a stated number of digits, for columns that must add up."""
+        return f"{'−' if amount < 0 else ''}{self.symbol}{abs(amount):,.{digits}f}"
 
     def price_text(self, usd: float) -> str:
         """``€4.554``: a price of one thing, in four figures."""
@@ -88,10 +93,11 @@ class Currency:
 
     def short(self, amount: float) -> str:
         """An amount of this currency on an axis: ``€10k``."""
+        sign, size = "−" if amount < 0 else "", abs(amount)
         for factor, suffix in ((TERA, "T"), (GIGA, "B"), (MEGA, "M"), (KILO, "k")):
-            if amount >= factor:
-                return f"{self.symbol}{amount / factor:g}{suffix}"
-        return f"{self.symbol}{amount:g}"
+            if size >= factor:
+                return f"{sign}{self.symbol}{size / factor:g}{suffix}"
+        return f"{sign}{self.symbol}{size:g}"
 
     def unit(self, unit: str) -> str:
         """``USD/h`` as ``EUR/h``; what is no money stays."""
@@ -100,6 +106,10 @@ class Currency:
     def value(self, value: float, unit: str) -> float:
         """A value of this unit as it is shown: money in this currency, anything else as it is."""
         return self.amount(value) if is_money(unit) else value
+
+    def name(self, name: str) -> str:
+        """``own_server_usd`` as ``own_server_eur``: what a cell of this currency is called."""
+        return re.sub(r"(?<![a-z])usd(?![a-z])", self.code.lower(), name)
 
     def figure(self, figure: Figure) -> Figure:
         """A figure in dollars as one in this currency; any other as it is."""

@@ -7,19 +7,24 @@ from itertools import accumulate
 
 from llmsizer.deliver.charts.colours import PATH_COLOURS
 from llmsizer.deliver.charts.figures import LINE_DASHES, Spec, layout_of, plain
+from llmsizer.deliver.elements import svg
+from llmsizer.deliver.elements.chart import axis_ticks, money_ticks
 from llmsizer.deliver.elements.tables import Cell, Table, words
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.cashflow import CashFlow
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd, shown
 
 
 def cash_figure(comparison: Comparison) -> Spec:
     """Dollars paid so far in each month from the order on; a purchase is a step up, a sale a step down."""
     data: list[Spec] = []
+    ends = [0.0]  # of the axis
     for index, (bill, flow) in enumerate(_known(comparison)):
         paid = list(accumulate(flow.usd_by_month or ()))
+        ends += paid
+        hover = [f"month {month}: {format_usd(usd)} paid so far" for month, usd in enumerate(paid)]
         data.append(
             {
                 "type": "scatter",
@@ -27,7 +32,8 @@ def cash_figure(comparison: Comparison) -> Spec:
                 "name": plain(flow.label),
                 "x": list(range(len(paid))),
                 "y": paid,
-                "hovertemplate": "month %{x}: %{y:$,.0f} paid so far<extra>" + plain(flow.label) + "</extra>",
+                "text": hover,
+                "hovertemplate": "%{text}<extra>" + plain(flow.label) + "</extra>",
                 "line": {
                     "color": PATH_COLOURS[bill.path],
                     "shape": "hv",
@@ -42,10 +48,10 @@ def cash_figure(comparison: Comparison) -> Spec:
             400,
             xaxis={"title": {"text": "months from the order"}, "fixedrange": True, "dtick": 6},
             yaxis={
-                "title": {"text": "US dollars paid so far"},
+                "title": {"text": f"{shown().words} paid so far"},
                 "fixedrange": True,
                 "rangemode": "tozero",
-                "tickprefix": "$",
+                **axis_ticks(money_ticks(min(ends), max(ends), svg.linear_ticks)),
             },
         ),
     }
@@ -59,7 +65,7 @@ def _known(comparison: Comparison) -> list[tuple[Cost, CashFlow]]:
 def cash_alt(comparison: Comparison) -> str:
     """Each path's total and net present value."""
     said = [f"{flow.label}: {format_usd(flow.total_usd)} in all" for _, flow in _known(comparison)]
-    return "Dollars paid so far by month from the order. " + "; ".join(said) + "."
+    return f"{shown().words} paid so far by month from the order. " + "; ".join(said) + "."
 
 
 def cash_table(comparison: Comparison) -> Table:

@@ -11,11 +11,12 @@ from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.basis import MARKS, mark
 from llmsizer.deliver.elements.chart import Chart, Key, short_tokens
 from llmsizer.deliver.elements.tables import Cell, Table, number, words
-from llmsizer.deliver.elements.wording import amount, shown_parts, shown_usd, size
+from llmsizer.deliver.elements.wording import amount, shown_parts, size
 from llmsizer.deliver.tables.bills import bill_digits, stairs_table
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
+from llmsizer.money.currency import shown
 from llmsizer.physics.memory.account import estimate_memory
 from llmsizer.units import GIGA
 
@@ -88,10 +89,10 @@ def _memory_table(plans: Sequence[Plan], bars: Sequence[Bar]) -> Table:
 
 
 def _shown_gb(bar: Bar) -> dict[str, Cell]:
-    shown = shown_parts([segment.value / GIGA for segment in bar.segments], 1)
+    gigabytes = shown_parts([segment.value / GIGA for segment in bar.segments], 1)
     return {
         segment.name: Cell(text=f"{value:,.1f} GB", basis=segment.basis)
-        for segment, value in zip(bar.segments, shown, strict=True)
+        for segment, value in zip(bar.segments, gigabytes, strict=True)
     }
 
 
@@ -111,7 +112,8 @@ def cost_bars(costs: Sequence[tuple[str, Cost]]) -> tuple[Bar, ...]:
                 for p in cost.parts
                 if p.usd_per_month.value is not None
             ),
-            end=("" if cost.is_complete else "at least ") + shown_usd(cost.at_least_usd_per_month, bill_digits(cost)),
+            end=("" if cost.is_complete else "at least ")
+            + shown().exact_text(cost.at_least_usd_per_month, bill_digits(cost)),
         )
         for label, cost in costs
     )
@@ -183,7 +185,7 @@ def stairs_chart(comparison: Comparison, tokens_per_month: float | None = None) 
         if tokens_per_month is None
         else f" The dotted upright line is your volume, {short_tokens(tokens_per_month)}."
     )
-    alt = f"Dollars a month over tokens a month, both logarithmic. {comparison.sentence}{where}"
+    alt = f"{shown().words} a month over tokens a month, both logarithmic. {comparison.sentence}{where}"
     return Chart(
         title="Build or buy, by volume",
         alt=alt,
@@ -213,8 +215,8 @@ def draw_measure(measure: Measure, width: float) -> str:
     """Horizontal bars with whiskers; an unknown one is a word, not a bar of no length."""
     highest = max((high or value or 0.0 for _, value, _, high in measure.values), default=0.0) or 1.0
     label_width = 8 + max((svg.text_width(name) for name, *_ in measure.values), default=0.0)
-    shown = [f"{amount(value, measure.unit)} {MARKS['measured']}" for _, value, _, _ in measure.values]
-    room = 24 + max((svg.text_width(words) for words in shown), default=0.0)
+    said = [f"{amount(value, measure.unit)} {MARKS['measured']}" for _, value, _, _ in measure.values]
+    room = 24 + max((svg.text_width(words) for words in said), default=0.0)
     scale = svg.Scale(low=0, high=highest, start=label_width, end=width - room)
     body: list[str] = []
     for index, (name, value, low, high) in enumerate(measure.values):
@@ -227,6 +229,6 @@ def draw_measure(measure: Measure, width: float) -> str:
         if low is not None and high is not None:
             body.append(svg.line(scale(low), top + 12, scale(high), top + 12, "whisker"))
         end = scale(max(value, high or value)) + 6
-        body.append(svg.text(end, top + 16, shown[index], css="bar-end"))
+        body.append(svg.text(end, top + 16, said[index], css="bar-end"))
     alt = f"{measure.name}: " + ", ".join(f"{n} {amount(v, measure.unit)}" for n, v, _, _ in measure.values)
     return svg.document(width, 8 + 30 * len(measure.values), alt, body)

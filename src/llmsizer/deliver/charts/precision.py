@@ -12,11 +12,14 @@ from llmsizer.decide.quality import UNIT as QUALITY_UNIT
 from llmsizer.deliver.charts.charts import Bar, Segment
 from llmsizer.deliver.charts.colours import GREY, PART_COLOURS
 from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, Spec, layout_of, plain, stacked
+from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.basis import MARKS, mark
+from llmsizer.deliver.elements.chart import axis_ticks, money_ticks
 from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range, size
 from llmsizer.deliver.tables.residuals import Check
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
+from llmsizer.money.currency import is_money
 
 # The shapes of ``basis.MARKS`` as Plotly names them.
 SYMBOLS: dict[Basis, str] = {
@@ -200,7 +203,7 @@ def forest_figure(rows: Sequence[Row], *, lines: Sequence[tuple[float, str]] = (
             70 + 46 * len(rows) + (18 if lines else 0),
             margin={"l": 8, "r": 8, "t": 26 if lines else 8, "b": 8},
             xaxis={"fixedrange": True, "range": [left, right], "zeroline": starts_at_zero, "nticks": 5,
-                   **_ticks(known[0][1].unit)},
+                   **_ticks(known[0][1].unit, left, right)},
             yaxis={"automargin": True, "fixedrange": True, "showgrid": False, "type": "category",
                    "categoryorder": "array", "categoryarray": names, "range": [len(names) - 0.5, -0.6]},
             annotations=[*notes, *tops],
@@ -216,10 +219,10 @@ def _line_note(x: float, text: str, share: float, *, is_first: bool) -> Spec:
     return place | {"xanchor": "right" if at_left else "left"}
 
 
-def _ticks(unit: str) -> Spec:
+def _ticks(unit: str, left: float, right: float) -> Spec:
     """How the axis writes its numbers."""
-    if unit.startswith("USD"):
-        return {"tickprefix": "$"}
+    if is_money(unit):
+        return axis_ticks(money_ticks(left, right, svg.linear_ticks))
     return {"tickformat": ".0%"} if unit == QUALITY_UNIT else {}
 
 

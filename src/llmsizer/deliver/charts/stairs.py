@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.basis import mark
-from llmsizer.deliver.elements.chart import Key, short_tokens, short_usd
+from llmsizer.deliver.elements.chart import Key, money_ticks, short_tokens
 from llmsizer.money.comparison import Comparison, PathCost
+from llmsizer.money.currency import shown
 
 LEAST_USD_SHOWN = 10.0
 OTHERS_DRAWN, SAME_DRAWN = 3, 6
@@ -97,16 +98,17 @@ def draw_stairs(comparison: Comparison, tokens_per_month: float | None, width: f
 
 def _axes(x: svg.Scale, y: svg.Scale, width: float) -> list[str]:
     body = []
-    for tick in y.ticks:
-        body.append(svg.line(x.start, y(tick), x.end, y(tick), "grid"))
-        body.append(svg.text(x.start - 6, y(tick) + 4, short_usd(tick), css="axis", anchor="end"))
+    for tick in money_ticks(y.low, y.high, svg.decades):
+        height = y(tick.at_usd)
+        body.append(svg.line(x.start, height, x.end, height, "grid"))
+        body.append(svg.text(x.start - 6, height + 4, tick.words, css="axis", anchor="end"))
     for tick in x.ticks:
         body.append(svg.line(x(tick), y.start, x(tick), y.start + 5, "tick"))
         body.append(svg.text(x(tick), y.start + 18, short_tokens(tick), css="axis", anchor="middle"))
     body.append(svg.line(x.start, y.start, x.end, y.start, "tick"))
     middle = (x.start + x.end) / 2
     body.append(svg.text(middle, y.start + 36, "tokens a month, in and out", css="axis", anchor="middle"))
-    body.append(svg.text(0, 9, "$ a month", css="axis"))
+    body.append(svg.text(0, 9, f"{shown().symbol.strip()} a month", css="axis"))
     return body
 
 

@@ -5,7 +5,7 @@ Tables and drawings for the report, Plotly specifications for the screen, all fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import Any
@@ -16,14 +16,14 @@ from llmsizer.deliver.charts.colours import BLUE, GREY, ORANGE, PATH_COLOURS, WO
 from llmsizer.deliver.charts.figures import Spec
 from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.basis import MARKS
-from llmsizer.deliver.elements.chart import Chart, Key, short_usd
+from llmsizer.deliver.elements.chart import Chart, Key, axis_ticks, money_ticks
 from llmsizer.deliver.elements.confidence import PATH_WORDS
 from llmsizer.deliver.elements.tables import Cell, Table, words
-from llmsizer.deliver.elements.wording import plain_number
+from llmsizer.deliver.elements.wording import from_to
 from llmsizer.facts.provenance import Basis
 from llmsizer.money.cost import Path
+from llmsizer.money.currency import format_usd, shown
 from llmsizer.money.spread import Bar, PathSpread, Uncertainty
-from llmsizer.units import format_usd
 
 SHOWN_BARS, SHOWN_MEASUREMENTS = 8, 6
 LEAST_SHARE = 1e-3  # of the cost: a driver that moves it less is not worth a bar, nor knowing it a line
@@ -101,7 +101,7 @@ def tornado_table(sure: Uncertainty, limit: int = SHOWN_BARS) -> Table:
     rows = tuple(
         (
             words(_capital(driver_words(bar.driver))),
-            Cell(text=f"{plain_number(bar.low)} to {plain_number(bar.high)} {bar.unit}".strip(), basis=_DRAWN),
+            Cell(text=from_to(bar.low, bar.high, bar.unit), basis=_DRAWN),
             Cell(text=format_usd(bar.usd_at_low), basis=_DRAWN),
             Cell(text=format_usd(bar.usd_at_high), basis=_DRAWN),
             words(_cheapest(bar, sure)),
@@ -152,7 +152,7 @@ def _capital(text: str) -> str:
 def bands_chart(sure: Uncertainty) -> Chart:
     """P10 to P90 of each path as a bar with its median, on one logarithmic axis of dollars a month."""
     bands = cost_bands(sure)
-    alt = "Dollars a month, P10 to P90. " + "; ".join(_band_words(band) for band in bands)
+    alt = f"{shown().words} a month, P10 to P90. " + "; ".join(_band_words(band) for band in bands)
     return Chart(
         title="What each path may cost",
         alt=alt,
@@ -189,24 +189,38 @@ def _draw_bands(bands: Sequence[CostBand], width: float, alt: str) -> str:
         middle = x(max(band.usd_p50, low))
         body.append(svg.line(middle, top + 17, middle, top + 39, "whisker"))
         top += 50
-    return svg.document(width, top + 22, alt, [*body, *_ticks(x, top, short_usd)])
+    return svg.document(width, top + 22, alt, [*body, *_ticks(x, top)])
 
 
-def _ticks(x: svg.Scale, top: float, said: Callable[[float], str]) -> list[str]:
-    marks = x.ticks if not x.logarithmic or len(x.ticks) > 1 else [x.low, (x.low * x.high) ** 0.5, x.high]
-    rounded = [float(f"{tick:.2g}") for tick in marks]
-    shown = [tick for tick in rounded if x.low <= tick <= x.high] or rounded[:1]
+def _ticks(x: svg.Scale, top: float) -> list[str]:
     body = [svg.line(x.start, top, x.end, top, "tick")]
-    for tick in shown:
-        body.append(svg.line(x(tick), top, x(tick), top + 5, "tick"))
-        body.append(svg.text(x(tick), top + 18, said(tick), css="axis", anchor="middle"))
+    for tick in money_ticks(x.low, x.high, _few_decades if x.logarithmic else _rounded):
+        at = x(tick.at_usd)
+        body.append(svg.line(at, top, at, top + 5, "tick"))
+        body.append(svg.text(at, top + 18, tick.words, css="axis", anchor="middle"))
     return body
+
+
+def _few_decades(low: float, high: float) -> list[float]:
+    """Powers of ten; the ends and the middle where there is not more than one."""
+    tens = svg.decades(low, high)
+    return tens if len(tens) > 1 else _within([low, (low * high) ** 0.5, high], low, high)
+
+
+def _rounded(low: float, high: float) -> list[float]:
+    return _within(svg.linear_ticks(low, high), low, high)
+
+
+def _within(values: Sequence[float], low: float, high: float) -> list[float]:
+    """In two figures, as long as they stay between the bounds."""
+    rounded = [float(f"{value:.2g}") for value in values]
+    return [value for value in rounded if low <= value <= high] or rounded[:1]
 
 
 def tornado_chart(sure: Uncertainty, limit: int = SHOWN_BARS) -> Chart:
     """The recommended path's cost with each driver alone at its low and its high, widest first."""
     bars = shown_bars(sure, limit)
-    alt = f"Dollars a month of {sure.recommended}, one driver moved at a time. " + "; ".join(
+    alt = f"{shown().words} a month of {sure.recommended}, one driver moved at a time. " + "; ".join(
         f"{driver_words(bar.driver)}: {format_usd(bar.usd_at_low)} to {format_usd(bar.usd_at_high)}" for bar in bars
     )
     return Chart(
@@ -248,7 +262,7 @@ def _draw_tornado(bars: Sequence[Bar], middle_usd: float, width: float, alt: str
             body.append(svg.rect(left, top + 20, right - left, 14, fill=colour, title=f"{MARKS[_DRAWN]} {said}"))
         top += 46
     body.append(svg.line(middle, 4, middle, top, "own-volume"))
-    return svg.document(width, top + 22, alt, [*body, *_ticks(x, top, short_usd)])
+    return svg.document(width, top + 22, alt, [*body, *_ticks(x, top)])
 
 
 # figures for the screen -----------------------------------------------------------------------------------------------
@@ -314,15 +328,14 @@ def bands_figure(sure: Uncertainty) -> Spec:
     notes = [_above(row, _shortened(band.label, 30)) for row, band in enumerate(bands)]
     notes += [_above(row, f"<b>{_plain(_odds(band))}</b>", right=True) for row, band in enumerate(bands)]
     low, high = _usd_axis([usd for band in bands for usd in (band.usd_p10, band.usd_p90)])
-    ticks = _log_ticks(low, high)
-    axis: Spec = {"type": "log", "title": {"text": "US dollars a month, P10 to P90"}, "fixedrange": True}
-    axis |= {"range": [log10(low), log10(high)], "tickvals": ticks, "ticktext": [short_usd(tick) for tick in ticks]}
+    axis: Spec = {"type": "log", "title": {"text": f"{shown().words} a month, P10 to P90"}, "fixedrange": True}
+    axis |= {"range": [log10(low), log10(high)], **axis_ticks(money_ticks(low, high, _log_ticks))}
     return {"data": data, "layout": _layout(len(bands), xaxis=axis, annotations=notes, barmode="overlay")}
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten; with 2 and 5 of each where there would be few."""
-    tens = svg.Scale(low=low, high=high, start=0, end=1, logarithmic=True).ticks
+    tens = svg.decades(low, high)
     if len(tens) > 2:
         return tens
     finer = [m * 10.0**power for power in range(floor(log10(low)), ceil(log10(high)) + 1) for m in (1, 2, 5)]
@@ -351,7 +364,9 @@ def tornado_figure(sure: Uncertainty, limit: int = SHOWN_BARS) -> Spec:
         notes += [_above(row, name), _above(row, end, right=True)]
     line = {"dash": "dot", "width": 1.5, "color": GREY}
     shape = {"type": "line", "x0": middle, "x1": middle, "y0": 0, "y1": 1, "yref": "paper", "line": line}
-    axis = {"title": {"text": "US dollars a month"}, "tickprefix": "$", "fixedrange": True, "nticks": 6}
+    reached = [usd for bar in bars for usd in (bar.usd_at_low, bar.usd_at_high)]
+    axis = {"title": {"text": f"{shown().words} a month"}, "fixedrange": True}
+    axis |= axis_ticks(money_ticks(min(reached), max(reached), svg.linear_ticks))
     layout = _layout(len(bars), xaxis=axis, annotations=notes, shapes=[shape], barmode="overlay")
     return {"data": data, "layout": layout}
 
@@ -360,7 +375,7 @@ def _tornado_trace(
     bars: Sequence[Bar], usd: Sequence[float], name: str, colour: str, middle: float, pattern: str
 ) -> Spec:
     hover = [
-        f"{_plain(driver_words(bar.driver))}: {plain_number(bar.low)} to {plain_number(bar.high)} {_plain(bar.unit)}"
+        f"{_plain(driver_words(bar.driver))}: {_plain(from_to(bar.low, bar.high, bar.unit))}"
         f"<br>{name}: {format_usd(value)} a month {MARKS[_DRAWN]}"
         for bar, value in zip(bars, usd, strict=True)
     ]

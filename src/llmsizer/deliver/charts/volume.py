@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log10
 
@@ -12,11 +12,11 @@ from llmsizer.deliver.charts.figures import LINE_DASHES, MARKERS, Spec, layout_o
 from llmsizer.deliver.charts.stairs import drawn_paths, known_runs
 from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.basis import mark
-from llmsizer.deliver.elements.chart import short_tokens, short_usd
+from llmsizer.deliver.elements.chart import axis_ticks, money_ticks, short_tokens
 from llmsizer.deliver.elements.tables import Cell, Table, words
 from llmsizer.deliver.elements.wording import amount, tokens
 from llmsizer.money.comparison import Comparison, Crossover, PathCost
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd, shown
 
 _LEAST_USD, _ROOM = 10.0, 1.5
 _MARKERS_SHOWN = 7  # of each line: enough to tell them apart without colour
@@ -55,23 +55,30 @@ def volume_figure(
     low, high = _usd_bounds(comparison, right, axes)
     layout = layout_of(
         480,
-        xaxis=_axis("tokens a month, in and out", left, right, short_tokens, logarithmic=axes.log_volume),
-        yaxis=_axis("US dollars a month", low, high, short_usd, logarithmic=axes.log_usd),
+        xaxis=_volume_axis(left, right, logarithmic=axes.log_volume),
+        yaxis=_money_axis(low, high, logarithmic=axes.log_usd),
         shapes=shapes,
         annotations=notes,
     )
     return {"data": data, "layout": layout}
 
 
-def _axis(title: str, low: float, high: float, said: Callable[[float], str], *, logarithmic: bool) -> Spec:
+def _volume_axis(low: float, high: float, *, logarithmic: bool) -> Spec:
+    ticks = svg.decades(low, high) if logarithmic else svg.linear_ticks(0, high)
+    marks = {"tickvals": ticks, "ticktext": [short_tokens(tick) for tick in ticks]}
+    return _axis("tokens a month, in and out", low, high, logarithmic=logarithmic) | marks
+
+
+def _money_axis(low: float, high: float, *, logarithmic: bool) -> Spec:
+    ticks = money_ticks(low, high, svg.decades) if logarithmic else money_ticks(0, high, svg.linear_ticks)
+    return _axis(f"{shown().words} a month", low, high, logarithmic=logarithmic) | axis_ticks(ticks)
+
+
+def _axis(title: str, low: float, high: float, *, logarithmic: bool) -> Spec:
     base: Spec = {"title": {"text": title}, "fixedrange": True}
     if logarithmic:
-        ticks = svg.Scale(low=low, high=high, start=0, end=1, logarithmic=True).ticks
-        base |= {"type": "log", "range": [log10(low), log10(high)]}
-    else:
-        ticks = svg.Scale(low=0, high=high, start=0, end=1).ticks
-        base |= {"type": "linear", "range": [0, high]}
-    return base | {"tickvals": ticks, "ticktext": [said(tick) for tick in ticks]}
+        return base | {"type": "log", "range": [log10(low), log10(high)]}
+    return base | {"type": "linear", "range": [0, high]}
 
 
 def _volume_bounds(comparison: Comparison, asked: float | None, axes: Axes) -> tuple[float, float]:
@@ -210,7 +217,7 @@ def spreads_table(spreads: Sequence[VolumeSpread], columns_shown: int = 7) -> Ta
     chosen = sorted({*volumes[::step], *volumes[-1:]})
     rows = tuple((words(spread.label), *(_range(spread, volume) for volume in chosen)) for spread in spreads)
     headers = ("P10 to P90 a month", *(tokens(volume) for volume in chosen))
-    return Table(title="P10 to P90 by volume, US dollars a month", headers=headers, rows=rows)
+    return Table(title=f"P10 to P90 by volume, {shown().words} a month", headers=headers, rows=rows)
 
 
 def _range(spread: VolumeSpread, volume: float) -> Cell:

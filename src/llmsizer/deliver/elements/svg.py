@@ -33,9 +33,14 @@ class Scale:
     def ticks(self) -> list[float]:
         """Decades on a logarithmic scale, steps of 1, 2 or 5 on a linear one."""
         if self.logarithmic:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            return [10.0**power for power in range(first, last + 1)]
+            return decades(self.low, self.high)
         return linear_ticks(self.low, self.high)
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten between two bounds."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    return [10.0**power for power in range(first, last + 1)]
 
 
 def linear_ticks(low: float, high: float) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmsizer.deliver.elements.basis import mark
-from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range, shown_usd
+from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Basis
 
@@ -73,10 +73,10 @@ def number(value: float | None, unit: str, basis: Basis, *, why_unknown: str = "
     return Cell(text=amount(value, unit), basis=basis, remark=remark)
 
 
-def figure(value: Figure, *, strong: bool = False, digits: int | None = None, shown: float | None = None) -> Cell:
-    """A cell that holds a figure; ``shown`` and ``digits`` replace its display where a column must add up."""
+def figure(value: Figure, *, strong: bool = False, text: str = "") -> Cell:
+    """A cell that holds a figure; ``text`` in place of its own words, where a column must add up as displayed."""
     if value.value is None:
         return Cell(text="unknown", basis="unknown", remark=value.estimate.reason, strong=strong)
-    text = figure_amount(value) if digits is None else shown_usd(value.value if shown is None else shown, digits)
     remark = f"stale: {value.as_of or 'no date'}" if value.stale else ""
-    return Cell(text=text, basis=value.basis, between=figure_range(value), remark=remark, strong=strong)
+    said = text or figure_amount(value)
+    return Cell(text=said, basis=value.basis, between=figure_range(value), remark=remark, strong=strong)

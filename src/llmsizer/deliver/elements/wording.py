@@ -7,21 +7,21 @@ import re
 from collections.abc import Sequence
 
 from llmsizer.facts.figure import Figure
-from llmsizer.units import GIGA, KILO, MEGA, TERA, UNKNOWN, format_seconds, format_usd
+from llmsizer.money.currency import USD, format_usd, is_money, shown
+from llmsizer.units import GIGA, KILO, MEGA, TERA, UNKNOWN, format_seconds
 from llmsizer.units import plain_number as plain_number
 
 _SECONDS = {"s", "seconds"}
 _BYTES = {"B", "bytes"}
 _FRACTIONS = {"fraction", "of the 16-bit reference's scores"}
-_USD = "USD"
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A value with its unit: ``$12,340 / month``, ``84 ms``, ``44.5 GB``, ``97.2 %``; None is ``unknown``."""
+    """A value with its unit: ``€12,340 / month``, ``84 ms``, ``44.5 GB``, ``97.2 %``; None is ``unknown``."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    if unit.startswith(_USD):
-        per = unit.removeprefix(_USD).strip().replace("/", " / ", 1)
+    if is_money(unit):
+        per = unit.removeprefix(USD).strip().replace("/", " / ", 1)
         return f"{format_usd(value)}{' ' + per.strip() if per else ''}"
     if unit in _SECONDS:
         return format_seconds(value)
@@ -60,14 +60,20 @@ def figure_amount(figure: Figure) -> str:
 
 
 def figure_range(figure: Figure) -> str:
-    """The interval alone, ``$10,900 to $14,200``; empty where there is none or it is a point."""
+    """The interval alone, ``€10,900 to €14,200``; empty where there is none or it is a point."""
     if figure.value is None or figure.low is None or figure.high is None or figure.low == figure.high:
         return ""
-    unit = _USD if figure.unit.startswith(_USD) else figure.unit
+    unit = USD if is_money(figure.unit) else figure.unit
     low, high = amount(figure.low, unit), amount(figure.high, unit)
-    if unit not in _SECONDS | _BYTES and unit != _USD:
+    if unit not in _SECONDS | _BYTES and unit != USD:
         low = low.removesuffix(" %" if unit in _FRACTIONS else unit.replace("/", " / ")).removesuffix(unit).strip()
     return "" if low == high else f"{low} to {high}"
+
+
+def from_to(low: float, high: float, unit: str) -> str:
+    """``80,000 to 180,000 EUR/year``: two ends with their unit once."""
+    ends = " to ".join(plain_number(shown().value(end, unit)) for end in (low, high))
+    return f"{ends} {shown().unit(unit)}".strip()
 
 
 def shown_parts(values: Sequence[float], digits: int) -> list[float]:
@@ -81,11 +87,6 @@ def shown_parts(values: Sequence[float], digits: int) -> list[float]:
     return [round(floor * unit, digits) for floor in floors]
 
 
-def shown_usd(value: float, digits: int) -> str:
-    """Dollars with a stated number of digits, for columns that must add up."""
-    return f"${value:,.{digits}f}"
-
-
 def sentence(text: str) -> str:
     """The text with capitals where sentences begin and a full stop."""
     flat = " ".join(text.split())
@@ -97,5 +98,5 @@ def sentence(text: str) -> str:
 
 def headline(text: str) -> tuple[str, str]:
     """The first sentence, and the rest."""
-    first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9$])", sentence(text), maxsplit=1)
+    first, *rest = re.split(r"(?<=[.!?])\s+(?=[A-Z0-9$€£])", sentence(text), maxsplit=1)
     return first, rest[0] if rest else ""

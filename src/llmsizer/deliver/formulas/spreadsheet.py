@@ -24,7 +24,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     "title": {"bold": True, "font_size": 15},
     "note": {"italic": True, "font_color": "#59616b", "valign": "top"},
     "header": {"bold": True, "bottom": 1, "text_wrap": True, "valign": "bottom", "bg_color": "#eef1f4"},
-    "usd": {"num_format": "#,##0.00", "valign": "top"},
+    "money": {"num_format": "#,##0.00", "valign": "top"},
     "number": {"num_format": "#,##0.######", "valign": "top"},
     "short": {"num_format": "#,##0.###", "valign": "top"},
     "date": {"num_format": "yyyy-mm-dd", "valign": "top", "align": "left"},

@@ -8,7 +8,7 @@ from llmsizer.decide.certainty.drivers import driver_words
 from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.deliver.elements.basis import mark
 from llmsizer.deliver.elements.escaping import escape
-from llmsizer.deliver.elements.wording import amount, figure_range, headline, plain_number, sentence, tokens
+from llmsizer.deliver.elements.wording import amount, figure_range, from_to, headline, sentence, tokens
 from llmsizer.deliver.pages import html
 from llmsizer.deliver.papers.conditions import Condition, holding
 from llmsizer.deliver.papers.decision import Decision, LivePath
@@ -16,8 +16,8 @@ from llmsizer.deliver.papers.order_dates import OrderDates
 from llmsizer.deliver.papers.power_and_rack import PowerSheet
 from llmsizer.deliver.tables.plans import ordered
 from llmsizer.facts.figure import Figure
+from llmsizer.money.currency import format_usd, shown_in
 from llmsizer.money.spread import PathSpread
-from llmsizer.units import format_usd
 from llmsizer.version import __version__
 
 # What a page holds; the report has the rest.
@@ -29,6 +29,13 @@ def render_memo(
     decision: Decision, *, orders: OrderDates, found: Sequence[Condition], power: PowerSheet | None, written_on: str
 ) -> str:
     """The memo as one HTML file that loads nothing and prints on one page of A4."""
+    with shown_in(decision.currency):
+        return _render(decision, orders, found, power, written_on)
+
+
+def _render(
+    decision: Decision, orders: OrderDates, found: Sequence[Condition], power: PowerSheet | None, written_on: str
+) -> str:
     answer = decision.recommendation
     first, rest = headline(answer.sentence)
     body = "\n".join(
@@ -46,8 +53,8 @@ def render_memo(
     )
     footer = (
         f"llmsizer {__version__} · scenario hash {decision.hash} · written on {written_on} · model {answer.model}. "
-        f"{_short(sentence(answer.reading), 200)} Ranges move all parts together. Full report, workbook and bill of "
-        "materials lie beside this memo under the same hash."
+        f"{_short(sentence(answer.reading), 200)} {_rate(decision)}Ranges move all parts together. Full report, "
+        "workbook and bill of materials lie beside this memo under the same hash."
     )
     return html.page(
         title=f"Memo: {decision.scenario.name}",
@@ -55,6 +62,11 @@ def render_memo(
         body=body,
         footer=html.said("p", footer),
     )
+
+
+def _rate(decision: Decision) -> str:
+    note = decision.currency.note
+    return f"Amounts are in {decision.currency.code}: {note}. " if note else ""
 
 
 def _short(text: str, longest: int = _LONGEST) -> str:
@@ -87,7 +99,7 @@ def _costs(decision: Decision) -> str:
         f'<th scope="col"{css}>{escape(text)}</th>'
         for text, css in (
             ("Way", ""),
-            ("USD a month", _NUM),
+            (f"{decision.currency.code} a month", _NUM),
             ("range", _NUM),
             ("per 1M tokens", _NUM),
             ("wins in", _NUM),
@@ -187,7 +199,7 @@ def _assumed(decision: Decision) -> str:
     if sure is None or not sure.tornado:
         return ""
     items = [
-        f"{driver_words(bar.driver)}: {plain_number(bar.low)} to {plain_number(bar.high)} {bar.unit} makes "
+        f"{driver_words(bar.driver)}: {from_to(bar.low, bar.high, bar.unit)} makes "
         f"{format_usd(min(bar.usd_at_low, bar.usd_at_high))} to {format_usd(max(bar.usd_at_low, bar.usd_at_high))}"
         for bar in sure.tornado[:_ASSUMPTIONS]
     ]

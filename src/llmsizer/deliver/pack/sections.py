@@ -14,7 +14,8 @@ from llmsizer.deliver.papers.bill_of_materials import STATUSES, BomLine
 from llmsizer.deliver.papers.conditions import Condition
 from llmsizer.deliver.papers.order_dates import OrderDates
 from llmsizer.deliver.papers.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
-from llmsizer.units import UNKNOWN, format_usd
+from llmsizer.money.currency import shown
+from llmsizer.units import UNKNOWN
 
 
 def handed_over(
@@ -58,13 +59,14 @@ def _materials(bom: Sequence[BomLine]) -> str:
             words(line.item, remark=line.note),
             words(f"{_plain(line.quantity)} {line.unit}".strip()),
             words(line.billed_by or "–"),
-            words(_usd(line.each)),
-            words(_usd(line.usd), remark=_range(line)),
+            words(_money(line.each)),
+            words(_money(line.usd), remark=_range(line)),
             words(line.status),
         )
         for line in bom
     )
-    heads = ("Path", "Item", "Quantity", "Billed by", "USD each", "USD", "Status")
+    code = shown().code
+    heads = ("Path", "Item", "Quantity", "Billed by", f"{code} each", code, "Status")
     meanings = html.bullets(f"{status}: {meaning}" for status, meaning in STATUSES.items())
     table = Table(title="Bill of materials", headers=heads, rows=rows)
     return section("Bill of materials", meanings, html.table(table, caption=False))
@@ -74,15 +76,16 @@ def _plain(number: Live | None) -> str:
     return UNKNOWN if number is None or math.isnan(number.value) else plain_number(number.value)
 
 
-def _usd(number: Live | None) -> str:
-    return UNKNOWN if number is None or math.isnan(number.value) else format_usd(number.value)
+def _money(number: Live | None) -> str:
+    """Of a cell that is in the currency shown already."""
+    return UNKNOWN if number is None or math.isnan(number.value) else shown().said(number.value)
 
 
 def _range(line: BomLine) -> str:
     low, high = line.usd_low, line.usd_high
     if low is None or high is None or low.value == high.value:
         return ""
-    return f"{_usd(low)} to {_usd(high)}"
+    return f"{_money(low)} to {_money(high)}"
 
 
 def _power(power: PowerSheet | None) -> str:

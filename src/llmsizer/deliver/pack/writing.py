@@ -29,6 +29,7 @@ from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.files import whole_folder
+from llmsizer.money.currency import shown_in
 from llmsizer.version import __version__
 
 MANIFEST = "manifest.json"
@@ -76,6 +77,8 @@ def write_pack(
     found = conditions(decision, orders, power)
     day = today.isoformat()
     left_out = ""
+    with shown_in(decision.currency):
+        extra = handed_over(bom, orders, found, power)
     with _new_or_replaced(out) as folder:
         try:
             write_workbook(folder / "workbook.xlsx", decision, bom=bom, orders=orders, found=found, power=power)
@@ -91,9 +94,9 @@ def write_pack(
                 calibration=calibration,
                 scenario=scenario,
                 written_on=day,
-                handed_over=handed_over(bom, orders, found, power),
+                handed_over=extra,
             ),
-            "bill-of-materials.csv": bom_csv(bom),
+            "bill-of-materials.csv": bom_csv(bom, decision.currency.code),
             "scenario.json": _json(scenario.model_dump(mode="json")),
             "answer.json": _json(recommendation.to_dict()),
         }
@@ -128,6 +131,7 @@ def _manifest(
         "priced_on": recommendation.priced_on,
         "model": recommendation.model,
         "reading": recommendation.reading,
+        "currency": recommendation.currency.to_dict(),
         "sentence": recommendation.sentence,
         "left_out": left_out,
         "files": [

@@ -16,6 +16,7 @@ from llmsizer.deliver.tables.residuals import CalibrationSummary
 from llmsizer.facts.records import ProfileRecord, QualityRecord
 from llmsizer.files import whole_file
 from llmsizer.money.comparison import Comparison
+from llmsizer.money.currency import shown_in
 from llmsizer.version import __version__
 
 REPORT_NAME = "report.html"
@@ -64,6 +65,20 @@ def render_report(
 
     ``handed_over`` is the pack's own part, as HTML: conditions, order dates, materials, power.
     """
+    with shown_in(recommendation.currency):
+        return _render(recommendation, comparison, profiles, quality, calibration, scenario, written_on, handed_over)
+
+
+def _render(
+    recommendation: Recommendation,
+    comparison: Comparison | None,
+    profiles: Sequence[ProfileRecord],
+    quality: Sequence[QualityRecord],
+    calibration: CalibrationSummary | None,
+    scenario: BaseModel | None,
+    written_on: str,
+    handed_over: str,
+) -> str:
     body = "\n".join(
         (
             sections.answer(recommendation),

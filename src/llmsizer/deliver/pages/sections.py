@@ -39,7 +39,8 @@ def section(title: str, *parts: str) -> str:
 def answer(recommendation: Recommendation) -> str:
     """One sentence, what each path costs, how clear it is, and what would flip it."""
     clear = confidence(recommendation)
-    scenario = html.said("p", f"Scenario {recommendation.scenario}, prices as of {recommendation.priced_on}", "eyebrow")
+    dated = f"prices as of {recommendation.priced_on}{_rate(recommendation)}"
+    scenario = html.said("p", f"Scenario {recommendation.scenario}, {dated}", "eyebrow")
     first, rest = headline(recommendation.sentence)
     lead = html.said("h1", first) + (html.said("p", rest, "lead") if rest else "")
     options = best_by_path(recommendation)
@@ -55,6 +56,11 @@ def answer(recommendation: Recommendation) -> str:
         + sure
         + (_flips(recommendation) + _reading(recommendation) + warning)
     )
+
+
+def _rate(recommendation: Recommendation) -> str:
+    note = recommendation.currency.note
+    return f"; amounts in {recommendation.currency.code}: {note}" if note else ""
 
 
 def question(scenario: BaseModel | None, recommendation: Recommendation) -> str:

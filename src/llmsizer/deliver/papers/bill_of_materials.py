@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -14,25 +14,34 @@ from llmsizer.deliver.formulas.live import Live, live
 from llmsizer.deliver.papers.decision import Decision, LivePath
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Path
+from llmsizer.money.currency import USD, format_usd, shown_in
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import LEASE, fte_owning, fte_renting
 from llmsizer.money.prices import gpu_price, server_price
 from llmsizer.units import GIGA, KILO, MEGA
 
 _COUNTED = ("of the servers' price", "full-time people")  # units whose number is what nobody knows exactly
+ONE = live(1)
 Status = Literal["confirmed", "estimate", "unknown"]
 STATUSES: dict[Status, str] = {
     "confirmed": "a price list's or a measured figure, less than 90 days old",
     "estimate": "a range, an assumption, or an old price: ask for a quote",
     "unknown": "not in the catalogue: ask the vendor or the site",
 }
-HEADERS = ("path", "item", "quantity", "unit", "billed by", "USD each", "USD", "USD, low", "USD, high", "status",
-           "source", "as of", "note")  # fmt: skip
+
+
+def headers(code: str = USD) -> tuple[str, ...]:
+    """Of the columns, for amounts in this currency."""
+    money = (f"{code} each", code, f"{code}, low", f"{code}, high")
+    return ("path", "item", "quantity", "unit", "billed by", *money, "status", "source", "as of", "note")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BomLine:
-    """One line; ``each`` and ``quantity`` are None where nobody knows them."""
+    """One line; ``each`` and ``quantity`` are None where nobody knows them.
+
+    ``each`` is in the decision's currency, of which one unit costs ``rate`` dollars; ``price`` is as it was quoted.
+    """
 
     path: str
     item: str
@@ -43,6 +52,7 @@ class BomLine:
     price: Figure | None  # of one, or of the quantity where that is what varies
     note: str = ""
     varies: Literal["price", "quantity"] = "price"
+    rate: Live = ONE
 
     @property
     def status(self) -> Status:
@@ -66,12 +76,21 @@ class BomLine:
 
     def _end(self, end: float | None) -> Live | None:
         """The line with its price, or its quantity, at that end; its own amount where there is no range."""
-        factor = self.each if self.varies == "quantity" else self.quantity
-        return self.usd if end is None or factor is None else factor * end
+        if end is None:
+            return self.usd
+        if self.varies == "quantity":
+            return self.usd if self.each is None else self.each * end
+        return self.usd if self.quantity is None else self.quantity * (live(end) / self.rate)
 
 
 def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
     """The lines of owning, then of renting, then of the API: whichever there are."""
+    with shown_in(decision.currency):
+        lines = _lines(decision)
+    return tuple(replace(line, rate=decision.register.rate) for line in lines)
+
+
+def _lines(decision: Decision) -> list[BomLine]:
     lines: list[BomLine] = []
     path: Path
     for path in ("own", "rent", "api"):
@@ -82,7 +101,7 @@ def bill_of_materials(decision: Decision) -> tuple[BomLine, ...]:
             lines += _rented(decision, found, found.drivers)
         elif found is not None and isinstance(found.drivers, ApiDrivers):
             lines += _paid(found)
-    return tuple(lines)
+    return lines
 
 
 def _line(
@@ -109,7 +128,7 @@ def _owned(decision: Decision, path: LivePath, d: OwnDrivers) -> Iterator[BomLin
     card = gpu_price(decision.found.book, gpu)
 
     line = partial(_line, "own")
-    inside = f"with {each}× {gpu.name}" + (f", about ${card.value:,.0f} each" if card.value else "")
+    inside = f"with {each}× {gpu.name}" + (f", about {format_usd(card.value)} each" if card.value else "")
     worth = d.servers * d.server_usd
     if d.is_leased:
         usd, figure = _lease_of_one(path, d)
@@ -175,11 +194,11 @@ def _paid(path: LivePath) -> Iterator[BomLine]:
         yield BomLine(path="api", item=item, quantity=None, unit="", billed_by="", each=None, price=None, note=why)
 
 
-def bom_csv(lines: tuple[BomLine, ...]) -> str:
+def bom_csv(lines: tuple[BomLine, ...], code: str = USD) -> str:
     """The lines as CSV; words that a spreadsheet would run as a formula begin with an apostrophe."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADERS)
+    writer.writerow(headers(code))
     for line in lines:
         price = line.price
         cells: tuple[str | Live | None, ...] = (

@@ -13,8 +13,9 @@ from llmsizer.deliver.papers.decision import Decision, LivePath
 from llmsizer.deliver.papers.order_dates import OrderDates
 from llmsizer.deliver.papers.power_and_rack import PowerSheet
 from llmsizer.facts.provenance import STALE_AFTER_DAYS
+from llmsizer.money.currency import format_usd, shown_in
 from llmsizer.physics.steps.layouts import SERVER_LINK_BYTES_PER_SECOND, widening
-from llmsizer.units import GIGA, format_usd
+from llmsizer.units import GIGA
 
 State = Literal["holds", "does not hold", "unknown"]
 _LITTLE_USED = 0.15
@@ -34,6 +35,11 @@ class Condition:
 
 def conditions(decision: Decision, orders: OrderDates, power: PowerSheet | None) -> tuple[Condition, ...]:
     """In the order in which a reader should rule them out."""
+    with shown_in(decision.currency):
+        return _all_conditions(decision, orders, power)
+
+
+def _all_conditions(decision: Decision, orders: OrderDates, power: PowerSheet | None) -> tuple[Condition, ...]:
     return (*_of_money(decision), *_of_evidence(decision), *_of_place(decision), *_of_delivery(decision, orders, power))
 
 
@@ -55,12 +61,13 @@ def _of_money(decision: Decision) -> Iterator[Condition]:
     if api is not None and machines and api.cost.is_complete:
         best = min(machines, key=lambda path: path.bill.total.value)
         cheaper = api.bill.total.value < best.bill.total.value
+        money = decision.currency
         yield Condition(
             text="The same model at an API costs less than any machines",
             state=_state(cheaper),
             consequence="on price this workload should stay on the API"
             + (", if the provider confirms where it processes data" if constraints.bounds_place else ""),
-            detail=f"{format_usd(api.bill.total.value)} against {format_usd(best.bill.total.value)} a month",
+            detail=f"{money.said(api.bill.total.value)} against {money.said(best.bill.total.value)} a month",
             test=best.bill.total > api.bill.total,
         )
     comparison = decision.recommendation.comparison

@@ -31,6 +31,7 @@ from llmsizer.facts.catalog import Catalog
 from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import Cost, Path
+from llmsizer.money.currency import Currency
 
 APIS_SHOWN = 6
 
@@ -62,6 +63,11 @@ class Decision:
     choices: tuple[ApiChoice, ...]
     today: datetime.date
     register: Register = field(default_factory=Register)
+
+    @property
+    def currency(self) -> Currency:
+        """That its papers are in."""
+        return self.found.book.currency
 
     @property
     def hash(self) -> str:
@@ -162,4 +168,12 @@ def decide_papers(
     model = load_model(scenario.model, catalog)
     found = study(model, scenario, catalog, today=today, physics=physics, records=records)
     choices = tuple(api_choices(found)) if scenario.constraints.api else ()
-    return Decision(scenario=scenario, recommendation=recommendation, found=found, choices=choices, today=today)
+    register = Register(currency=found.book.currency)
+    return Decision(
+        scenario=scenario,
+        recommendation=recommendation,
+        found=found,
+        choices=choices,
+        today=today,
+        register=register,
+    )

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from llmsizer.decide.answer import Recommendation
 from llmsizer.deliver.elements.tables import Cell, Table, figure, words
-from llmsizer.deliver.elements.wording import shown_parts, shown_usd, tokens
+from llmsizer.deliver.elements.wording import shown_parts, tokens
 from llmsizer.facts.figure import Figure, weakest_basis
 from llmsizer.money.comparison import Comparison, Crossover, PathCost
 from llmsizer.money.cost import Cost
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd, shown
 
 APIS_SHOWN, VOLUMES_SHOWN = 12, 7
 
@@ -25,42 +25,42 @@ def costs_table(costs: Sequence[tuple[str, Cost]]) -> Table:
     per_million = (words("For 1 M tokens, in and out"), *(figure(cost.usd_per_million_tokens) for _, cost in costs))
     return Table(
         title="Monthly bill by part",
-        headers=("US dollars a month", *(name for name, _ in costs)),
+        headers=(f"{shown().words} a month", *(name for name, _ in costs)),
         rows=(*parts, totals, per_million),
         total_row=len(parts),
     )
 
 
 def bill_digits(cost: Cost) -> int:
-    """Whole dollars for a bill of a thousand or more, else cents."""
-    return 0 if cost.at_least_usd_per_month >= 1000 else 2
+    """Whole units of money for a bill of a thousand or more, else cents."""
+    return 0 if shown().amount(cost.at_least_usd_per_month) >= 1000 else 2
 
 
 def _bill(cost: Cost) -> dict[str, Cell]:
     """The cell of each part name; parts of one name stand as one line."""
     digits = bill_digits(cost)
     known = [part for part in cost.parts if part.usd_per_month.value is not None]
-    shown = shown_parts([part.usd_per_month.value or 0.0 for part in known], digits)
+    amounts = shown_parts([shown().amount(part.usd_per_month.value or 0.0) for part in known], digits)
     cells = {part.name: figure(part.usd_per_month) for part in cost.parts if part.usd_per_month.value is None}
     for name in dict.fromkeys(part.name for part in known):
-        lines = [(part, value) for part, value in zip(known, shown, strict=True) if part.name == name]
+        lines = [(part, value) for part, value in zip(known, amounts, strict=True) if part.name == name]
         cells[name] = _line([part.usd_per_month for part, _ in lines], sum(value for _, value in lines), digits)
     return cells
 
 
-def _line(parts: Sequence[Figure], shown: float, digits: int) -> Cell:
+def _line(parts: Sequence[Figure], amount: float, digits: int) -> Cell:
     if len(parts) == 1:
-        return figure(parts[0], digits=digits, shown=shown)
+        return figure(parts[0], text=shown().written(amount, digits))
     basis = weakest_basis([part.basis for part in parts])
-    return Cell(text=shown_usd(shown, digits), basis=basis, remark=f"{len(parts)} lines")
+    return Cell(text=shown().written(amount, digits), basis=basis, remark=f"{len(parts)} lines")
 
 
 def _total(cost: Cost) -> Cell:
     if cost.is_complete:
         digits = bill_digits(cost)
-        shown = sum(shown_parts([p.usd_per_month.value or 0.0 for p in cost.parts], digits))
-        return figure(cost.usd_per_month, strong=True, digits=digits, shown=shown)
-    at_least = shown_usd(cost.at_least_usd_per_month, bill_digits(cost))
+        whole = sum(shown_parts([shown().amount(p.usd_per_month.value or 0.0) for p in cost.parts], digits))
+        return figure(cost.usd_per_month, strong=True, text=shown().written(whole, digits))
+    at_least = shown().exact_text(cost.at_least_usd_per_month, bill_digits(cost))
     return Cell(text=f"at least {at_least}", basis="unknown", remark=cost.usd_per_month.estimate.reason, strong=True)
 
 
@@ -89,7 +89,7 @@ def stairs_table(comparison: Comparison, volume: float | None = None) -> Table:
     )
     yours = "" if own is None else " (yours)" if own == volume else " (nearest yours)"
     headers = ("Tokens a month", *(tokens(v) + (yours if v == own else "") for v in chosen))
-    return Table(title="Cost by volume, US dollars a month", headers=headers, rows=rows)
+    return Table(title=f"Cost by volume, {shown().words} a month", headers=headers, rows=rows)
 
 
 def _about(path: PathCost) -> str:
@@ -131,8 +131,8 @@ def _crossing(crossover: Crossover) -> str:
 
 def apis_table(recommendation: Recommendation) -> Table:
     """API prices at the scenario's volume; another model is another quality tier and says so."""
-    shown = recommendation.apis[:APIS_SHOWN]
-    shared = [note for note in (shown[0].notes if shown else ()) if all(note in api.notes for api in shown)]
+    first = recommendation.apis[:APIS_SHOWN]
+    shared = [note for note in (first[0].notes if first else ()) if all(note in api.notes for api in first)]
     rows = tuple(
         (
             words(api.provider),
@@ -145,7 +145,7 @@ def apis_table(recommendation: Recommendation) -> Table:
             replace(figure(api.cost.usd_per_million_input_tokens), remark=""),
             replace(figure(api.cost.usd_per_million_output_tokens), remark=""),
         )
-        for api in shown
+        for api in first
     )
     headers = ("Provider", "Model", "Compared with yours", "A month", "1 M tokens in", "1 M tokens out")
     left = len(recommendation.apis) - APIS_SHOWN

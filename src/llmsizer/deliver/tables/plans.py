@@ -8,6 +8,7 @@ from dataclasses import replace
 from llmsizer.decide.answer import Plan, Recommendation
 from llmsizer.deliver.elements.tables import Cell, Table, figure, number, words
 from llmsizer.deliver.elements.wording import plain_number
+from llmsizer.money.currency import USD, shown
 
 LIMITS: dict[str, str] = {"ttft": "TTFT", "tpot": "TPOT", "kv cache": "room in the KV cache"}
 UNSURE_SHOWN = 3
@@ -138,7 +139,11 @@ def assumptions_table(recommendation: Recommendation) -> Table:
         )
         for name, f in recommendation.assumptions.items()
     )
-    return Table(title="Assumptions", headers=("Id", "Value", "Low", "High", "Unit", "Source", "Date"), rows=rows)
+    note = (
+        "" if shown().code == USD else "Money stands here as it was quoted and as a scenario takes it: in US dollars."
+    )
+    heads = ("Id", "Value", "Low", "High", "Unit", "Source", "Date")
+    return Table(title="Assumptions", headers=heads, rows=rows, note=note)
 
 
 def _bare(value: float | None, missing: str = "unknown") -> str:

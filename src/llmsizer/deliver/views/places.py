@@ -9,11 +9,11 @@ from llmsizer.decide.answer import Plan
 from llmsizer.decide.places import AtPlace, Place
 from llmsizer.deliver.charts.colours import PATH_COLOURS
 from llmsizer.deliver.charts.figures import Spec, layout_of, plain
-from llmsizer.deliver.elements.chart import short_usd
+from llmsizer.deliver.elements.chart import axis_ticks, money_ticks
 from llmsizer.deliver.elements.tables import Cell, Table, figure, words
 from llmsizer.facts.figure import Figure
 from llmsizer.money.cost import Path
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd, shown
 
 PLACE_WORDS: dict[Place, str] = {"any": "Anywhere", "eu": "In the EU", "eu_law": "In the EU, under EU law"}
 NOTHING: dict[Path, str] = {
@@ -65,15 +65,13 @@ def places_figure(found: Sequence[AtPlace]) -> Spec:
         x + way * reach for trace in data for x, up, down in _reaches(trace) for way, reach in ((1, up), (-1, down))
     ]
     low, high = min(ends, default=1.0) / 1.2, max(ends, default=10.0) * 1.2
-    ticks = _usd_ticks(low, high)
     layout = layout_of(
         340,
         xaxis={
             "type": "log",
-            "title": {"text": "US dollars a month, low to high"},
+            "title": {"text": f"{shown().words} a month, low to high"},
             "range": [log10(low), log10(high)],
-            "tickvals": ticks,
-            "ticktext": [short_usd(tick) for tick in ticks],
+            **axis_ticks(money_ticks(low, high, _round_numbers)),
             "fixedrange": True,
         },
         yaxis={
@@ -95,7 +93,7 @@ def _reaches(trace: Spec) -> list[tuple[float, float, float]]:
     return list(zip(trace["x"], bars["array"], bars["arrayminus"], strict=True))
 
 
-def _usd_ticks(low: float, high: float) -> list[float]:
+def _round_numbers(low: float, high: float) -> list[float]:
     """Decades, where there are two or more of them; else 1, 2 and 5 of each."""
     decades = range(floor(log10(low)), ceil(log10(high)) + 1)
     tens = [10.0**d for d in decades if low <= 10.0**d <= high]

@@ -13,6 +13,7 @@ from llmsizer.deliver.elements.wording import shown_parts
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.precision import PRECISIONS
 from llmsizer.facts.provenance import Basis
+from llmsizer.money.currency import shown
 from llmsizer.units import GIGA
 
 SHOWN_COUNTS = (1, 4, 16, 64, 256, 1024)
@@ -22,7 +23,7 @@ def formats_table(side: SideBySide) -> Table:
     """One row a format: the answer in numbers."""
     return Table(
         title=f"Formats on {side.gpu.name}",
-        headers=("Format", "Quality kept", "$ / 1M tokens", "Energy", "Requests / s", "Fits"),
+        headers=("Format", "Quality kept", f"{shown().symbol.strip()} / 1M tokens", "Energy", "Requests / s", "Fits"),
         rows=tuple(_format_row(one) for one in side.formats),
         note="Predicted at the largest load within the SLO, each on the GPUs that serve it cheapest; "
         "energy of the GPUs alone. Quality says for itself whether it was measured or published.",

@@ -20,7 +20,7 @@ from llmsizer.units import MONTHS_PER_YEAR
 
 _ROUNDING = 1e-9
 _FULL_BATCH = 256.0
-_OWNED = ("serving replicas", "servers", "new servers", "GPUs at work", "batch depth", "running USD")
+_OWNED = ("serving replicas", "servers", "new servers", "GPUs at work", "batch depth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +56,10 @@ def months_table(sheet: Sheet, decision: Decision, start: Live, lead: Live) -> B
     rent = next((one for one in decision.paths if isinstance(one.drivers, RentDrivers)), None)
     apis = [one for one in decision.paths if one.path == "api"]
     buys = own is not None and bool(own.cost.one_offs)
-    sheet.line("month of service", "mean demand", "most demand", *(_OWNED if own else ()),
-               *(("instances", "rented USD") if rent else ()), *(f"USD, {one.label}" for one in apis),
-               *(("bought in month", "USD paid", "sold in month", "USD back") * GENERATIONS if buys else ()),
+    code = decision.currency.code
+    sheet.line("month of service", "mean demand", "most demand", *((*_OWNED, f"running {code}") if own else ()),
+               *(("instances", f"rented {code}") if rent else ()), *(f"{code}, {one.label}" for one in apis),
+               *(("bought in month", f"{code} paid", "sold in month", f"{code} back") * GENERATIONS if buys else ()),
                style="header")  # fmt: skip
     top, last, serving, servers = sheet.row + 1, sheet.row + decision.scenario.horizon_months, live(0), live(0)
     columns: dict[str, int] = {}
@@ -75,7 +76,7 @@ def months_table(sheet: Sheet, decision: Decision, start: Live, lead: Live) -> B
             columns[rent.key] = _rented(row, decision, rent, mean, peak)
         for one in apis:
             columns[one.key] = row.column
-            row.put(one.bill.total * mean, "usd")
+            row.put(one.bill.total * mean, "money")
         if own is not None and buys:
             first_purchase = row.column
             _tranche(row, decision, own, new, month, start, lead)
@@ -143,7 +144,7 @@ def _owned(
     changed: dict[str, Any] = {
         "servers": servers, "gpus": servers * each, "busy_gpus": busy_gpus, "busy_depth": depth,
     }  # fmt: skip
-    row.put(_running(replace(d, **changed), decision), "usd")
+    row.put(_running(replace(d, **changed), decision), "money")
     return now, servers, new
 
 
@@ -164,7 +165,7 @@ def _rented(row: _Row, decision: Decision, one: LivePath, mean: Live, peak: Live
         "instance_hours": instances * (live(d.instance_hours) / d.instances),
         "output_tokens_per_month": live(d.output_tokens_per_month) * mean,
     }
-    row.put(_running(replace(d, **changed), decision), "usd")
+    row.put(_running(replace(d, **changed), decision), "money")
     return row.column - 1
 
 
@@ -193,6 +194,6 @@ def _tranche(
         price = live(d.server_usd) * (1 - live(d.price_decline_per_year)) ** (at / MONTHS_PER_YEAR)
         beside = (1 + live(d.network_capex_share) + d.spare_parts_share) * (1 + vat)
         row.put(least(end, rounded_up(at)), "short")
-        paid = row.put(either(months > 0, new * price * beside, 0), "usd")
+        paid = row.put(either(months > 0, new * price * beside, 0), "money")
         row.put(least(end, rounded_up(at + months + lead)), "short")
-        row.put(-(paid * live(residual_fraction(d.residual_after_36_months, cast(Any, months)))), "usd")
+        row.put(-(paid * live(residual_fraction(d.residual_after_36_months, cast(Any, months)))), "money")

@@ -19,13 +19,13 @@ from llmsizer.units import MONTHS_PER_YEAR
 _NOT_CASH = ("hardware", "network", "spare parts", "capital", "VAT")
 
 
-def bill_sheet(sheet: Sheet, one: LivePath | None, title: str) -> None:
+def bill_sheet(sheet: Sheet, decision: Decision, one: LivePath | None, title: str) -> None:
     """A bill line by line, with the program's range and words beside it."""
     sheet.head(f"{title}: the bill of a month", "" if one is None else one.label)
     if one is None:
         sheet.line("no plan: the scenario does not allow it, nothing meets it, or a price is missing", style="note")
         return
-    sheet.line("part", "USD a month", "low (program)", "high (program)", "how", style="header")
+    sheet.line("part", f"{decision.currency.code} a month", "low (program)", "high (program)", "how", style="header")
     parts = {part.name: part for part in one.cost.parts}
     for name, cell in one.bill.lines.items():
         part = parts.get(name)
@@ -33,19 +33,19 @@ def bill_sheet(sheet: Sheet, one: LivePath | None, title: str) -> None:
         _named(sheet, one, 1, cell)
         if part is not None:
             for column, end in ((2, part.usd_per_month.low), (3, part.usd_per_month.high)):
-                sheet.number(column, math.nan if end is None else end, "usd")
+                sheet.number(column, decision.register.of(math.nan if end is None else end), "money")
             sheet.words(4, part.how)
         sheet.row += 1
     sheet.words(0, "total", "bold")
     _named(sheet, one, 1, one.bill.total, "total")
     for column, end in ((2, one.cost.usd_per_month.low), (3, one.cost.usd_per_month.high)):
-        sheet.number(column, math.nan if end is None else end, "total")
+        sheet.number(column, decision.register.of(math.nan if end is None else end), "total")
     sheet.row += 2
     for note in (*(one.plan.notes if one.plan else ()), *one.cost.flags):
         sheet.line(note, style="note")
 
 
-def _named(sheet: Sheet, one: LivePath, column: int, cell: Live, style: str = "usd") -> None:
+def _named(sheet: Sheet, one: LivePath, column: int, cell: Live, style: str = "money") -> None:
     """The formula behind a name, in the cell that gets the name."""
     formula = next(number for _, name, _, number in one.place.results if name == cell.text)
     sheet.number(column, formula, style)
@@ -61,7 +61,7 @@ def api_sheet(sheet: Sheet, decision: Decision) -> None:
         return
     for column, one in enumerate(apis, start=1):
         sheet.words(column, one.label, "header")
-    sheet.words(0, "USD a month", "header")
+    sheet.words(0, f"{decision.currency.code} a month", "header")
     sheet.row += 1
     for name in apis[0].bill.lines:
         sheet.words(0, name)
@@ -90,9 +90,8 @@ def npv_of(decision: Decision, one: LivePath) -> float:
 
 def cash_sheet(sheet: Sheet, decision: Decision) -> None:
     """Payments month by month from the order, their sum and what they are worth today."""
-    sheet.head(
-        "Cash flow", "USD paid in each month from the order; what comes back is negative; interest: the discount"
-    )
+    paid_in = f"{decision.currency.code} paid in each month from the order"
+    sheet.head("Cash flow", f"{paid_in}; what comes back is negative; interest: the discount")
     assumed = decision.found.book.assumed
     rate = decision.register.given("capital_charge_per_year", assumed["capital_charge_per_year"])
     lead = decision.register.given("hardware_lead_months", assumed["hardware_lead_months"])
@@ -123,7 +122,8 @@ def cash_sheet(sheet: Sheet, decision: Decision) -> None:
             if ranges and one is bought:
                 paid += "".join(f"+SUMIF({when},{at},{usd})" for when, usd in ranges)
             value = flows[one.key][month] if month < len(flows[one.key]) else 0.0
-            sheet.formula(column, f"={paid}", value if flows[one.key] else "#N/A", "usd")
+            shown_value = decision.currency.amount(value) if flows[one.key] else "#N/A"
+            sheet.formula(column, f"={paid}", shown_value, "money")
         sheet.row += 1
     _totals(sheet, decision, first, sheet.row, rate)
 
@@ -153,8 +153,9 @@ def _generations(
     assert isinstance(d, OwnDrivers), "what is bought is owned"
     horizon, vat = decision.shared.horizon, decision.shared.vat
     kept = live(d.depreciation_years) * MONTHS_PER_YEAR
-    sheet.line("hardware", "bought in month", "kept months", "price of a server", "USD paid", "sold in month",
-               "USD back", style="header")  # fmt: skip
+    code = decision.currency.code
+    sheet.line("hardware", "bought in month", "kept months", "price of a server", f"{code} paid", "sold in month",
+               f"{code} back", style="header")  # fmt: skip
     top = sheet.row + 1
     for index in range(GENERATIONS):
         row = sheet.row + 1
@@ -168,13 +169,13 @@ def _generations(
         last = start + horizon
         sheet.number(1, least(last, rounded_up(at)), "short")
         sheet.number(2, months, "short")
-        sheet.number(3, live(price), "usd")
-        sheet.number(4, either(kept_cell > 0, each * price_cell * (1 + vat), 0), "usd")
+        sheet.number(3, live(price), "money")
+        sheet.number(4, either(kept_cell > 0, each * price_cell * (1 + vat), 0), "money")
         sheet.number(5, least(last, rounded_up(at + kept_cell + lead)), "short")
         back = -(
             each * price_cell * live(residual_fraction(d.residual_after_36_months, cast(Any, kept_cell))) * (1 + vat)
         )
-        sheet.number(6, either(kept_cell > 0, back, 0), "usd")
+        sheet.number(6, either(kept_cell > 0, back, 0), "money")
         sheet.row += 1
     bottom = sheet.row
     sheet.row += 1
@@ -197,6 +198,6 @@ def _totals(sheet: Sheet, decision: Decision, first: int, last: int, rate: Live)
                 if name == "cash"
                 else f"=SUMPRODUCT({cells}/(1+{rate.text})^($A{first}:$A{last}/{MONTHS_PER_YEAR}))"
             )
-            sheet.formula(column, text, "#N/A" if value is None else value, "total")
+            sheet.formula(column, text, "#N/A" if value is None else decision.currency.amount(value), "total")
             sheet.name_cell(f"{one.key}_{name}", column)
         sheet.row += 1

@@ -16,6 +16,7 @@ from llmsizer.deliver.formulas.live_bills import Bill, bill_live, own_live, plac
 from llmsizer.deliver.formulas.places import AcrossRow, column_letters
 from llmsizer.deliver.formulas.spreadsheet import Sheet
 from llmsizer.deliver.papers.decision import Decision, LivePath
+from llmsizer.money.currency import shown
 
 _FIRST_COLUMN = 2  # of a block's inputs, after the volume and the candidate
 _Machine = Literal["own", "rent"]
@@ -62,7 +63,7 @@ def _table(
         for one in apis:
             cells[one.key] = one.bill.total / decision.shared.tokens * Live(f"$A{row}", volume)
         for column, cell in enumerate(cells.values(), start=1):
-            sheet.number(column, cell, "usd")
+            sheet.number(column, cell, "money")
         same = [*totals, *(one.key for one in apis if one.same_model)]
         values = {name: cells[name].value for name in same if not math.isnan(cells[name].value)}
         if values:
@@ -98,12 +99,12 @@ def _block(sheet: Sheet, decision: Decision, path: _Machine, volumes: Sequence[f
 
 
 def _row(sheet: Sheet, decision: Decision, path: _Machine, volume: float, sized: Sized, header_row: int) -> Live:
-    place = AcrossRow(row=sheet.row + 1, column=_FIRST_COLUMN)
+    place = AcrossRow(row=sheet.row + 1, register=decision.register, column=_FIRST_COLUMN)
     bill = _bill(decision, path, Live(f"$A${sheet.row + 1}", volume), sized, place)
     sheet.words(1, f"{sized.deployment.weights.name} on {sized.gpus}× {sized.deployment.gpu.name}")
     for column, (key, _, number) in enumerate(place.cells, start=_FIRST_COLUMN):
-        sheet.words(column, key.replace("_", " "), "header", row=header_row)
-        sheet.number(column, number, "usd" if key.endswith("usd") else "short")
+        sheet.words(column, shown().name(key).replace("_", " "), "header", row=header_row)
+        sheet.number(column, number, "money" if key.endswith("usd") else "short")
     return bill.total
 
 

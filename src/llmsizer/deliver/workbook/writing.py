@@ -15,18 +15,19 @@ from llmsizer.deliver.formulas import live_weeks
 from llmsizer.deliver.formulas.live import Live
 from llmsizer.deliver.formulas.places import Under
 from llmsizer.deliver.formulas.spreadsheet import Sheet, Spreadsheet
-from llmsizer.deliver.papers.bill_of_materials import HEADERS, STATUSES, BomLine
+from llmsizer.deliver.papers.bill_of_materials import STATUSES, BomLine, headers
 from llmsizer.deliver.papers.conditions import Condition
 from llmsizer.deliver.papers.decision import Decision
 from llmsizer.deliver.papers.order_dates import OrderDates
 from llmsizer.deliver.papers.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
 from llmsizer.deliver.workbook import money as workbook_money
 from llmsizer.deliver.workbook import volumes as workbook_volumes
+from llmsizer.money.currency import USD, is_money, shown, shown_in
 from llmsizer.units import MEGA
 
 SHEETS: dict[str, tuple[float, ...]] = {
     "summary": (52, 17, 17, 17, 17, 17, 20),
-    "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40),
+    "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40, 16),
     "fleet": (40, 20, 44, 16),
     live_weeks.SHEET: (22, 22, 14, 6, 22, 22, 14),
     "owning": (26, 18, 16, 16, 70),
@@ -38,6 +39,7 @@ SHEETS: dict[str, tuple[float, ...]] = {
     "power & rack": (42, 16, 12, 60),
     "disqualifying": (52, 16, 16, 52, 60),
 }
+_CONVERTED = 9  # the column of the assumptions that holds what is quoted in dollars in another currency
 _EPOCH = datetime.date(1899, 12, 30)  # day 0 of spreadsheets
 
 
@@ -51,6 +53,18 @@ def write_workbook(
     power: PowerSheet | None,
 ) -> None:
     """Write the file. Raises MissingExtraError without the extra ``report``."""
+    with shown_in(decision.currency):
+        _write(path, decision, bom, orders, found, power)
+
+
+def _write(
+    path: Path,
+    decision: Decision,
+    bom: Sequence[BomLine],
+    orders: OrderDates,
+    found: Sequence[Condition],
+    power: PowerSheet | None,
+) -> None:
     book = Spreadsheet(
         path,
         title=f"llmsizer: {decision.scenario.name}",
@@ -61,8 +75,8 @@ def write_workbook(
     workbook_money.cash_sheet(sheets["cash flow"], decision)
     _summary(sheets["summary"], decision, found)
     _fleet(sheets["fleet"], decision, orders)
-    workbook_money.bill_sheet(sheets["owning"], decision.path("own"), "Own")
-    workbook_money.bill_sheet(sheets["renting"], decision.path("rent"), "Rent")
+    workbook_money.bill_sheet(sheets["owning"], decision, decision.path("own"), "Own")
+    workbook_money.bill_sheet(sheets["renting"], decision, decision.path("rent"), "Rent")
     workbook_money.api_sheet(sheets["API"], decision)
     live_weeks.hours_sheet(sheets[live_weeks.SHEET], decision.found.pricer.bills.modes)
     workbook_volumes.volumes_sheet(sheets["comparison"], decision)
@@ -83,6 +97,7 @@ def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> No
         ("Hash", f"{decision.hash}: the same on every file of this pack"),
         ("Prices judged on", answer.priced_on),
         ("How to use", "change a yellow cell on the sheet assumptions: every other sheet follows"),
+        *_rate_words(decision),
     ):
         sheet.words(0, label, "bold")
         sheet.page.merge_range(sheet.row, 1, sheet.row, 6, "")
@@ -90,19 +105,21 @@ def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> No
         sheet.lines[sheet.row] = max(1, math.ceil(len(text) / 105))
         sheet.row += 1
     sheet.row += 1
-    sheet.line("Way", "USD a month", "low (program)", "high (program)", "USD per 1M tokens", "USD a year",
-               "Net present value of all payments, USD", style="header")  # fmt: skip
+    code = decision.currency.code
+    sheet.line("Way", f"{code} a month", "low (program)", "high (program)", f"{code} per 1M tokens", f"{code} a year",
+               f"Net present value of all payments, {code}", style="header")  # fmt: skip
     first = sheet.row
     tokens = decision.shared.tokens
     for one in decision.paths:
         usd = one.cost.usd_per_month
         sheet.words(0, one.label)
-        sheet.number(1, one.bill.total, "usd")
+        sheet.number(1, one.bill.total, "money")
         for column, end in ((2, usd.low), (3, usd.high)):
-            sheet.number(column, math.nan if end is None else end, "usd")
-        sheet.number(4, one.bill.total / (tokens / MEGA), "usd")
-        sheet.number(5, one.bill.total * 12, "usd")
-        sheet.number(6, Live(f"{one.key}_npv", workbook_money.npv_of(decision, one)), "usd")
+            sheet.number(column, decision.register.of(math.nan if end is None else end), "money")
+        sheet.number(4, one.bill.total / (tokens / MEGA), "money")
+        sheet.number(5, one.bill.total * 12, "money")
+        npv = decision.currency.amount(workbook_money.npv_of(decision, one))
+        sheet.number(6, Live(f"{one.key}_npv", npv), "money")
         sheet.row += 1
     if decision.paths:
         _cheapest(sheet, decision, first)
@@ -114,6 +131,14 @@ def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> No
     sheet.row += 1
 
 
+def _rate_words(decision: Decision) -> Sequence[tuple[str, str]]:
+    money = decision.currency
+    if not money.note:
+        return ()
+    cell = decision.register.rate.text
+    return ((f"Amounts in {money.code}", f"{money.note}. Cells follow {cell} on the sheet assumptions; words keep it"),)
+
+
 def _cheapest(sheet: Sheet, decision: Decision, first: int) -> None:
     """The least of the ways to the model that was asked for; another model's API is no substitute."""
     same = [(row, one) for row, one in enumerate(decision.paths, start=first + 1) if one.same_model]
@@ -123,7 +148,7 @@ def _cheapest(sheet: Sheet, decision: Decision, first: int) -> None:
     sheet.row += 1
     _, best = min(priced, key=lambda pair: pair[1].bill.total.value)
     cells = ",".join(f"IFERROR(B{r},1E+99)" for r, _ in same)
-    sheet.words(0, "Cheapest for the model asked for, USD a month", "bold")
+    sheet.words(0, f"Cheapest for the model asked for, {decision.currency.code} a month", "bold")
     sheet.formula(1, f"=MIN({cells})", best.bill.total.value, "total")
     first_row, last_row = same[0][0], same[-1][0]
     # Machines come before APIs and other models after them, so that those of one model stand together.
@@ -164,10 +189,10 @@ def _results(sheet: Sheet, title: str, place: Under) -> None:
     for key, name, unit, number in place.results:
         if key.endswith("_usd") and key not in ("server_usd",):
             continue  # lines of the bill stand on its own sheet
-        sheet.words(0, key.replace("_", " "))
-        sheet.number(1, number, "usd" if unit.startswith("USD") else "number")
+        sheet.words(0, shown().name(key).replace("_", " "))
+        sheet.number(1, number, "money" if is_money(unit) else "number")
         sheet.name_cell(name, 1)
-        sheet.words(2, unit)
+        sheet.words(2, shown().unit(unit))
         sheet.row += 1
     sheet.row += 1
 
@@ -177,7 +202,7 @@ def _bom(sheet: Sheet, bom: Sequence[BomLine]) -> None:
     for status, meaning in STATUSES.items():
         sheet.line(status, meaning, style="plain")
     sheet.row += 1
-    sheet.line(*HEADERS, style="header")
+    sheet.line(*headers(shown().code), style="header")
     for line in bom:
         price = line.price
         sheet.words(0, line.path)
@@ -192,7 +217,7 @@ def _bom(sheet: Sheet, bom: Sequence[BomLine]) -> None:
             if number is None:
                 sheet.words(column, "unknown")
             else:
-                sheet.number(column, number, "short" if column == 2 else "usd")
+                sheet.number(column, number, "short" if column == 2 else "money")
         for column, text in ((3, line.unit), (4, line.billed_by), (9, line.status), (12, line.note)):
             sheet.words(column, text)
         if price is not None:
@@ -234,14 +259,23 @@ def _conditions(sheet: Sheet, found: Sequence[Condition]) -> None:
 
 
 def _assumptions(sheet: Sheet, decision: Decision) -> None:
-    sheet.head("Assumptions", "change a value here: every other sheet follows")
-    sheet.line("id", "value", "unit", "low", "high", "source", "date", "basis", "note", style="header")
+    register, money = decision.register, decision.currency
+    converts = money.code != USD
+    note = f"; what is quoted in dollars stands in {money.code} beside it, by the cell {register.rate.text}"
+    sheet.head("Assumptions", f"change a value here: every other sheet follows{note if converts else ''}")
+    beside = (f"in {money.code}",) if converts else ()
+    sheet.line("id", "value", "unit", "low", "high", "source", "date", "basis", "note", *beside, style="header")
     sheet.page.freeze_panes(sheet.row, 1)
-    for row in decision.register.rows.values():
+    for row in register.rows.values():
         figure = row.figure
         sheet.words(0, row.name)
         sheet.number(1, math.nan if figure.value is None else figure.value, "input")
-        sheet.name_cell(row.name, 1)
+        if converts and is_money(figure.unit):
+            quoted = Live(f"$B${sheet.row + 1}", math.nan if figure.value is None else figure.value)
+            sheet.number(_CONVERTED, quoted / register.rate)
+            sheet.name_cell(row.name, _CONVERTED)
+        else:
+            sheet.name_cell(row.name, 1)
         sheet.words(2, figure.unit)
         for column, end in ((3, figure.low), (4, figure.high)):
             if end is not None:
