@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,20 +124,33 @@ def _joined(words: str) -> str:
     return words.replace(" ", NO_BREAK)
 
 
-def table(content: Table, *, alt: str = "") -> None:
-    """A short table as text that wraps, a long one as a grid that scrolls and can be searched."""
+def table(content: Table, *, alt: str = "", key: str = "") -> None:
+    """A short table as text that wraps, with a ``key`` to be taken away as CSV; a long one as a grid that scrolls,
+    sorts, can be searched and has a button for that of its own."""
     if not content.rows:
         return
+    names = [told(name) for name in content.distinct_headers]
     if len(content.rows) <= LONGEST_PLAIN_TABLE:
-        names = [safe(told(name)) for name in content.distinct_headers]
-        rows = [dict(zip(names, map(_cell, row), strict=True)) for row in content.rows]
+        rows = [dict(zip(map(safe, names), map(_cell, row), strict=True)) for row in content.rows]
         st.table(rows, border="horizontal", hide_index=True, alt=alt or told(content.title))
     else:
-        names = [told(name) for name in content.distinct_headers]
         rows = [dict(zip(names, map(_line, row), strict=True)) for row in content.rows]
         st.dataframe(rows, hide_index=True, alt=alt or told(content.title))
     if content.note:
         st.caption(safe(told(content.note)))
+    if key and len(content.rows) <= LONGEST_PLAIN_TABLE:
+        st.download_button(
+            say("common.csv"), _csv(names, content), f"llmsizer-{key}.csv", "text/csv", key=f"csv_{key}",
+            on_click="ignore", type="tertiary", icon=":material/download:",
+            help=say("common.csv_help", name=told(content.title)),
+        )  # fmt: skip
+
+
+def _csv(names: Sequence[str], content: Table) -> bytes:
+    """The table as a spreadsheet opens it: in each cell its value, interval, basis and remark."""
+    held = io.StringIO()
+    csv.writer(held).writerows([names, *([_line(cell) for cell in row] for row in content.rows)])
+    return held.getvalue().encode("utf-8-sig")  # the mark at its beginning tells spreadsheets how it is written
 
 
 def _line(cell: Cell) -> str:
@@ -165,7 +180,7 @@ def chart(spec: Spec, alt: str, key: str, under: Table | None = None, *, is_open
         st.caption(say("common.nothing_to_draw"))
     if under is not None:
         with st.expander(say("common.table"), expanded=is_open):
-            table(under)
+            table(under, key=key)
 
 
 def _in_language(spec: Spec) -> Spec:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmsizer.cli.serve.serving import check_address
@@ -37,8 +38,12 @@ HERE = Path(__file__).parent
 BESIDE_ROOT = b"<head><script>window.__streamlit={BACKEND_BASE_URL:window.location.origin}</script>"
 
 
+FIRST_PAGE = "/decide"
+
+
 class SaysWhereTheServerIs:
-    """Adds one line to the page's frame, so that no page asks for what is not there."""
+    """Adds one line to the page's frame, so that no page asks for what is not there; the first page, which has no
+    name in its address, is found by its name too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -46,6 +51,11 @@ class SaysWhereTheServerIs:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or "." in scope["path"] or "/_" in scope["path"]:
             await self.app(scope, receive, send)
+            return
+        if scope["path"].rstrip("/").endswith(FIRST_PAGE):
+            above = scope["path"].rstrip("/").removesuffix(FIRST_PAGE)
+            query = scope["query_string"].decode("latin-1")
+            await RedirectResponse(f"{above}/{f'?{query}' if query else ''}")(scope, receive, send)
             return
         start: Message = {}
         body = bytearray()

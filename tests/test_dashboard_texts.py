@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("streamlit")
 pytest.importorskip("plotly")
 
-from dashboard_pages import DASHBOARDS, PAGES, really_answer, show, small, turn_to, words_of
+from dashboard_pages import DASHBOARDS, PAGES, figures_of, really_answer, show, small, turn_to, words_of
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import measured as measured
 from llmsizer.deliver.elements.basis import MEANINGS
@@ -124,3 +124,44 @@ def test_a_sentence_that_nobody_translated_stays_as_it_is_and_its_parts_are_told
     assert texts.told("the budget is {usd}") == "the budget is {usd}"
     monkeypatch.setenv("LLMSIZER_LANGUAGE", "en")
     assert texts.told("no rental offer") == "no rental offer"
+
+
+ENGLISH = re.compile(
+    r"\b(the|of|and|is|are|with|which|that|than|each|from|at|by|its|than|would|cheapest|tokens|requests|unknown)\b"
+)
+QUOTED = re.compile(r"https?://\S+|`[^`]*`|%\{[^}]*\}")  # addresses, what is typed, places of a figure's hover
+WORDS_OF_A_FIGURE = ("text", "name", "hovertext", "hovertemplate", "title", "ticktext")
+
+
+def words_of_figures(figure: object, key: str = "") -> list[str]:
+    if isinstance(figure, dict):
+        return [words for name, each in figure.items() for words in words_of_figures(each, name)]
+    if isinstance(figure, list):
+        return [words for each in figure for words in words_of_figures(each, key)]
+    return [figure] if isinstance(figure, str) and key in WORDS_OF_A_FIGURE else []
+
+
+@pytest.mark.parametrize("page", ["decide", "memory", "load", "build_vs_buy", "precision"])
+def test_nothing_that_an_italian_page_says_is_left_in_english(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers, tables, figures and notes of a real answer: no word that only an English sentence would hold."""
+    monkeypatch.setenv("LLMSIZER_LANGUAGE", "it")
+    really_answer(monkeypatch, small())
+    app = show(page, language="it")
+    for section in ("notes", "plans", "rejections", "apis", "accuracy", "leaves_out", "definitions"):
+        app.session_state[f"folded_{section}"] = True
+    app.run()
+    assert not app.exception
+    said = [*words_of(app).splitlines(), *(words for figure in figures_of(app) for words in words_of_figures(figure))]
+    assert len(said) > 30
+    assert sorted({words for words in said if ENGLISH.search(QUOTED.sub(" ", words))}) == []
+
+
+def test_numbers_stand_where_a_pattern_asks_for_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import texts
+
+    monkeypatch.setenv("LLMSIZER_LANGUAGE", "it")
+    assert texts.told("$3,868 to $4,200") == "da $3,868 a $4,200"
+    assert texts.told("up to date") == "up to date"
+    assert texts.told("Owning is cheaper than renting from 2 B tokens a month ($5 a month)") == (
+        "Comprare costa meno di noleggiare da 2 B token al mese ($5 al mese)"
+    )

@@ -29,15 +29,15 @@ def show(recommendation: Recommendation) -> None:
     drawing.folded(say("decide.notes"), "notes", lambda: _notes(recommendation))
     drawing.folded(say("decide.machines"), "plans", lambda: _plans(recommendation))
     if unsure.rows:
-        drawing.folded(say("decide.unsure"), "unsure", lambda: drawing.table(unsure))
+        drawing.folded(say("decide.unsure"), "unsure", lambda: drawing.table(unsure, key="unsure"))
     count = len(recommendation.rejections)
     drawing.folded(say("decide.rejections", count=count), "rejections", lambda: _rejections(recommendation))
     if apis.rows:
-        drawing.folded(say("decide.apis"), "apis", lambda: drawing.table(apis))
+        drawing.folded(say("decide.apis"), "apis", lambda: drawing.table(apis, key="apis"))
     drawing.folded(
         say("decide.assumptions"),
         "assumptions",
-        lambda: drawing.table(assumptions_table(recommendation)),
+        lambda: drawing.table(assumptions_table(recommendation), key="assumptions"),
     )
     drawing.folded(say("decide.accuracy"), "accuracy", _accuracy)
     left_out = "\n".join(f"- {safe(sentence(told(words)))}" for words in recommendation.leaves_out)
@@ -50,7 +50,7 @@ def _plans(recommendation: Recommendation) -> None:
     if not plans:
         st.info(say("decide.no_plan"))
         return
-    drawing.table(plans_table(plans))
+    drawing.table(plans_table(plans), key="plans")
     more = sum(plan.is_robust for plan in recommendation.plans[PLANS_SHOWN:])
     if more:
         st.caption(say("decide.more_plans", count=more))

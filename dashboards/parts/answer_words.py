@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Recommendation
+from llmsizer.deliver.elements.confidence import Option
 from llmsizer.deliver.elements.wording import plain_number, sentence, tokens
 from llmsizer.deliver.tables.plans import ordered
+from llmsizer.facts.figure import Figure
 from llmsizer.money.currency import format_usd
 from texts import known, say, told
 
@@ -26,6 +30,16 @@ def headline(answer: Plan | ApiPlan | None) -> str:
         return say("decide.call", model=answer.model, provider=answer.provider, usd=usd)
     gpus = f"{answer.gpus} × {answer.deployment.gpu.name}"
     return say(f"decide.{answer.path}", gpus=gpus, provider=answer.provider, usd=usd)
+
+
+def drawn_cost(recommendation: Recommendation, option: Option) -> Figure:
+    """The cost with the range in which 80 % of the draws lie; with its own where nothing was drawn for it."""
+    usd, sure = option.usd_per_month, recommendation.uncertainty
+    # The label of an API's draws is its offer's, so a way is found by its kind: of each only the first is drawn.
+    spread = next((path for path in sure.paths if path.path == option.path), None) if sure else None
+    if spread is None:
+        return usd
+    return replace(usd, estimate=replace(usd.estimate, low=spread.usd_p10, high=spread.usd_p90))
 
 
 def runs(plan: Plan) -> str:

@@ -65,7 +65,10 @@ def known(words: str, table: str = "headers") -> str:
 
 def told(words: str) -> str:
     """What the package says in the page's language, by the patterns that made it; else as it is."""
-    return words if language() == FALLBACK else _told(language(), words)
+    if language() == FALLBACK:
+        return words
+    said = _told(language(), words)
+    return said[:1].upper() + said[1:] if words[:1].isupper() else said  # what begins a sentence begins one here too
 
 
 @lru_cache(maxsize=20_000)

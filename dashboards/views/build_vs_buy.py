@@ -30,7 +30,7 @@ from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
 from llmsizer.money.currency import format_usd
 from llmsizer.money.spread import Uncertainty
-from parts.answer_words import flip_words, headline, taken
+from parts.answer_words import drawn_cost, flip_words, headline, taken
 from question import inputs
 from texts import say, told
 
@@ -51,18 +51,19 @@ def show_comparison(comparison: Comparison, scenario: Scenario, tokens_per_month
     if not comparison.paths:
         st.info(say("build_vs_buy.no_paths"))
         return
-    spreads = money.spreads(scenario)
+    with st.spinner(say("common.working")):
+        spreads = money.spreads(scenario)
     content = stairs_chart(comparison, tokens_per_month)
     spec = volume_figure(comparison, spreads, tokens_per_month, chosen_axes())
     drawing.chart(spec, content.alt, "stairs", content.table)
     if spreads:
         with st.expander(say("build_vs_buy.bands_table")):
-            drawing.table(spreads_table(spreads))
+            drawing.table(spreads_table(spreads), key="spreads")
     st.caption(safe(say("build_vs_buy.bands_note")))
     drawing.section(say("build_vs_buy.crossovers"))
     crossings = crossovers_table(comparison)
     if crossings.rows:
-        drawing.table(crossings)
+        drawing.table(crossings, key="crossovers")
         st.caption(safe(say("build_vs_buy.crossovers_note")))
     else:
         st.caption(say("build_vs_buy.no_crossovers"))
@@ -90,7 +91,7 @@ def show_sureness(sure: Uncertainty | None) -> None:
     worth = say("build_vs_buy.perfect", usd=format_usd(usd)) if usd >= LEAST_USD else say("build_vs_buy.perfect_none")
     st.markdown(f"**{safe(say('build_vs_buy.information'))}** {safe(worth)}")
     with st.expander(say("build_vs_buy.information_table")):
-        drawing.table(information_table(sure))
+        drawing.table(information_table(sure), key="information")
 
 
 def show_money(recommendation: Recommendation, scenario: Scenario) -> None:
@@ -100,13 +101,15 @@ def show_money(recommendation: Recommendation, scenario: Scenario) -> None:
     drawing.section(say("build_vs_buy.money"))
     for column, option in zip(drawing.columns_of(len(options)), options, strict=True):
         with column:
-            drawing.figure_card(say(f"paths.{option.path}"), option.usd_per_month, below=option.label)
+            drawing.figure_card(say(f"paths.{option.path}"), drawn_cost(recommendation, option), below=option.label)
+    if recommendation.uncertainty is not None:
+        st.caption(safe(say("decide.ranges")))
     named = [(option.label, bill_with_idle(option, recommendation, scenario)) for option in options]
     bills = costs_table(named)
     drawing.chart(figures.cost_figure(named), cost_chart(named, bills).alt, "money", bills)
     st.caption(safe(say("build_vs_buy.idle_note")))
     with st.expander(say("build_vs_buy.arithmetic")):
-        drawing.table(arithmetic_table(named))
+        drawing.table(arithmetic_table(named), key="arithmetic")
 
 
 def bill_with_idle(option: Option, recommendation: Recommendation, scenario: Scenario) -> Cost:
@@ -124,12 +127,13 @@ def show_cash(comparison: Comparison) -> None:
     paybacks = paybacks_table(comparison)
     if paybacks.rows:
         st.markdown(f"**{safe(say('build_vs_buy.paybacks'))}**")
-        drawing.table(paybacks)
+        drawing.table(paybacks, key="paybacks")
 
 
 def show_places(scenario: Scenario) -> None:
     drawing.section(say("build_vs_buy.places"))
-    found = money.places(scenario)
+    with st.spinner(say("common.working")):
+        found = money.places(scenario)
     drawing.chart(places_figure(found), places_alt(found), "places", places_table(found), is_open=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 
 import streamlit as st
@@ -25,11 +24,12 @@ from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import Path
 from llmsizer.money.currency import format_usd
 from parts import answer_detail, exports
-from parts.answer_words import concerns, counted, flip_words, headline, runs, taken
+from parts.answer_words import concerns, counted, drawn_cost, flip_words, headline, runs, taken
 from question import inputs
 from texts import say, told
 
 SIDE_BY_SIDE, FLIPS_SHOWN = 3, 3
+NEXT_PAGES = ("build_vs_buy", "load", "precision", "evidence")
 CLEAR, LEANING = 0.9, 0.6  # share of the draws in which the answer is the cheapest way
 
 
@@ -170,6 +170,13 @@ def _flip_line(recommendation: Recommendation, flip: Flip) -> str:
     return f"- {safe(flip_words(recommendation, flip))} :small[{basis}]"
 
 
+def show_next_pages() -> None:
+    """Where the parts of the answer are looked into."""
+    with st.container(horizontal=True):
+        for name in NEXT_PAGES:
+            st.page_link(f"views/{name}.py", label=say(f"decide.next_{name}"), icon=":material/arrow_forward:")
+
+
 def options(recommendation: Recommendation) -> Iterator[tuple[Option, Figure, Plan | None]]:
     """The cheapest of each way with its cost; where there are fewer than three, the next plans."""
     plans = {plan.label: plan for plan in recommendation.plans}
@@ -177,7 +184,7 @@ def options(recommendation: Recommendation) -> Iterator[tuple[Option, Figure, Pl
     labels = {option.label for option in first}
     more = (Option(path=p.path, label=p.label, cost=p.cost) for p in recommendation.plans if p.label not in labels)
     for option in first:
-        yield option, _drawn(recommendation, option), plans.get(option.label)
+        yield option, drawn_cost(recommendation, option), plans.get(option.label)
     for option in islice(more, max(0, SIDE_BY_SIDE - len(first))):
         yield option, option.usd_per_month, plans.get(option.label)
 
@@ -212,16 +219,6 @@ def _why_not(recommendation: Recommendation) -> dict[Path, str]:
     return {path.path: path.why_not for path in sure.paths if path.why_not} if sure else {}
 
 
-def _drawn(recommendation: Recommendation, option: Option) -> Figure:
-    """The cost with the range of the draws, as above; its own where nothing was drawn for it."""
-    usd, sure = option.usd_per_month, recommendation.uncertainty
-    # The label of an API's draws is its offer's, so a way is found by its kind: of each only the first is drawn.
-    spread = next((path for path in sure.paths if path.path == option.path), None) if sure else None
-    if spread is None:
-        return usd
-    return replace(usd, estimate=replace(usd.estimate, low=spread.usd_p10, high=spread.usd_p90))
-
-
 def _described(recommendation: Recommendation, option: Option, plan: Plan | None) -> str:
     if plan is None:
         api = next(api for api in recommendation.apis if api.same_model and api.cost is option.cost)
@@ -243,7 +240,7 @@ def show_near_misses(recommendation: Recommendation) -> None:
     drawing.section(say("decide.near"))
     near = near_misses_table(recommendation)
     if near.rows:
-        drawing.table(near)
+        drawing.table(near, key="near-misses")
     else:
         st.caption(say("decide.no_near"))
 
@@ -253,6 +250,7 @@ show_question(scenario)
 recommendation = show_headline(scenario)
 show_answer(scenario, recommendation)
 show_flips(recommendation)
+show_next_pages()
 show_side_by_side(recommendation)
 show_near_misses(recommendation)
 answer_detail.show(recommendation)

@@ -35,9 +35,9 @@ def show_answer() -> None:
     found = answer_evidence_table(recommendation)
     if not found.rows:
         st.info(say("evidence.no_figures"))
-    drawing.table(found, alt=say("evidence.answer_alt"))
+    drawing.table(found, alt=say("evidence.answer_alt"), key="figures")
     drawing.section(say("evidence.assumptions"))
-    drawing.table(assumptions_table(recommendation), alt=say("evidence.assumptions"))
+    drawing.table(assumptions_table(recommendation), alt=say("evidence.assumptions"), key="assumptions")
 
 
 def show_catalogue() -> None:
@@ -62,7 +62,7 @@ def show_catalogue() -> None:
 def show_accuracy() -> None:
     """How wrong the shipped predictor is, and how wrong it is on the records of this folder."""
     st.markdown(safe(say("evidence.accuracy_help")))
-    drawing.table(bands_table(default_calibration().bands.bands))
+    drawing.table(bands_table(default_calibration().bands.bands), key="accuracy")
     drawing.section(say("evidence.own_records"))
     kept = measurements.records(places.output_folder())
     if not kept.profiles:

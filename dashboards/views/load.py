@@ -215,7 +215,8 @@ def show_losses(load: PlanLoad, simulated: SimulatedLoad | None) -> None:
 scenario = inputs.question()
 recommendation = answers.recommendation(scenario)
 plan = chosen_plan(recommendation, scenario)
-load = loads.plan_load(scenario, plan)
+with st.spinner(say("common.working")):
+    load = loads.plan_load(scenario, plan)
 show_verdict(load)
 simulated = asked_simulation(loads.key_of(scenario, plan), load)
 show_latency(load, simulated)

@@ -132,7 +132,7 @@ def show_changes(answer: MemoryAnswer) -> None:
     """Each change that alone suffices, the one that costs the user least first."""
     if answer.holds:
         return
-    drawing.section(say("memory.changes_hold" if answer.budget.fits else "memory.changes"))
+    st.markdown(f"**{safe(say('memory.changes_hold' if answer.budget.fits else 'memory.changes'))}**")
     if not answer.changes:
         st.markdown(safe(say("memory.no_change")))
     for index, change in enumerate(answer.changes[:CHANGES_SHOWN]):
@@ -232,12 +232,11 @@ st.caption(say("memory.heading"))
 deployment, requests, is_published = asked()
 answer = answer_memory(deployment, default_catalog().gpus_on_sale, concurrency=requests)
 show_verdict(answer)
+show_changes(answer)
 left, right = st.columns((3, 2))
 with left:
     show_waterfall(answer)
 with right:
-    show_changes(answer)
-with right if answer.holds else left:  # where changes are listed, the other side is the shorter one
     show_contexts(deployment)
 show_models(deployment, requests, is_published)
 show_command(deployment, requests)

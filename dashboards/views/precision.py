@@ -101,7 +101,7 @@ def show_speed(found: Formats) -> None:
 
 def show_kernels(found: Formats) -> None:
     drawing.section(say("precision.kernels"))
-    drawing.table(tables.kernels_table(found.options, found.question.engine))
+    drawing.table(tables.kernels_table(found.options, found.question.engine), key="kernels")
 
 
 def show_predicted(found: Formats) -> None:
@@ -114,7 +114,7 @@ def show_predicted(found: Formats) -> None:
         st.info(safe(say("precision.nothing_runs", gpu=found.side.gpu.name)))
         show_kernels(found)
         return
-    drawing.table(tables.formats_table(found.side))
+    drawing.table(tables.formats_table(found.side), key="formats")
     left, right = st.columns(2)
     with left:
         show_memory(found)
@@ -132,7 +132,9 @@ def predicted() -> None:
     with drawing.mistakes_as_sentences(), drawing.money_as_asked():
         gpu, usd_per_gpu_hour = asked()
         own_quality = measurements.records(places.output_folder()).quality
-        show_predicted(formats.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality))
+        with st.spinner(say("common.working")):
+            found = formats.formats(inputs.question(), gpu, usd_per_gpu_hour, own_quality)
+        show_predicted(found)
 
 
 st.caption(safe(say("precision.heading")))

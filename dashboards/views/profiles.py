@@ -134,9 +134,11 @@ def show_compare(records: Sequence[ProfileRecord]) -> None:
         st.info(safe(told(str(error))))
         return
     first_one, last = compared[0], compared[-1]
-    st.markdown(f"**{safe(f'{over} is {first_one.text()} as fast as {under} at {shape_words(first_one.over)}')}**")
+    times, load = told(first_one.text()), told(shape_words(first_one.over))
+    st.markdown(f"**{safe(say('profiles.compared', over=over, under=under, times=times, load=load))}**")
     if last is not first_one:
-        st.markdown(safe(f"… and {last.text()} at {shape_words(last.over)}."))
+        times, load = told(last.text()), told(shape_words(last.over))
+        st.markdown(safe(say("profiles.compared_last", times=times, load=load)))
     alt = say("profiles.compare_chart", over=over, under=under)
     under_it = compared_table(compared, over, under)
     drawing.chart(compared_figure(compared, over, under), alt, "compared", under_it, is_open=True)
