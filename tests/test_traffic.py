@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmsizer.facts.workload import Slo, Workload
-from llmsizer.traffic.closed_form.latencies import Rows, evaluate
+from llmsizer.traffic.closed_form.ladders import Rows
+from llmsizer.traffic.closed_form.latencies import evaluate
 from llmsizer.traffic.closed_form.meanfield import (
     Probe,
     Replica,

@@ -29,7 +29,7 @@ from llmsizer.money.owning import DRIVERS_OF_GPU, Activity, own_drivers
 from llmsizer.money.prices import PriceBook, host_watts, is_whole_board, server_price
 from llmsizer.money.ranges import mid
 from llmsizer.money.renting import Contract, contracts, gpu_hour_price, is_marketplace, rent_drivers
-from llmsizer.traffic.closed_form.latencies import column
+from llmsizer.traffic.closed_form.ladders import column
 from llmsizer.traffic.closed_form.meanfield import Matrix, Vector
 from llmsizer.traffic.hours.elastic import Following, Packing
 from llmsizer.units import HOURS_PER_MONTH, KILO, MONTHS_PER_YEAR, SECONDS_PER_MONTH

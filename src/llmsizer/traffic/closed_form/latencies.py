@@ -1,8 +1,9 @@
 """What users of one replica see at a load: waits, first tokens and the time between tokens, many replicas at once.
 
-TTFT is the front end, a place in the batch (M/G/m, Sakasegawa's formula), the step under way, the prompts ahead
-(M/G/1: of a residual R and a busy share ρ the wait is R/(1 − ρ)), and the prompt's own steps. TPOT is the mean step,
-prompts included, and three kinds of chance around it:
+TTFT is the front end, a place in the batch (M/G/m, Sakasegawa's formula), the decode step under way, the prompts ahead
+(M/G/1: of a residual R and a busy share ρ the wait is R/(1 − ρ); in bursts one meets them as in GI/M/1), the prompts
+that come later and share the last step, and the prompt's own steps. Prompts vary widely and decode steps do not: each
+part keeps its own second moment. TPOT is the mean step, prompts included, and three kinds of chance around it:
 
 - **how many others there are**: a Poisson number would have the variance v; but more of them make steps longer, and
   longer steps keep more of them: a birth-death process whose stay grows with the power ε of the number has v/(1 − ε).
@@ -17,114 +18,26 @@ their squares.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmsizer.traffic.closed_form.meanfield import Curves, Matrix, Replica, saturation_rate
-from llmsizer.traffic.closed_form.tails import LATE, FirstTokens, Tokens, Wait, p95_of
-from llmsizer.traffic.demand.arrivals import crowd_table
+from llmsizer.traffic.closed_form.ladders import Rows, Steps
+from llmsizer.traffic.closed_form.meanfield import Matrix
+from llmsizer.traffic.closed_form.tails import LATE, FirstTokens, Tokens, p95_of
+from llmsizer.traffic.closed_form.waits import (
+    crowd,
+    followed_by,
+    step_under_way,
+    wait_behind_prompts,
+    wait_for_a_place,
+)
 from llmsizer.traffic.demand.lengths import Z95
 
-_OF_REPLICA = (
-    "output_tokens", "output_cv_squared", "gap_cv_squared", "context_spread", "shares_steps", "max_batch",
-)  # fmt: skip
-_LADDERS = (
-    "interrupt", "interrupt_square", "clear", "own", "own_square", "own_p95", "step", "step_seen", "long_step",
-    "context",
-)  # fmt: skip
 _AROUND = 1.5  # times fewer and more others, between which the growth of a step is taken
 _MOST_POWER = _MOST_BUSY = 0.95
-_HALVINGS = 40  # of a bracket of companions
 _HALF_SHARED = math.sqrt(0.5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Many replicas, each at one end of its step times: a row each, to be asked about many loads at once."""
-
-    output_tokens: Matrix
-    output_cv_squared: Matrix
-    gap_cv_squared: Matrix
-    context_spread: Matrix
-    shares_steps: Matrix
-    max_batch: Matrix
-    saturation_rate: Matrix
-    overhead_seconds: Matrix
-    full_batch: Matrix  # the largest sampled
-    decode_steps: Matrix  # of answers, a few lengths in the columns
-    answer_shares: Matrix  # of those lengths
-    prompt_scores: Matrix  # of prompts, a few lengths in the columns
-    prompt_shares: Matrix
-    batches: Matrix  # infinite beyond the largest, where the step time stays what it is
-    ladders: NDArray[np.float64]  # row × batch × what: decode seconds, then ``_LADDERS``
-
-    @classmethod
-    def of(cls, ends: Sequence[tuple[Replica, Curves]]) -> Rows:
-        """Of one replica or more; the ladders of batches filled up to one length."""
-        steps = 1 + max(len(curves.batches) for _, curves in ends)
-        batches, ladders = np.full((len(ends), steps), np.inf), np.empty((len(ends), steps, 1 + len(_LADDERS)))
-        for row, (_, curves) in enumerate(ends):
-            size = len(curves.batches)
-            batches[row, :size] = curves.batches
-            ladders[row, :size, 0] = curves.decode_seconds
-            for place, name in enumerate(_LADDERS, 1):
-                ladders[row, :size, place] = getattr(curves.prompts, name)
-            ladders[row, size:] = ladders[row, size - 1]
-        answers = _padded([replica.decode_steps for replica, _ in ends])
-        prompts = _padded([replica.prompt_scores for replica, _ in ends])
-        one = {name: column(getattr(replica, name) for replica, _ in ends) for name in _OF_REPLICA}
-        return cls(
-            **one,
-            saturation_rate=column(saturation_rate(*end) for end in ends),
-            overhead_seconds=column(curves.overhead_seconds for _, curves in ends),
-            full_batch=column(curves.batches[-1] for _, curves in ends),
-            decode_steps=answers[:, :, 0],
-            answer_shares=answers[:, :, 1],
-            prompt_scores=prompts[:, :, 0],
-            prompt_shares=prompts[:, :, 1],
-            batches=batches,
-            ladders=ladders,
-        )
-
-    def take(self, rows: NDArray[np.intp]) -> Rows:
-        """Some of them."""
-        return Rows(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def at(self, batch: Matrix) -> NDArray[np.float64]:
-        """The ladders at each batch, in a line between those sampled."""
-        return self._between(batch, self.ladders)
-
-    def decode_at(self, batch: Matrix) -> Matrix:
-        """Seconds of a step without prompts at each batch."""
-        return np.asarray(self._between(batch, self.ladders[:, :, :1])[:, :, 0])
-
-    def companions_at(self, rate: Matrix) -> Matrix:
-        """The operating point of each row's rate below saturation: Little's law, companions = rate × stay, bisected."""
-        low, high = np.zeros_like(self.full_batch), self.full_batch
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            inside = np.minimum(middle, self.full_batch - 1)
-            decode, interrupt = np.moveaxis(self._between(1 + inside, self.ladders[:, :, :2]), 2, 0)
-            stay = (self.output_tokens - 1) * decode + (1 + inside) * interrupt
-            short = middle < rate * stay
-            low, high = np.where(short, middle, low), np.where(short, high, middle)
-        return np.where(rate > 0, (low + high) / 2, 0.0)
-
-    def _between(self, batch: Matrix, ladders: NDArray[np.float64]) -> NDArray[np.float64]:
-        left = (batch[:, :, None] >= self.batches[:, None, :]).sum(axis=2) - 1
-        with np.errstate(invalid="ignore"):  # beyond the largest batch, where nobody looks
-            slopes = np.diff(ladders, axis=1) / np.diff(self.batches)[:, :, None]
-        rows = np.arange(len(left))[:, None]
-        ahead = batch - self.batches[rows, left]
-        return np.asarray(ladders[rows, left] + slopes[rows, left] * ahead[:, :, None])
-
-
-def column(values: Iterable[float]) -> Matrix:
-    """One value a row, to be broadcast over what stands in the columns."""
-    return np.array(list(values), dtype=np.float64)[:, None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,46 +52,6 @@ class Points:
     ttft_p95: Matrix
     tpot_mean: Matrix
     tpot_p95: Matrix
-
-
-def _padded(lengths: Sequence[Sequence[tuple[float, float]]]) -> NDArray[np.float64]:
-    """Values with their shares in rows of one length; what fills up has no share."""
-    table = np.zeros((len(lengths), max(map(len, lengths)), 2))
-    table[:, :, 0] = 1.0
-    for row, pairs in enumerate(lengths):
-        table[row, : len(pairs)] = pairs
-    return table
-
-
-def crowd(gap_cv_squared: Matrix, expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many more requests than expected come in a window that begins with a request: bursts come in crowds.
-
-    Poisson arrivals know of no others: 0. Of a window in which many are expected it is (cv² − 1)/2.
-    """
-    found = np.zeros_like(expected)
-    for squared in np.unique(gap_cv_squared).tolist():
-        if abs(squared - 1) > 1e-9:
-            logs, more = crowd_table(squared)
-            rows = gap_cv_squared.ravel() == squared
-            found[rows] = np.interp(np.log(np.maximum(expected[rows], 1e-12)), logs, more)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Steps:
-    """Seconds at a load, as the ladders have them."""
-
-    decode: Matrix
-    interrupt: Matrix
-    interrupt_square: Matrix
-    clear: Matrix
-    own: Matrix
-    own_square: Matrix
-    own_p95: Matrix
-    step: Matrix
-    step_seen: Matrix
-    long_step: Matrix
-    context: Matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,26 +69,31 @@ class Loads:
 def loads(rows: Rows, companions: Matrix) -> Loads:
     """What there is to know of a load; ``companions`` must be in rising order."""
     inside = np.minimum(companions, rows.full_batch - 1)
-    steps = _Steps(*np.moveaxis(rows.at(1 + inside), 2, 0))
+    steps = Steps(*np.moveaxis(rows.at(1 + inside), 2, 0))
     decoding = (rows.output_tokens - 1) * steps.decode
     stay = decoding + (1 + inside) * steps.interrupt
     rate = np.maximum.accumulate(companions / stay, axis=1)  # as ``rates`` has it
     utilisation = rate / rows.saturation_rate
     spread = decoding**2 * rows.output_cv_squared + np.maximum(steps.own_square - steps.own**2, 0.0)
     seats = utilisation * rows.full_batch / rows.max_batch
-    place = _wait_for_a_place(rows, seats, stay, spread / stay**2)
-    turn = _wait_behind_prompts(rows, steps, rate, inside)
+    place = wait_for_a_place(rows, seats, stay, spread / stay**2)
+    under_way, under_way_square = step_under_way(rows, steps, inside)
+    turn = wait_behind_prompts(rows, steps, rate, under_way)
     usual = steps.own + rows.overhead_seconds
     tail = np.maximum(steps.own_p95 - steps.own, 0.0)
     own = usual[:, :, None] + tail[:, :, None] * rows.prompt_scores[:, None, :]
     own_sigma = Z95 - np.sqrt(np.maximum(Z95**2 - 2 * np.log1p(tail / usual), 0.0))
+    # The prompt's own time and the rest of a decode step, as one lognormal.
+    alone = usual + under_way
+    varied = usual**2 * np.expm1(own_sigma**2) + np.maximum(under_way_square - under_way**2, 0.0)
+    alone_sigma = np.sqrt(np.log1p(varied / alone**2))
     first = FirstTokens(
         shares=rows.prompt_shares[:, None, :],
         own=own,
-        own_log=np.log(usual) - own_sigma**2 / 2,
-        own_sigma=np.maximum(own_sigma, 1e-4),
-        waits=(place, turn),
-        mean=usual + place.mean + turn.mean,
+        own_log=np.log(alone) - alone_sigma**2 / 2,
+        own_sigma=np.maximum(alone_sigma, 1e-4),
+        waits=(followed_by(place, under_way, under_way_square), followed_by(turn, under_way, under_way_square)),
+        mean=alone + place.mean + turn.mean,
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         place_p95 = np.where(place.chance > LATE, place.given * np.log(place.chance / LATE), 0.0)
@@ -225,7 +103,7 @@ def loads(rows: Rows, companions: Matrix) -> Loads:
         utilisation=utilisation,
         place_p95=place_p95,
         first=first,
-        tokens=_between_tokens(rows, steps, inside, rate, turn.mean),
+        tokens=_between_tokens(rows, steps, inside, rate, under_way + turn.mean),
     )
 
 
@@ -248,7 +126,7 @@ def evaluate(rows: Rows, companions: Matrix) -> Points:
     )
 
 
-def _between_tokens(rows: Rows, steps: _Steps, inside: Matrix, rate: Matrix, wait: Matrix) -> Tokens:
+def _between_tokens(rows: Rows, steps: Steps, inside: Matrix, rate: Matrix, wait: Matrix) -> Tokens:
     """The parts that TPOT is made of."""
     gaps = np.maximum(rows.output_tokens - 1, 1)
     # Prompts that come while one waits and is read itself are read right after it.
@@ -295,7 +173,7 @@ def _between_tokens(rows: Rows, steps: _Steps, inside: Matrix, rate: Matrix, wai
 
 
 def _by_number(
-    rows: Rows, steps: _Steps, inside: Matrix, by_delay: Matrix, own: NDArray[np.float64]
+    rows: Rows, steps: Steps, inside: Matrix, by_delay: Matrix, own: NDArray[np.float64]
 ) -> tuple[Matrix, NDArray[np.float64]]:
     """A step without prompts beside those that a request meets, and how far its mean over a stay varies."""
     full = rows.full_batch - 1
@@ -314,35 +192,3 @@ def _by_number(
     # A request's own context stays with it; those of the others come and go.
     context = ((rows.context_spread * steps.context * slower) ** 2)[:, :, None]
     return usual, np.sqrt((deviation[:, :, None] ** 2 + inside[:, :, None] * context) / evened + context)
-
-
-def _wait_for_a_place(rows: Rows, utilisation: Matrix, stay: Matrix, cv_squared: Matrix) -> Wait:
-    """Chance of a wait for one of so many places, and its mean (Sakasegawa 1977; bursts: Allen and Cunneen)."""
-    places, full = rows.max_batch, np.minimum(utilisation, 1.0)
-    with np.errstate(divide="ignore"):
-        given_wait = (rows.gap_cv_squared + cv_squared) / 2 * stay / (places * (1 - full))
-    return Wait(full ** (np.sqrt(2 * (places + 1)) - 1), given_wait)
-
-
-def _wait_behind_prompts(rows: Rows, steps: _Steps, rate: Matrix, inside: Matrix) -> Wait:
-    """What later prompts of the same step add; chance and mean of a wait for the step under way and earlier prompts."""
-    busy, reading = np.minimum(rate * steps.clear, 1.0), np.minimum(rate * steps.own, 1.0)
-    decodes = rows.output_tokens > 1
-    present = -np.expm1(-inside) * decodes
-    rest = reading * steps.own_square / (2 * steps.own) + (1 - reading) * present * steps.decode / 2
-    crowds = crowd(rows.gap_cv_squared, rate * steps.own / np.maximum(1 - busy, 1e-9))
-    # Of the prompt that came before in a burst of shape a, 1/(1 + a) is left to read; in a backlog it is read whole.
-    left = busy + (1 - busy) / (1 + 1 / np.maximum(rows.gap_cv_squared, 1e-3))
-    lead = (steps.clear + (steps.own - steps.clear) * (1 - busy)) * left
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(busy < 1, np.maximum((rest + crowds * lead) / (1 - busy), 0.0), np.inf)
-    mean = np.where(rows.max_batch > 1, mean, 0.0)  # of one place all waiting is for the place
-    sharing = rate * steps.step_seen / 2 + np.maximum(crowd(rows.gap_cv_squared, rate * steps.step_seen), 0.0)
-    last = np.minimum(steps.long_step / steps.own, 1.0)  # of its steps, a prompt shares only the last with later ones
-    mean = mean + rows.shares_steps * sharing * steps.interrupt * last
-    chance = np.clip(reading + crowds + (1 - reading) * present * (reading <= 0), 1e-3, 1.0)
-    # What is left of a prompt that is met while it is read varies as the residuals of a lognormal do; many queue up to
-    # an exponential.
-    residual = 4 / 3 * steps.own_square / steps.own**2 - 1
-    variation = 1 + (residual - 1) * (1 - busy)
-    return Wait(chance, mean / chance, variation)

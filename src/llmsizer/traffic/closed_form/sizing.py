@@ -14,7 +14,8 @@ from llmsizer.facts.figure import Figure
 from llmsizer.facts.provenance import Estimate
 from llmsizer.facts.workload import Slo
 from llmsizer.traffic.closed_form.capacity import Capacity, Limit, LoadPoint
-from llmsizer.traffic.closed_form.latencies import Loads, Rows, column, evaluate, loads
+from llmsizer.traffic.closed_form.ladders import Rows, column
+from llmsizer.traffic.closed_form.latencies import Loads, evaluate, loads
 from llmsizer.traffic.closed_form.meanfield import (
     LEAVES_OUT,
     METHOD,
