@@ -80,7 +80,7 @@ def test_a_broken_stream_has_a_kind(body: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(401, "unauthorised"), (403, "unauthorised"), (404, "not found"), (422, "rejected"), (429, "busy"),
-     (503, "busy"), (500, "server error"), (302, "rejected")],
+     (503, "busy"), (500, "server error"), (302, "redirected")],
 )  # fmt: skip
 def test_every_status_but_200_has_a_kind_and_its_body_on_one_line(status: int, kind: str) -> None:
     failure = read_answer(exchange_of((1, b"why\nit failed" + b"x" * 999), status=status)).failure

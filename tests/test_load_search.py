@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from llmsizer.errors import InputError
 from llmsizer.facts.record_parts import Distribution, Quantile
 from llmsizer.profile.load.patterns import Closed, Open
-from llmsizer.profile.load.search import OutOfTime, find_edge, find_knee
+from llmsizer.profile.load.search import Edge, OutOfTime, find_edge, find_knee
 from llmsizer.profile.load.slo import Limit, parse_slo, requests_needed
+from llmsizer.profile.load.summary import edge_sentence
 from llmsizer.profile.load.workers import workers_for
 
 
@@ -128,3 +129,12 @@ def test_another_process_is_started_only_for_more_than_a_thousand_streams() -> N
     assert workers_for(Closed(concurrency=1000), 0, most=8) == 1
     assert workers_for(Closed(concurrency=1001), 0, most=8) == 2
     assert workers_for(Open(requests_per_second=1), 5000.0, most=3) == 3
+
+
+def test_a_search_says_why_it_ended_before_it_was_done() -> None:
+    limits = parse_slo("p95 ttft <= 1s")
+    for stopped, said in (("out of time", "--max-minutes"), ("out of points", "--most-points")):
+        for edge in (Edge(held=2.0, missed=None, stopped=stopped), Edge(held=None, missed=1.0, stopped=stopped)):
+            assert said in edge_sentence(edge, "rate", limits, [])
+    done = edge_sentence(Edge(held=2.0, missed=2.1, stopped="found"), "rate", limits, [])
+    assert "--max-minutes" not in done and "--most-points" not in done

@@ -14,8 +14,10 @@ import pytest
 
 from known_answer_server import SERVED_MODEL, KnownAnswers, Programme, serving, steady
 from llmsizer.cli import main
+from llmsizer.errors import MeasurementError
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile.engines import openai_http
+from llmsizer.profile.engines.openai_http import Session, Settings
 from llmsizer.profile.load import figures
 from llmsizer.profile.load.point import Ran, Task
 from llmsizer.profile.load.pool import PoolWatch
@@ -239,3 +241,24 @@ def test_an_unreachable_server_tls_on_a_plain_port_and_a_remote_host_are_said(
     assert "TLS" in complaint(capsys, url.replace("http:", "https:"))
     assert "--allow-remote" in complaint(capsys, "http://example.invalid")
     assert "URL" in complaint(capsys, url, url)
+
+
+def test_a_model_that_only_the_server_names_is_said_to_be_one_of_the_catalogue(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = start(KnownAnswers(at_once))
+    given = ("--precision", "fp8", "--gpu", "h100", "--engine", "vllm", "--concurrency", "2", "--json", *QUICK)
+    assert main(["profile", url, *given]) == 0
+    assert "--model-is" in json.loads(capsys.readouterr().out)["no_prediction"]
+    assert main(["profile", url, *given, "--model-is", "llama-3.1-8b"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {one["quantity"] for one in document["predictions"]} >= {"TTFT", "TPOT"}
+    assert [record.model for record in records_of()] == [SERVED_MODEL, "llama-3.1-8b"]
+    assert "did you mean llama-3.1-8b" in complaint(capsys, url, "--model-is", "lama-3.1-8b")
+
+
+def test_a_server_that_never_comes_to_an_end_is_given_up(start: Start) -> None:
+    url = start(KnownAnswers(lambda n, r: steady(0.01, 0.05, 1000)))  # 50 s, whatever max_tokens says
+    target = Target(endpoint=endpoint_of(url))
+    with pytest.raises(MeasurementError, match="longer --max-minutes"):
+        Session(target, model=None, settings=Settings(total_seconds=0.3), records_path=Path("r.jsonl"))

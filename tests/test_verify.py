@@ -267,3 +267,27 @@ def test_records_that_are_measured_into_are_a_file(capsys: pytest.CaptureFixture
 def test_an_api_promises_nothing_to_verify() -> None:
     with pytest.raises(InputError, match="API"):
         promise_of(scenario(), replace(answers.plan(answers.own_cost()), path="api"), default_catalog())
+
+
+@pytest.mark.parametrize(
+    ("served", "said"),
+    [
+        ("llama-3.1-8b", ""),
+        ("meta-llama/Llama-3.1-8B-Instruct", ""),
+        ("Qwen/Qwen3-8B", "the model measured is 'Qwen/Qwen3-8B', the plan is for llama-3.1-8b"),
+        ("known-answers", "nothing shows that they are one"),
+    ],
+)
+def test_another_model_than_the_plans_is_said(served: str, said: str) -> None:
+    planned = replace(promise(), model="llama-3.1-8b")
+    notes = hold_against(planned, seen().model_copy(update={"model": served})).notes
+    assert said in "".join(notes) and bool(notes) is bool(said)
+
+
+def test_what_few_answers_make_likely_is_not_called_sure() -> None:
+    sure, few = seen(), seen()
+    tails = few.distributions["tpot"].model_copy(update={"percentiles": {"p95": Quantile(value=0.025, low=0.02)}})
+    few = few.model_copy(update={"distributions": {**few.distributions, "tpot": tails}})
+    assert hold_against(promise(), sure).text.startswith("The SLO holds")
+    assert hold_against(promise(), few).text.startswith("The SLO likely holds")
+    assert "too few answers to be 95 % sure" in hold_against(promise(), few).text

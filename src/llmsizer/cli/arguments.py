@@ -90,7 +90,8 @@ class OneLineParser(argparse.ArgumentParser):
     def _commands(self) -> dict[str, Any]:
         """The commands below this one; none where it is one that answers."""
         below = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
-        return dict(next(below, None) or {})
+        found: Any = next(below, None)
+        return dict(found or {})
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

@@ -80,7 +80,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "profile": (
         "llmsizer profile variants/int4 --records records.jsonl",
         "llmsizer profile models/reference --precisions fp16,int8,int4 --points 1x128x32,8x64x32",
-        "llmsizer profile http://127.0.0.1:8000 --precision fp8 --gpu h100",
+        "llmsizer profile http://127.0.0.1:8000 --model-is llama-3.1-8b --precision fp8 --gpu h100",
         "llmsizer profile http://127.0.0.1:8000 --slo 'p95 ttft <= 1s, p95 tpot <= 50ms'",
     ),
     "records": ("llmsizer records list records.jsonl", "llmsizer records import guidellm.json"),

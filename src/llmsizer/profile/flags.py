@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from llmsizer.facts.records import ProfileRecord
 
 MEANING = {
-    "unsteady": "the times varied or drifted so much that the middle is poorly known: measure longer "
-    "(--least-seconds, --repeats, --requests)",
+    "unsteady": "the times varied or drifted so much that the middle is poorly known: measure longer",
     "drifting": "the times went on rising or falling: warm up or measure longer",
     "beyond_model_context": "longer than the model's positions reach: times are real, text is not",
     "foreign_cpu_load": "other programs used more than a tenth of the processor meanwhile",
@@ -42,7 +41,8 @@ def warnings(records: Sequence[ProfileRecord], name: Callable[[ProfileRecord], s
             if flag in MEANING and not (alone and flag == "not_interleaved"):
                 found.setdefault(flag, []).append(name(record))
     lines = []
+    longer = "--requests" if any(record.load for record in measured) else "--least-seconds, --repeats"
     for flag, points in found.items():
         where = "all points" if len(points) == len(measured) else "; ".join(points)
-        lines.append(f"{where}: {MEANING[flag]}")
+        lines.append(f"{where}: {MEANING[flag]}" + (f" ({longer})" if flag == "unsteady" else ""))
     return lines + [f"{name(record)}: broke off, {record.failure}" for record in measured if record.failure]

@@ -39,7 +39,7 @@ class ErrorOverTime:
 
     @property
     def typical(self) -> tuple[float, ...]:
-        """As a factor less one: half as long and twice as long are equally far off."""
+        """Of seen ÷ promised or its inverse, whichever is above 1, less one: half and twice are equally far off."""
         sizes = [abs(math.log1p(error)) for error in self.errors]
         return tuple(math.expm1(median(sizes[: at + 1])) for at in range(len(sizes)))
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from llmsizer.errors import InputError, UnknownNameError
-from llmsizer.facts.aliases import names
+from llmsizer.facts.aliases import names, plain_model_name
 from llmsizer.facts.provenance import Basis
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.profile.engines.openai_http import keeps
@@ -82,6 +82,7 @@ class Verification(BaseModel):
     limits: tuple[CheckedLimit, ...]
     is_kept: bool | None
     text: str
+    notes: tuple[str, ...] = ()  # what a reader must know before believing it
 
 
 def hold_against(promise: Promise, record: ProfileRecord, *, replicas: int = 1) -> Verification:
@@ -113,8 +114,24 @@ def hold_against(promise: Promise, record: ProfileRecord, *, replicas: int = 1) 
         figures=figures,
         limits=limits,
         is_kept=is_kept,
-        text=_text(is_kept, figures, promise, record),
+        text=_text(is_kept, figures, limits, promise, record),
+        notes=_notes(promise, record),
     )
+
+
+def _notes(promise: Promise, record: ProfileRecord) -> tuple[str, ...]:
+    """Whether what was measured is the model that the plan is for, as far as its name tells."""
+    served, planned = record.model, promise.model
+    if plain_model_name(served) == plain_model_name(planned) or served == "unknown":
+        return ()
+    try:
+        found = names().model(served)
+        is_same = found.architecture == names().model(planned).architecture
+    except UnknownNameError:
+        return (f"the server calls its model {served!r}, the plan is for {planned}: nothing shows that they are one",)
+    if is_same and found.is_known:
+        return ()
+    return (f"the model measured is {served!r}, the plan is for {planned}: is that what should be verified?",)
 
 
 def comparable_record(promise: Promise, records: Sequence[ProfileRecord], *, replicas: int = 1) -> ProfileRecord:
@@ -234,9 +251,16 @@ def _seen(promised: Promised, record: ProfileRecord) -> tuple[float | None, floa
     return (None, None, None) if quantile is None else (quantile.value, quantile.low, quantile.high)
 
 
-def _text(is_kept: bool | None, figures: Sequence[CheckedFigure], promise: Promise, record: ProfileRecord) -> str:
+def _text(
+    is_kept: bool | None,
+    figures: Sequence[CheckedFigure],
+    limits: Sequence[CheckedLimit],
+    promise: Promise,
+    record: ProfileRecord,
+) -> str:
+    is_likely = any(limit.judgement == "likely held" for limit in limits)
     verdict = {
-        True: "The SLO holds under the promised load",
+        True: f"The SLO {'likely ' if is_likely else ''}holds under the promised load",
         False: "The SLO is missed under the promised load",
         None: "Whether the SLO holds cannot be judged",
     }[is_kept]
@@ -250,4 +274,6 @@ def _text(is_kept: bool | None, figures: Sequence[CheckedFigure], promise: Promi
         if figure.error is not None and figure.name.endswith("p95")
     )
     within = f"{inside} of {len(compared)} figures lie within what was promised"
-    return f"{verdict} of {promise.requests_per_second:.3g} requests/s a replica: {seen or 'no tail'}; {within}."
+    few = " (too few answers to be 95 % sure: --requests)" if is_kept and is_likely else ""
+    tails = seen or "too few answers for a p95"
+    return f"{verdict} of {promise.requests_per_second:.3g} requests/s a replica{few}: {tails}; {within}."

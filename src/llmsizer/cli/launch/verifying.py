@@ -264,6 +264,8 @@ def _print(found: Verification) -> None:
     ]
     headers = ("figure", "promised [90 %]", "seen [90 %] (measured)", "seen ÷ promised − 1", "within the promise")
     print_table(f"{found.plan}: one replica, {found.load}, on {found.device}", headers, rows)
+    for note in found.notes:
+        out.print(f"! {note}", style="yellow", highlight=False)
     for limit in found.limits:
         out.print(f"· {limit.limit}: {limit.judgement}", highlight=False)
 
@@ -282,12 +284,13 @@ def _print_history(series: tuple[ErrorOverTime, ...], ledger: Path) -> None:
         (
             one.name,
             str(len(one.errors)),
-            f"{one.verified_at[0][:10]}: {one.errors[0]:+.0%}",
-            f"{one.verified_at[-1][:10]}: {one.errors[-1]:+.0%}",
-            f"{one.typical[-1]:.0%}",
+            f"{one.verified_at[0][:10]}: {1 + one.errors[0]:.2f}×",
+            f"{one.verified_at[-1][:10]}: {1 + one.errors[-1]:.2f}×",
+            f"{1 + one.typical[-1]:.2f}×",
             f"{one.kept_share:.0%}",
         )
         for one in series
     ]
-    headers = ("figure", "verifications", "first", "last", "typical size of the error", "within the promise")
-    print_table(f"Promises over time ({ledger})", headers, rows)
+    headers = ("figure", "verifications", "first", "last", "typically off by", "within the promise")
+    note = "seen ÷ promised; off by: that or its inverse, whichever is above 1 (the median of all)"
+    print_table(f"Promises over time ({ledger})", headers, rows, note=note)

@@ -34,6 +34,8 @@ def variant_or_url(text: str) -> Path | str:
 def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("load on a server (URL); without a load: users are doubled up to the knee")
     group.add_argument("--model", help="as the server names it (default: its only one)")
+    group.add_argument("--model-is", metavar="NAME|CONFIG", help="which model that is: a catalogue name, a config.json "
+                       "or its folder; then a prediction stands beside what is measured")  # fmt: skip
     load = group.add_mutually_exclusive_group()
     load.add_argument("--concurrency", metavar="N,…", help="users, each asking again when answered")
     load.add_argument("--rate", metavar="R,…", help="requests (with --turns: conversations) per second")
@@ -118,13 +120,31 @@ def _served(arguments: argparse.Namespace) -> Served:
     from llmsizer.profile.load.record import Served
 
     gpu = arguments.gpu and names().gpu(arguments.gpu)  # a name that is not in the catalogue stops before any load
+    model, config = _model_is(arguments.model_is) if arguments.model_is else ("", {})
     return Served(
+        model=model,
+        model_config=config,
         device=DeviceRecord(name=arguments.gpu, kind="gpu", memory_bytes=gpu.memory_bytes) if gpu else None,
         engine=arguments.engine or "openai-http",
         variant=arguments.variant,
         precision=arguments.precision,
         accelerators=arguments.gpus,
     )
+
+
+def _model_is(name: str) -> tuple[str, dict[str, object]]:
+    """A model's name and config by a catalogue name, a config.json or its folder. Raises LlmSizerError."""
+    import json
+
+    from llmsizer.facts.catalog import default_catalog
+    from llmsizer.facts.hub import model_from_path
+
+    catalog = default_catalog()
+    path = Path(name) / "config.json" if Path(name).is_dir() else Path(name)
+    if path.is_file():
+        return model_from_path(path).name, json.loads(path.read_text(encoding="utf-8"))
+    found = catalog.model(name).name
+    return found, catalog.model_config(found)
 
 
 def _measured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 import uuid
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmsizer.errors import InputError
+from llmsizer.errors import InputError, MeasurementError
 from llmsizer.facts.records import DeviceRecord, ProfileRecord
 from llmsizer.profile.device import describe_device, same_device
 from llmsizer.profile.load import workers
@@ -111,8 +112,15 @@ class Session:
 
     async def _probe(self, model: str | None, api: Api | None, tokenizer: Any) -> Server:
         client = Client(self._target.endpoint, stall_seconds=self._target.stall_seconds)
+        seconds = self._settings.total_seconds
         try:
-            return await probe(client, model=model, api=api, tokenizer=tokenizer, seed=self._settings.seed)
+            async with asyncio.timeout(seconds):
+                return await probe(client, model=model, api=api, tokenizer=tokenizer, seed=self._settings.seed)
+        except TimeoutError:
+            raise MeasurementError(
+                f"{self._target.endpoint.url}: not even single short answers ended within {seconds / 60:.3g} minutes; "
+                "is it overloaded, or does it ignore max_tokens? a longer --max-minutes waits longer"
+            ) from None
         finally:
             client.close()
 

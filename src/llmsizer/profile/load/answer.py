@@ -44,7 +44,7 @@ def read_answer(exchange: Exchange) -> Answer:
         answer.failure = exchange.failure
         return answer
     if not 200 <= exchange.status < 300:
-        answer.failure = of_status(exchange.status, exchange.body)
+        answer.failure = of_status(exchange.status, exchange.body, exchange.headers.get(b"location", b""))
         return answer
     if not exchange.is_event_stream:
         answer.failure = exchange.failure or Failure(NOT_STREAMING, f"the answer is {_kind(exchange)}, not a stream")

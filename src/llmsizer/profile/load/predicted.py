@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from llmsizer.errors import UnknownNameError
+from llmsizer.facts.aliases import Names, ResolvedModel
+from llmsizer.facts.architecture import model_from_config
+from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.records import ProfileRecord
 from llmsizer.physics.answers.predict import predict_rows
 
@@ -37,12 +42,39 @@ def beside(records: Sequence[ProfileRecord]) -> tuple[list[Beside], str]:
     usable = [r for r in records if r.status == "ok" and r.load is not None and r.load.pattern in PREDICTABLE]
     unnamed = [record for record in usable if record.precision == "unknown"]
     if unnamed:
-        return [], "nobody said what is served; --precision, and --gpu where the server is elsewhere, would"
-    rows = predict_rows([_row(record) for record in usable])
+        return [], "nobody said what is served; --precision and --model-is, and --gpu where it is elsewhere, would"
+    rows = predict_rows([_row(record) for record in usable], resolver=_with_configs(usable))
     found = [
         one for record, row in zip(usable, rows, strict=True) if not row["abstained"] for one in _pairs(record, row)
     ]
-    return found, next((row["abstained"] for row in rows if row["abstained"]), "")
+    without = next((row["abstained"] for row in rows if row["abstained"]), "")
+    if without.startswith("no model named"):
+        name = usable[0].model
+        without = f"no model is called {name!r} here; --model-is says which it is: a catalogue name or a config.json"
+    return found, without
+
+
+class _Configured(Names):
+    """Names, and those of records that bring their model's config with them."""
+
+    def __init__(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(default_catalog())
+        self._configs = configs
+
+    def model(self, name: str, billions: float | None = None) -> ResolvedModel:
+        if name not in self._configs:
+            return super().model(name, billions)
+        spec = model_from_config(dict(self._configs[name]), name=name)
+        try:
+            architecture = super().model(name, spec.total_params / 1e9).architecture
+        except UnknownNameError:
+            architecture = "generic"
+        return ResolvedModel(spec=spec, architecture=architecture, is_known=True)
+
+
+def _with_configs(records: Sequence[ProfileRecord]) -> Names | None:
+    configs = {record.model: record.model_config_hf for record in records if record.model_config_hf}
+    return _Configured(configs) if configs else None
 
 
 def _row(record: ProfileRecord) -> dict[str, str]:

@@ -16,6 +16,7 @@ from llmsizer.profile.load.failures import (
     ERROR_EVENT,
     NOT_FOUND,
     NOT_STREAMING,
+    REDIRECTED,
     REFUSED,
     REJECTED,
     SERVER_ERROR,
@@ -26,7 +27,7 @@ from llmsizer.profile.load.failures import (
     of_status,
 )
 from llmsizer.profile.load.prompts import COMMON_WORDS, Prompts, counter, exact_prompts, measured_prompts
-from llmsizer.profile.load.wire import Client
+from llmsizer.profile.load.wire import Client, Endpoint
 
 SHORT_WORDS = 16
 LONG_WORDS = (144, 64, 32)  # the first that the server takes: some have a small context
@@ -102,18 +103,24 @@ async def _model(client: Client, model: str | None) -> tuple[str, int | None]:
     """The served model's name and, where the server tells it, its longest context."""
     exchange = await client.request("GET", "/v1/models")
     url = client.endpoint.url
-    if exchange.failure is not None or exchange.status >= 400:
-        failure = exchange.failure or of_status(exchange.status, exchange.body)
+    if exchange.failure is not None or exchange.status >= 300:
+        location = exchange.headers.get(b"location", b"")
+        failure = exchange.failure or of_status(exchange.status, exchange.body, location)
         if failure.kind == DIED and not exchange.status and client.endpoint.scheme == "http":
             raise MeasurementError(f"{url} closed the connection without an answer; is it https instead?")
         if failure.kind in (NOT_FOUND, SERVER_ERROR) and model:
             return model, None  # a server without a list takes the name on trust
-        raise _error(failure, url, "/v1/models")
+        raise _error(failure, client.endpoint, "/v1/models")
     try:
         entries = {str(e["id"]): e for e in json.loads(exchange.body)["data"]}
     except (ValueError, TypeError, KeyError):
-        raise MeasurementError(f"{url}/v1/models is no list of models; is that an OpenAI-compatible server?") from None
+        kind = exchange.headers.get(b"content-type", b"no stated type").decode(errors="replace").partition(";")[0]
+        raise MeasurementError(
+            f"{url}/v1/models is no list of models but {kind}; is that an OpenAI-compatible server?"
+        ) from None
     if model is None:
+        if not entries:
+            raise MeasurementError(f"{url} serves no model yet; is it still loading? else name it with --model")
         if len(entries) != 1:
             raise InputError(f"{url} serves {len(entries)} models; choose one with --model: {', '.join(entries)}")
         model = next(iter(entries))
@@ -143,7 +150,7 @@ async def _accepted(client: Client, askings: list[Asking], seed: int) -> Asking:
                 break
         if failure.kind != NOT_FOUND:
             break
-    raise _error(failure, client.endpoint.url, askings[0].path)
+    raise _error(failure, client.endpoint, askings[0].path)
 
 
 async def _long(client: Client, asking: Asking, seed: int) -> tuple[int, _Probed]:
@@ -155,7 +162,7 @@ async def _long(client: Client, asking: Asking, seed: int) -> tuple[int, _Probed
             return words, probed
         failure = probed[1].failure
         if failure.kind not in TOO_LONG:
-            raise _error(failure, client.endpoint.url, asking.path)
+            raise _error(failure, client.endpoint, asking.path)
     raise MeasurementError(
         f"{client.endpoint.url}{asking.path} answers {SHORT_WORDS} words but not {LONG_WORDS[-1]} ({failure.text()}); "
         "is its context so small? 64 tokens are the least that can be measured"
@@ -167,17 +174,21 @@ async def _ask(client: Client, asking: Asking, words: int, seed: int, repeat: in
     exchange = await client.request("POST", asking.path, asking.body([text], PROBE_OUTPUT_TOKENS))
     answer = read_answer(exchange)
     if must and answer.failure is not None:
-        raise _error(answer.failure, client.endpoint.url, asking.path)
+        raise _error(answer.failure, client.endpoint, asking.path)
     software = exchange.headers.get(b"server", b"").decode(errors="replace")[:40]
     return exchange.sent_ns, answer, software
 
 
-def _error(failure: Failure, url: str, path: str) -> NetworkError | MeasurementError:
+def _error(failure: Failure, endpoint: Endpoint, path: str) -> NetworkError | MeasurementError:
     """One line: what was seen, and what would work."""
+    url, key = endpoint.url, endpoint.key_variable
     if failure.kind in (REFUSED, TLS):
         return NetworkError(failure.detail)
     advice = {
-        UNAUTHORISED: "name the variable that holds the key with --api-key-env",
+        UNAUTHORISED: f"is the key in {key} the server's?"
+        if key
+        else ("name the variable that holds the key with --api-key-env"),
+        REDIRECTED: "give the address that it leads to, or the server behind the login",
         NOT_FOUND: "check the URL, --model and --api",
         BUSY: "try again when it is free",
         STALLED: "is it still loading? a longer --stall-timeout waits longer",

@@ -38,6 +38,7 @@ class Served:
     engine_version: str = ""
     engine_options: dict[str, str] = field(default_factory=dict)
     model_config: dict[str, object] = field(default_factory=dict)
+    model: str = ""  # as the catalogue has it; without it the server's own word
     accelerators: int | None = None
     kernels: tuple[str, ...] = ()
 
@@ -79,6 +80,7 @@ class Asked:
             repr(self.shape),
             self.budget.requests,
             self.seed,
+            *((self.served.model,) if self.served.model else ()),
         ]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -125,7 +127,7 @@ def _question(asked: Asked, server: Server, found: Figures) -> dict[str, Any]:
     mean_prompt = float(np.mean(prompts)) if prompts else asked.shape.prompt.mean_tokens
     return {
         "record_id": asked.record_id,
-        "model": asked.model,
+        "model": served.model or asked.model,
         "model_config_hf": served.model_config,
         "variant": served.variant,
         "precision": served.precision,

@@ -21,7 +21,10 @@ def value(record: ProfileRecord, metric: str, percentile: str = "p50") -> float 
 def knee_sentence(knee: Knee, records: Sequence[ProfileRecord]) -> str:
     if knee.at is None:
         return "No number of users could be measured; see the failures above."
-    ends = {"out of time": " The time was up before more was tried.", "out of points": " More users were not tried."}
+    ends = {
+        "out of time": " The time was up (--max-minutes) before more was tried.",
+        "out of points": " More users were not tried (--most-points).",
+    }
     below = f" ({knee.below} do not)" if knee.below is not None else ""
     at = next((r for r in records if r.load and r.load.concurrency == knee.at and r.status == "ok"), None)
     each = "" if at is None else f"; there {_each(at)}"
@@ -37,7 +40,7 @@ def edge_sentence(edge: Edge, searched: str, limits: Sequence[Limit], records: S
     unit = "users at once" if searched == "users" else "requests/s"
     if edge.held is None:
         least = "" if edge.missed is None else f": {edge.missed:.3g} {unit} already miss it"
-        return f"No load tried keeps {kept}{least}."
+        return f"No load tried keeps {kept}{least}.{_ended(edge)}"
     held = f"{round(edge.held):,}" if searched == "users" else f"{edge.held:.3g}"
     at = _record_at(records, searched, edge.held)
     each = "" if at is None else f"; there {_each(at)}"
@@ -45,9 +48,17 @@ def edge_sentence(edge: Edge, searched: str, limits: Sequence[Limit], records: S
         " More requests would be needed to be 95 % sure of it (--requests)."
     )  # fmt: skip
     if edge.missed is None:
-        return f"Serves {held} {unit} or more with {kept}: no load tried missed it{each}.{sure}"
+        return f"Serves {held} {unit} or more with {kept}: no load tried missed it{each}.{sure}{_ended(edge)}"
     missed = f"{round(edge.missed):,}" if searched == "users" else f"{edge.missed:.3g}"
-    return f"Serves {held} {unit} with {kept}, {missed} not{each}.{sure}"
+    return f"Serves {held} {unit} with {kept}, {missed} not{each}.{sure}{_ended(edge)}"
+
+
+def _ended(edge: Edge) -> str:
+    """Why a search stopped before it had found what it looked for."""
+    return {
+        "out of time": " The time was up before the search was done: a longer --max-minutes goes on from here.",
+        "out of points": " The search ended at its --most-points; more of them go on from here.",
+    }.get(edge.stopped, "")
 
 
 def _record_at(records: Sequence[ProfileRecord], searched: str, load: float) -> ProfileRecord | None:
