@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from llmsizer.deliver.charts.figures import Spec, plain
+from llmsizer.deliver.charts.figures import WRAP, Spec, in_lines, plain
 from llmsizer.deliver.elements.basis import MARKS
 from llmsizer.deliver.elements.tables import Cell, Table
 from llmsizer.deliver.elements.wording import figure_amount, figure_range
@@ -200,6 +200,9 @@ def _words_told(value: Any, are_words: bool) -> Any:
 
 def _marked_told(words: str) -> str:
     """Words between the little HTML that Plotly reads; its signs for < and > stand for themselves in a pattern."""
+    lines = words.split(WRAP)
+    if len(lines) > 1:
+        return in_lines(told(unescape(" ".join(lines))), max(map(len, lines)))
     parts = _MARKUP.split(words)
     return "".join(part if part.startswith("<") else _told_between_blanks(part) for part in parts)
 

@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 import answers
+from llmsizer.decide.certainty.drivers import driver_words
 from llmsizer.decide.certainty.uncertainty import share_text
+from llmsizer.deliver.charts.figures import WRAP
 from llmsizer.deliver.charts.uncertainty import (
     bands_chart,
     bands_figure,
@@ -123,7 +125,12 @@ def test_a_long_name_leaves_room_for_its_figures_on_a_narrow_screen() -> None:
     bar = replace(SURE.tornado[0], driver="a price that somebody described at more length than any chart is wide")
     notes = tornado_figure(replace(SURE, tornado=(bar,)))["layout"]["annotations"]
     name, ends = (note["text"] for note in notes)
-    assert name.endswith("…") and len(name) + len(ends) <= 54  # characters, in 342 of 390 pixels
+    lines = name.split(WRAP)
+    assert all(len(line) + len(ends) <= 54 for line in lines)  # characters, in 342 of 390 pixels
+    assert " ".join(lines) == driver_words(bar.driver)  # and nothing of the name is lost
+    far_longer = replace(SURE.tornado[0], driver="a price " * 40)
+    name = tornado_figure(replace(SURE, tornado=(far_longer,)))["layout"]["annotations"][0]["text"]
+    assert name.endswith("…") and name.count(WRAP) == 1
 
 
 def test_names_from_outside_are_harmless_in_both() -> None:

@@ -17,7 +17,7 @@ from llmsizer.decide.pricing.study import workload_of
 from llmsizer.deliver.charts import ways
 from llmsizer.deliver.elements.confidence import PATH_WORDS, Option, best_by_path, confidence
 from llmsizer.deliver.elements.wording import amount, figure_amount, figure_range, sentence, tokens
-from llmsizer.deliver.tables.rejections import near_misses_table
+from llmsizer.deliver.tables.rejections import near_misses_table, rejection_groups
 from llmsizer.facts.catalog import default_catalog
 from llmsizer.facts.figure import Figure
 from llmsizer.facts.scenario import Scenario
@@ -62,7 +62,8 @@ def show_headline(scenario: Scenario) -> Recommendation:
 def show_answer(scenario: Scenario, recommendation: Recommendation) -> None:
     answer = taken(recommendation)
     if answer is None:
-        st.markdown(safe(sentence(told(recommendation.sentence))))
+        why = " · ".join(f"{told(group.words)}: {group.count:,}" for group in rejection_groups(recommendation))
+        st.markdown(safe(why or sentence(told(recommendation.sentence))))
         return
     if isinstance(answer, Plan):
         st.markdown(safe(runs(answer)))
@@ -250,7 +251,8 @@ show_question(scenario)
 recommendation = show_headline(scenario)
 show_answer(scenario, recommendation)
 show_flips(recommendation)
-show_next_pages()
+if taken(recommendation) is not None:
+    show_next_pages()
 show_side_by_side(recommendation)
 show_near_misses(recommendation)
 answer_detail.show(recommendation)

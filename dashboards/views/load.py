@@ -38,6 +38,7 @@ def chosen_plan(recommendation: Recommendation, scenario: Scenario) -> Plan:
     if not plans:
         machines = scenario.constraints.own or scenario.constraints.rent
         st.info(say("load.no_plan") if machines else say("load.api_only"))
+        st.page_link("views/decide.py", label=say("pages.decide"), icon=":material/arrow_back:")
         st.stop()
     sure = recommendation.uncertainty
     if sure is not None and sure.taken.path == "api":

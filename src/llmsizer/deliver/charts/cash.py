@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import accumulate
 
 from llmsizer.deliver.charts.colours import PATH_COLOURS
@@ -112,11 +111,3 @@ def paybacks_table(comparison: Comparison) -> Table:
         for payback in comparison.paybacks
     )
     return Table(title="Earned back", headers=("Against", "Earned back in", "In words"), rows=rows)
-
-
-def crossing_states(comparison: Comparison) -> dict[str, Sequence[str]]:
-    """What was found of the crossovers, by state: reached, not reached within what was searched, not searched."""
-    states: dict[str, list[str]] = {"reached": [], "not reached": [], "not searched": []}
-    for crossover in comparison.crossovers:
-        states[crossover.state].append(crossover.text)
-    return {state: texts for state, texts in states.items() if texts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from llmsizer.money.cost import Cost
 
 Spec = dict[str, Any]  # a Plotly figure: {"data": [...], "layout": {...}}
 
+WRAP = "<br />"  # within a name; a plain <br> stands between sentences
 LINE_DASHES = ("solid", "dash", "dashdot", "dot")
 LEAST_DRAWN, SLIVERS = 0.01, "parts below 1 %"
 LEAST_LABELLED = 0.1  # of the longest bar: a narrower segment keeps its number for the table and the hover
@@ -26,6 +28,13 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 def plain(words: str) -> str:
     """Plotly reads a little HTML in its texts; names from outside are not to use it."""
     return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def in_lines(words: str, longest: int) -> str:
+    """A name over two lines of so many characters; what is longer still is cut, and said in full where it is pointed
+    at. Plotly breaks no line itself and does not know how wide its words will stand."""
+    lines = textwrap.wrap(words, longest, max_lines=2, placeholder=" …", break_on_hyphens=False)
+    return WRAP.join(map(plain, lines))
 
 
 def layout_of(height: int, **extra: Any) -> Spec:
@@ -78,8 +87,7 @@ def stacked(bars: Sequence[Bar], unit: str) -> Spec:
     place = {"xref": "paper", "showarrow": False, "yanchor": "bottom", "yshift": 25}
     notes: list[Spec] = []
     for row, bar in enumerate(bars):
-        label = bar.label if len(bar.label) <= 40 else bar.label[:39] + "…"
-        notes.append(place | {"x": 0, "y": row, "xanchor": "left", "text": plain(label)})
+        notes.append(place | {"x": 0, "y": row, "xanchor": "left", "text": in_lines(bar.label, 40)})
         notes.append(place | {"x": 1, "y": row, "xanchor": "right", "text": f"<b>{plain(bar.end)}</b>"})
     layout = layout_of(
         90 + 76 * len(bars) + 20 * ((len(names) + 2) // 3),

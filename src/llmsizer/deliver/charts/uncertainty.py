@@ -13,7 +13,7 @@ from typing import Any
 from llmsizer.decide.certainty.drivers import driver_words
 from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.deliver.charts.colours import BLUE, GREY, ORANGE, PATH_COLOURS, WORDS_ON_MARKS
-from llmsizer.deliver.charts.figures import Spec
+from llmsizer.deliver.charts.figures import Spec, in_lines, plain
 from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.basis import MARKS
 from llmsizer.deliver.elements.chart import Chart, Key, axis_ticks, money_ticks
@@ -90,14 +90,18 @@ def _win_row(one: PathSpread, *, is_taken: bool) -> tuple[Cell, ...]:
     return words(one.label, strong=is_taken, remark="recommended" if is_taken else ""), *usd, served, odds
 
 
-def shown_bars(sure: Uncertainty, limit: int = SHOWN_BARS) -> tuple[Bar, ...]:
+def shown_bars(sure: Uncertainty) -> tuple[Bar, ...]:
     """The drivers that move the recommended path's cost most, widest first."""
-    return tuple(bar for bar in sure.tornado if bar.width_usd > LEAST_SHARE * abs(bar.usd_at_high))[:limit]
+    return _moving_bars(sure)[:SHOWN_BARS]
 
 
-def tornado_table(sure: Uncertainty, limit: int = SHOWN_BARS) -> Table:
+def _moving_bars(sure: Uncertainty) -> tuple[Bar, ...]:
+    return tuple(bar for bar in sure.tornado if bar.width_usd > LEAST_SHARE * abs(bar.usd_at_high))
+
+
+def tornado_table(sure: Uncertainty) -> Table:
     """Each driver alone from its low to its high: what the recommended path then costs, and which path is cheapest."""
-    bars = shown_bars(sure, limit)
+    bars = shown_bars(sure)
     rows = tuple(
         (
             words(_capital(driver_words(bar.driver))),
@@ -109,7 +113,7 @@ def tornado_table(sure: Uncertainty, limit: int = SHOWN_BARS) -> Table:
         for bar in bars
     )
     headers = ("Moved alone", "From – to", "A month at its low", "A month at its high", "Cheapest then")
-    left = len(shown_bars(sure, len(sure.tornado))) - len(bars)
+    left = len(_moving_bars(sure)) - len(bars)
     note = f"{left} more move it less." if left else ""
     return Table(title=f"What moves {sure.recommended}", headers=headers, rows=rows, note=note)
 
@@ -121,7 +125,7 @@ def _cheapest(bar: Bar, sure: Uncertainty) -> str:
     return "; ".join(turned) or "the same path"
 
 
-def information_table(sure: Uncertainty, limit: int = SHOWN_MEASUREMENTS) -> Table:
+def information_table(sure: Uncertainty) -> Table:
     """What is most worth measuring: what knowing it would save before choosing, and its part in the spread."""
     least = LEAST_SHARE * sure.taken.usd_mean
     worth = [one for one in sure.information if one.usd_per_month > least or one.variance_share >= LEAST_VARIANCE]
@@ -134,7 +138,7 @@ def information_table(sure: Uncertainty, limit: int = SHOWN_MEASUREMENTS) -> Tab
             else words("nothing", remark="it changes no choice"),
             Cell(text=share_text(one.variance_share), basis=_DRAWN),
         )
-        for one in worth[:limit]
+        for one in worth[:SHOWN_MEASUREMENTS]
     )
     headers = ("Measure or ask", "It settles", "Worth a month, before choosing", "Its part of the spread")
     all_of_it = format_usd(sure.perfect_information_usd_per_month)
@@ -217,9 +221,9 @@ def _within(values: Sequence[float], low: float, high: float) -> list[float]:
     return [value for value in rounded if low <= value <= high] or rounded[:1]
 
 
-def tornado_chart(sure: Uncertainty, limit: int = SHOWN_BARS) -> Chart:
+def tornado_chart(sure: Uncertainty) -> Chart:
     """The recommended path's cost with each driver alone at its low and its high, widest first."""
-    bars = shown_bars(sure, limit)
+    bars = shown_bars(sure)
     alt = f"{shown().words} a month of {sure.recommended}, one driver moved at a time. " + "; ".join(
         f"{driver_words(bar.driver)}: {format_usd(bar.usd_at_low)} to {format_usd(bar.usd_at_high)}" for bar in bars
     )
@@ -227,7 +231,7 @@ def tornado_chart(sure: Uncertainty, limit: int = SHOWN_BARS) -> Chart:
         title="What moves its cost most, one at a time",
         alt=alt,
         draw=lambda width: _draw_tornado(bars, _middle_usd(sure.tornado), width, alt),
-        table=tornado_table(sure, limit),
+        table=tornado_table(sure),
         legend=(
             Key(symbol="", css="swatch line-own", words="the driver at its low end"),
             Key(symbol="", css="swatch line-rent", words="at its high end"),
@@ -268,15 +272,6 @@ def _draw_tornado(bars: Sequence[Bar], middle_usd: float, width: float, alt: str
 # figures for the screen -----------------------------------------------------------------------------------------------
 
 
-def _plain(text: str) -> str:
-    """Plotly reads a little HTML in its texts; names from outside are not to use it."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _shortened(text: str, longest: int) -> str:
-    return _plain(text if len(text) <= longest else text[: longest - 1] + "…")
-
-
 def _layout(rows: int, **extra: Any) -> Spec:
     base: Spec = {
         "height": 92 + 58 * rows,
@@ -299,7 +294,7 @@ def bands_figure(sure: Uncertainty) -> Spec:
     """P10 to P90 of each path on a logarithmic axis, the median marked, its odds at the right."""
     bands = cost_bands(sure)
     rows = list(range(len(bands)))
-    hover = [f"{_plain(_band_words(band))} {MARKS[_DRAWN]}" for band in bands]
+    hover = [f"{plain(_band_words(band))} {MARKS[_DRAWN]}" for band in bands]
     colours = [PATH_COLOURS[band.path] for band in bands]
     data: list[Spec] = [
         {
@@ -325,8 +320,8 @@ def bands_figure(sure: Uncertainty) -> Spec:
             "showlegend": False,
         },
     ]
-    notes = [_above(row, _shortened(band.label, 30)) for row, band in enumerate(bands)]
-    notes += [_above(row, f"<b>{_plain(_odds(band))}</b>", right=True) for row, band in enumerate(bands)]
+    notes = [_above(row, in_lines(band.label, _ROW_CHARACTERS - len(_odds(band)))) for row, band in enumerate(bands)]
+    notes += [_above(row, f"<b>{plain(_odds(band))}</b>", right=True) for row, band in enumerate(bands)]
     low, high = _usd_axis([usd for band in bands for usd in (band.usd_p10, band.usd_p90)])
     axis: Spec = {"type": "log", "title": {"text": f"{shown().words} a month, P10 to P90"}, "fixedrange": True}
     axis |= {"range": [log10(low), log10(high)], **axis_ticks(money_ticks(low, high, _log_ticks))}
@@ -347,9 +342,9 @@ def _odds(band: CostBand) -> str:
     return f"{word}: {band.odds}" if band.odds in ("out", "unknown") else f"{word} wins: {band.odds}"
 
 
-def tornado_figure(sure: Uncertainty, limit: int = SHOWN_BARS) -> Spec:
+def tornado_figure(sure: Uncertainty) -> Spec:
     """The recommended path's cost with each driver alone at its low and at its high end, widest first."""
-    bars = shown_bars(sure, limit)
+    bars = shown_bars(sure)
     if not bars:
         return {"data": [], "layout": _layout(0)}
     middle = _middle_usd(sure.tornado)
@@ -360,7 +355,7 @@ def tornado_figure(sure: Uncertainty, limit: int = SHOWN_BARS) -> Spec:
     ends = [f"{format_usd(bar.usd_at_low)} – {format_usd(bar.usd_at_high)}" for bar in bars]
     notes: list[Spec] = []
     for row, (bar, end) in enumerate(zip(bars, ends, strict=True)):
-        name = _shortened(driver_words(bar.driver), _ROW_CHARACTERS - len(end))
+        name = in_lines(driver_words(bar.driver), _ROW_CHARACTERS - len(end))
         notes += [_above(row, name), _above(row, end, right=True)]
     line = {"dash": "dot", "width": 1.5, "color": GREY}
     shape = {"type": "line", "x0": middle, "x1": middle, "y0": 0, "y1": 1, "yref": "paper", "line": line}
@@ -375,7 +370,7 @@ def _tornado_trace(
     bars: Sequence[Bar], usd: Sequence[float], name: str, colour: str, middle: float, pattern: str
 ) -> Spec:
     hover = [
-        f"{_plain(driver_words(bar.driver))}: {_plain(from_to(bar.low, bar.high, bar.unit))}"
+        f"{plain(driver_words(bar.driver))}: {plain(from_to(bar.low, bar.high, bar.unit))}"
         f"<br>{name}: {format_usd(value)} a month {MARKS[_DRAWN]}"
         for bar, value in zip(bars, usd, strict=True)
     ]
