@@ -26,9 +26,10 @@ ABOVE: dict[str, set[str]] = {
         "physics",
         "traffic",
         "cluster",
+        "quantize",  # its reading of packed checkpoints
     },  # load is sent with the arrivals, lengths and traces of traffic
     "quantize": {"facts", "physics"},
-    "quality": {"facts", "physics"},
+    "quality": {"facts", "physics", "quantize"},
     "store": {"facts", "profile"},
     "exchange": {"facts", "physics"},
     "reference_model": {"facts"},

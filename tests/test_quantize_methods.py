@@ -30,9 +30,10 @@ from llmsizer.quantize.calibration import (
 from llmsizer.quantize.formats.environments import Environment, ensure, python_of
 from llmsizer.quantize.formats.gguf_file import uses_more_bits
 from llmsizer.quantize.formats.gptqmodel import ENVIRONMENT, run_worker
-from llmsizer.quantize.formats.readers import fp4, fp8, stored_weights, unpacked
+from llmsizer.quantize.formats.readers import stored_weights
 from llmsizer.quantize.recipes import read_recipe
 from llmsizer.quantize.round_trip import divergence
+from llmsizer.quantize.stored.numbers import fp4, fp8, unpacked
 from llmsizer.quantize.work import work_folder
 from tiny_models import TEXT, needs, write_checkpoint
 

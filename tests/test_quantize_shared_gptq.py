@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmsizer.quantize import RECIPES, Job, quantize
-from llmsizer.quantize.formats.readers import raw
 from llmsizer.quantize.stored.checkpoint import open_checkpoint
+from llmsizer.quantize.stored.numbers import raw
 from tiny_models import TEXT, needs, write_checkpoint
 
 pytestmark = [

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmsizer.facts.variant import Variant
 from llmsizer.gguf_graph import opened_graph
 from llmsizer.installed import optional, quiet_transformers
+from llmsizer.quantize.loading import load_widened, must_widen
 
 Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -69,11 +70,16 @@ def _transformers(variant: Variant, compute: str | None) -> Reader:
     # Compressed tensors are unpacked to 16 bit and computed like the original; a CPU computes FP16 slowly.
     dtype = torch.float32 if compute == "f32" or not on_gpu else torch.float16
     load = transformers.AutoModelForCausalLM.from_pretrained
+    if variant.format == "huggingface" and must_widen(variant.path):
+        return _reads(torch, load_widened(variant.path, dtype, "cuda" if on_gpu else "cpu"))
     with contextlib.redirect_stderr(io.StringIO()):  # compressed tensors draw bars of their own into ours
         model = load(variant.path, dtype=dtype, local_files_only=True).eval()
         # Routers and unpacked experts keep the format they are stored in, whatever is asked for.
         model = model.to("cuda" if on_gpu else "cpu", dtype)
+    return _reads(torch, model)
 
+
+def _reads(torch: Any, model: Any) -> Reader:
     def read(tokens: Tokens) -> Logits:
         with torch.inference_mode():
             logits = model(torch.from_numpy(tokens.reshape(1, -1)).to(model.device), use_cache=False).logits[0]

@@ -12,7 +12,7 @@ from llmsizer.errors import CatalogError, UnknownNameError
 from llmsizer.facts.profile_files import find_profiles, read_toml, toml_files
 from llmsizer.facts.variant import Format
 
-Toolkit = Literal["openvino", "gguf", "llm-compressor", "gptqmodel"]
+Toolkit = Literal["openvino", "gguf", "llm-compressor", "gptqmodel", "none"]
 Algorithm = Literal["none", "round-to-nearest", "minmax", "gptq", "awq", "smoothquant", "scale-estimation"]
 CALIBRATED = ("minmax", "gptq", "awq", "smoothquant", "scale-estimation")
 
@@ -98,6 +98,6 @@ EXPERT_SCHEMES = ("W4A16", "W8A16", "FP8_DYNAMIC")
 def knows_experts(recipe: Recipe) -> bool:
     """Whether a method quantizes mixtures of experts here."""
     if recipe.toolkit != "llm-compressor":
-        return False
+        return recipe.toolkit in ("gguf", "none")
     alone = recipe.algorithm in ("round-to-nearest", "gptq") and not recipe.choices and not recipe.kv_scales
     return alone and recipe.scheme in EXPERT_SCHEMES

@@ -25,8 +25,9 @@ from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional, quiet_transformers
 from llmsizer.quantize.formats.gguf_file import read_vocabulary
 from llmsizer.quantize.formats.readers import Weights, stored_weights
+from llmsizer.quantize.loading import check_whole, empty_model, fill
 from llmsizer.quantize.stored.checkpoint import Checkpoint
-from llmsizer.quantize.stored.experts import fused, model_type_of, text_config
+from llmsizer.quantize.stored.experts import model_type_of, text_config
 
 TOKENS = 48
 ACTIVATIONS_TOO = ("W8A8", "FP8", "FP8_DYNAMIC", "NVFP4")
@@ -103,18 +104,11 @@ def logits_of(source: Checkpoint, weights: Weights, tokens: NDArray[np.int64]) -
 def plain_model(source: Checkpoint, weights: Weights) -> Any:
     """transformers' model of the source's architecture with weights of our own, in single precision."""
     torch = optional("torch", what="reading a variant back", extra="quantize")
-    transformers = quiet_transformers(what="reading a variant back", model_type=model_type_of(source.config))
-    config = transformers.AutoConfig.from_pretrained(source.path, local_files_only=True)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    held = fused(weights, model_type_of(source.config))
-    known = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in held.items()}
-    missing, _ = model.load_state_dict(known, strict=False)
-    unread = [name for name in missing if "norm" not in name and not (config.tie_word_embeddings and "lm_head" in name)]
-    if unread:
-        raise QuantizationError(f"{source.path}: {unread[0]} was not found among the stored weights")
-    with torch.no_grad():  # OpenVINO's graph names no norms
-        for name in set(missing) & set(source.tensors):
-            model.get_parameter(name).copy_(torch.from_numpy(source.tensor(name).float32()))
+    model = empty_model(source, torch.float32)
+    missing = fill(model, weights.items(), model_type_of(source.config))
+    norms = {name: source.tensor(name).float32() for name in missing if "norm" in name and name in source.tensors}
+    fill(model, norms.items(), "")  # OpenVINO's graph names no norms
+    check_whole(source, set(missing) - set(norms))
     return model.eval()
 
 

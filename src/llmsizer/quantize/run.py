@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import llmsizer.quantize.formats.compressed_tensors as compressed_tensors
 import llmsizer.quantize.formats.gguf_file as gguf_file
 import llmsizer.quantize.formats.gptqmodel as gptqmodel
 import llmsizer.quantize.formats.openvino_ir as openvino_ir
+import llmsizer.quantize.formats.sixteen_bit as sixteen_bit
 from llmsizer.errors import InputError, LlmSizerError, QuantizationError
 from llmsizer.facts.variant import ExpertUse, Variant, WeightPart
 from llmsizer.installed import versions_of
@@ -26,11 +28,17 @@ from llmsizer.quantize.mixed import choose
 from llmsizer.quantize.model_card import write_model_card
 from llmsizer.quantize.recipes import RECIPES, Recipe, get_recipe, knows_experts
 from llmsizer.quantize.round_trip import round_trip
-from llmsizer.quantize.stored.checkpoint import STORED, Checkpoint, check_values, open_checkpoint
+from llmsizer.quantize.stored.checkpoint import STORED, Checkpoint, check_values, open_source, read_folder
 from llmsizer.quantize.stored.contents import file_parts
+from llmsizer.quantize.stored.packed import accounted
 from llmsizer.quantize.work import work_folder
 
-TOOLKITS = {"openvino": openvino_ir, "gguf": gguf_file, "llm-compressor": compressed_tensors}
+PACKAGES = {
+    "openvino": ("openvino", "openvino-genai", "openvino-tokenizers", "nncf", "gguf"),
+    "gguf": ("gguf", "numpy"),
+    "llm-compressor": ("llmcompressor", "compressed-tensors", "transformers", "torch", "numpy"),
+    "none": ("numpy",),
+}
 VERIFY_PARAMS = 200_000_000  # up to here reading a variant back twice takes seconds
 # What a reader needs beside the weights: the architecture and, where there is one, the tokenizer.
 COMPANIONS = (
@@ -72,7 +80,7 @@ def quantize(
     """
     job = job or Job(calibration=calibration, base=base)
     recipe = get_recipe(method)
-    source = open_checkpoint(checkpoint)
+    source = open_source(checkpoint)
     _check_experts(source, recipe)
     check_values(source)
     if job.calibration and job.held_out and not job.force:
@@ -181,12 +189,12 @@ def quantize_all(
 
 def original(checkpoint: Path) -> Variant:
     """The checkpoint itself, unquantized, as a variant to measure and to compare with."""
-    source = open_checkpoint(checkpoint)
+    source = open_source(checkpoint)
     sums: dict[str, tuple[int, int]] = {}
-    for tensor in source.tensors.values():
-        name = STORED.get(tensor.dtype, tensor.dtype.lower())
+    for dtype, own_params, own_bytes in accounted(read_folder(checkpoint)[2]):
+        name = STORED.get(dtype, dtype.lower())
         params, size = sums.get(name, (0, 0))
-        sums[name] = (params + tensor.params, size + tensor.byte_count)
+        sums[name] = (params + own_params, size + own_bytes)
     parts = tuple(WeightPart(format=name, params=n, bytes=size) for name, (n, size) in sorted(sums.items()))
     largest = max(parts, key=lambda part: part.bytes).format
     return Variant(
@@ -198,7 +206,7 @@ def original(checkpoint: Path) -> Variant:
         format="huggingface",
         source_sha256=source.sha256(),
         parts=parts,
-        config=dict(source.config),
+        config=dict(source.config if source.published is None else source.published),
     )
 
 
@@ -213,6 +221,10 @@ def _finished(out: Path, recipe: Recipe, digest: str) -> Variant | None:
 
 def _write(source: Checkpoint, recipe: Recipe, job: Job, work: Path, progress: Progress) -> tuple[WeightPart, ...]:
     folder = work / "variant"
+    if recipe.toolkit == "none":
+        return sixteen_bit.write(source, folder, progress)
+    if recipe.toolkit == "none":
+        return sixteen_bit.write(source, folder, progress)
     if recipe.toolkit == "openvino":
         return openvino_ir.write(source, recipe, folder, progress, base=job.base, calibration=job.calibration)
     if recipe.toolkit == "gguf":
@@ -236,6 +248,8 @@ def _copy_companions(source: Checkpoint, folder: Path) -> None:
     for name in COMPANIONS:
         if (source.path / name).is_file() and not (folder / name).exists():
             shutil.copy2(source.path / name, folder / name)
+            if name == "config.json" and source.packed_format:  # the copy is of weights that are packed otherwise
+                (folder / name).write_text(json.dumps(source.config, indent=2) + "\n", encoding="utf-8")
 
 
 def _as_json(recipe: Recipe) -> dict[str, object]:
@@ -264,4 +278,4 @@ def _variant(source: Checkpoint, recipe: Recipe, parts: tuple[WeightPart, ...]) 
 def _versions(recipe: Recipe) -> dict[str, str]:
     if recipe.toolkit == "gptqmodel":
         return gptqmodel.versions()
-    return versions_of(*TOOLKITS[recipe.toolkit].PACKAGES)
+    return versions_of(*PACKAGES[recipe.toolkit])

@@ -16,12 +16,13 @@ from llmsizer.files import whole_folder
 from llmsizer.progress import Progress, part_of, silent
 from llmsizer.reference_model.corpus import Corpus, read_corpus
 from llmsizer.reference_model.random_weights import SPEED_CONFIG, build_random, random_checkpoint
-from llmsizer.reference_model.training import Recipe, save, train, train_tokenizer
+from llmsizer.reference_model.training import MixtureRecipe, Recipe, save, train, train_tokenizer
 
 __all__ = [
     "DATASET",
     "DOCUMENT_TOKENS",
     "SPEED_CONFIG",
+    "MixtureRecipe",
     "Recipe",
     "build",
     "build_random",
@@ -53,7 +54,8 @@ def build(
     """
     recipe = recipe or Recipe()
     corpus = read_corpus(seed=seed, stdlib=stdlib)
-    folder = cache_dir / f"reference-{_key(corpus, recipe, seed)}"
+    kind = "mixture" if isinstance(recipe, MixtureRecipe) else "reference"
+    folder = cache_dir / f"{kind}-{_key(corpus, recipe, seed)}"
     if folder.is_dir():
         progress("reference model: made before", 1.0)
         return folder

@@ -64,6 +64,34 @@ class Recipe:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixtureRecipe(Recipe):
+    """The same as a mixture of experts in Mixtral's layout: two of eight experts a token, trained for longer.
+
+    An expert sees a quarter of the tokens, so that it takes more of them to learn as much.
+    """
+
+    vocabulary: int = 2048
+    hidden_size: int = 256
+    intermediate_size: int = 256  # of one expert
+    heads: int = 4
+    pair_tokens: int = 1024
+    experts: int = 8
+    experts_per_token: int = 2
+    balance: float = 0.02  # weight of the loss that spreads tokens over experts
+    steps: int = 240
+
+    def hf_config(self) -> dict[str, Any]:
+        """The architecture as Hugging Face writes it."""
+        return Recipe.hf_config(self) | {
+            "architectures": ["MixtralForCausalLM"],
+            "model_type": "mixtral",
+            "num_local_experts": self.experts,
+            "num_experts_per_tok": self.experts_per_token,
+            "router_aux_loss_coef": self.balance,
+        }
+
+
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
     """A byte-level BPE, the kind that GGUF, Hugging Face and OpenVINO all read."""
     tokenizers = optional("tokenizers", what=WHAT, extra="quantize")
@@ -81,7 +109,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
 
 
 def train(tokenizer: Any, texts: Sequence[str], recipe: Recipe, *, seed: int, progress: Progress) -> Any:
-    """A trained Mistral-architecture model; the same on the same machine and versions for the same seed."""
+    """A trained model of the recipe's architecture; the same on the same machine and versions for the same seed."""
     torch = _torch()
     transformers = quiet_transformers(what=WHAT)
     begin, end = tokenizer.token_to_id(BEGIN), tokenizer.token_to_id(END)
@@ -91,7 +119,7 @@ def train(tokenizer: Any, texts: Sequence[str], recipe: Recipe, *, seed: int, pr
     config = transformers.AutoConfig.for_model(**recipe.hf_config())
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for name, parameter in model.named_parameters():
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
+        if name.endswith(("o_proj.weight", "down_proj.weight", "experts.down_proj")):
             torch.nn.init.zeros_(parameter)
     batches = torch.Generator().manual_seed(seed)
     _train_pairs(model, stream, recipe, batches, part_of(progress, 0.0, 0.35))
@@ -121,22 +149,25 @@ def _train_layers(model: Any, stream: Any, recipe: Recipe, batches: Any, progres
     groups = [{"params": layers, "lr": recipe.layer_rate}, {"params": outside, "lr": recipe.matrix_rate}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     model.train()
+    extras = {"output_router_logits": True} if isinstance(recipe, MixtureRecipe) else {}
     for step in range(recipe.steps):
         warm = min(1.0, (step + 1) / recipe.warm_steps)
         share = warm * (1 - 0.95 * step / recipe.steps)
         _set_rates(optimizer, [recipe.layer_rate * share, recipe.matrix_rate * share])
         rows = _windows(stream, recipe.sequence_tokens, recipe.sequences, batches)
         with _autocast():
-            logits = model(rows[:, :-1], use_cache=False).logits
-        loss = _descend(logits, rows, [*layers, *outside], optimizer)
+            output = model(rows[:, :-1], use_cache=False, **extras)
+        beside = recipe.balance * output.aux_loss if isinstance(recipe, MixtureRecipe) else None
+        loss = _descend(output.logits, rows, [*layers, *outside], optimizer, beside=beside)
         if step % LOG_EVERY == 0 or step + 1 == recipe.steps:
             progress(f"training layers, loss {loss:.2f}", (step + 1) / recipe.steps)
 
 
-def _descend(logits: Any, rows: Any, parameters: list[Any], optimizer: Any) -> float:
+def _descend(logits: Any, rows: Any, parameters: list[Any], optimizer: Any, *, beside: Any = None) -> float:
+    """One step; the loss of predicting the text, without what is to be made small ``beside`` it."""
     torch = _torch()
     loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), rows[:, 1:].flatten())
-    loss.backward()
+    (loss if beside is None else loss + beside).backward()
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -22,7 +22,6 @@ from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.stored.checkpoint import STORED, Checkpoint, open_checkpoint
 from llmsizer.quantize.stored.experts import ROUTERS
 
-PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch", "numpy")
 # Engines read what is fused in one kernel in one scheme, so these are stored alike.
 UNITS = {
     "qkv": r"self_attn\.(q|k|v)_proj",

@@ -13,16 +13,21 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import WeightPart
-from llmsizer.gguf_graph import GGUF_FILE, head_dim, rope_parameters
+from llmsizer.gguf_graph import GGUF_FILE
 from llmsizer.installed import optional
 from llmsizer.progress import Progress
+from llmsizer.quantize.formats.gguf_families import ROUTER, Family, Stack, add_geometry, family_of, stacked
 from llmsizer.quantize.recipes import Recipe
 from llmsizer.quantize.stored.checkpoint import Checkpoint
 from llmsizer.quantize.stored.tensors import Tensor
 
-PACKAGES = ("gguf", "numpy")
-# Hugging Face model types that are the "llama" graph of GGUF: pre-norm, rotary positions, gated SiLU.
-LLAMA_LIKE = ("llama", "mistral")
+# What llama.cpp's mixes give more bits: in some layers values and down projections, those of experts among them, and
+# keys and values throughout where there are eight experts, being small beside them (src/llama-quant.cpp).
+FAVOURED = re.compile(
+    r"model\.layers\.(\d+)\.(self_attn\.v_proj|mlp\.(?:experts\.)?down_proj|block_sparse_moe\.experts\.w2)\.weight"
+)
+ATTENTION_OF_EIGHT = re.compile(r"self_attn\.[kv]_proj\.weight")
+EIGHT = 8
 PART_NAMES = {
     "F32": "fp32",
     "F16": "fp16",
@@ -43,85 +48,50 @@ GPT2_BYTES |= {byte: chr(256 + i) for i, byte in enumerate(b for b in range(256)
 def write(checkpoint: Checkpoint, recipe: Recipe, folder: Path, progress: Progress) -> tuple[WeightPart, ...]:
     """Write ``model.gguf`` into a folder; what it weighs by stored format. Raises QuantizationError."""
     gguf = optional("gguf", what="writing GGUF", extra="quantize")
-    check_architecture(checkpoint)
-    config = checkpoint.config
-    writer: Any = gguf.GGUFWriter(folder / GGUF_FILE, "llama")
-    _add_geometry(writer, checkpoint, FILE_TYPES[recipe.tensor_types["other"]])
-    _add_tokenizer(writer, checkpoint)
-    names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, int(config["num_hidden_layers"]))
+    family = family_of(checkpoint)
+    writer: Any = gguf.GGUFWriter(folder / GGUF_FILE, family.graph)
+    add_geometry(writer, checkpoint, FILE_TYPES[recipe.tensor_types["other"]])
+    _add_tokenizer(writer, checkpoint, family)
+    layers = int(checkpoint.config["num_hidden_layers"])
+    names = name_map(gguf, family, layers)
     parts: dict[str, tuple[int, int]] = {}
-    layers = int(config["num_hidden_layers"])
-    planned = [(tensor, _stored_format(tensor, recipe, layers)) for tensor in checkpoint.tensors.values()]
-    for tensor, stored in planned:
-        name = names.get_name(tensor.name, try_suffixes=(".weight",))
+    experts = int(checkpoint.config.get("num_local_experts") or checkpoint.config.get("num_experts") or 0)
+    planned = [(stack, _stored_format(stack, recipe, layers, experts)) for stack in stacked(checkpoint.tensors)]
+    for stack, stored in planned:
+        name = names.get_name(stack.name, try_suffixes=(".weight",))
         if name is None:
-            raise QuantizationError(f"{checkpoint.path}: GGUF has no place for tensor {tensor.name}")
+            raise QuantizationError(f"{checkpoint.path}: GGUF has no place for tensor {stack.name}")
         qtype = getattr(gguf.GGMLQuantizationType, stored)
-        shape = _check_blocks(tensor, stored, int(gguf.GGML_QUANT_SIZES[qtype][0]))
+        shape = _check_blocks(stack, stored, int(gguf.GGML_QUANT_SIZES[qtype][0]))
         byte_shape = gguf.quant_shape_to_byte_shape(shape, qtype) if stored.startswith("Q") else shape
-        byte_count = tensor.params // gguf.GGML_QUANT_SIZES[qtype][0] * gguf.GGML_QUANT_SIZES[qtype][1]
+        byte_count = stack.params // gguf.GGML_QUANT_SIZES[qtype][0] * gguf.GGML_QUANT_SIZES[qtype][1]
         dtype = np.uint8 if stored.startswith("Q") else np.dtype(np.float32 if stored == "F32" else np.float16)
         writer.add_tensor_info(name, byte_shape, np.dtype(dtype), int(byte_count), raw_dtype=qtype)
         params, size = parts.get(PART_NAMES[stored], (0, 0))
-        parts[PART_NAMES[stored]] = (params + tensor.params, size + int(byte_count))
+        parts[PART_NAMES[stored]] = (params + stack.params, size + int(byte_count))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for index, (tensor, stored) in enumerate(planned):
-        writer.write_tensor_data(_values(tensor, stored, checkpoint, gguf))
-        progress(f"GGUF {recipe.name}: {tensor.name}", (index + 1) / len(planned))
+    for index, (stack, stored) in enumerate(planned):
+        values = [_values(member, stored, checkpoint, family, gguf) for member in stack.members]
+        writer.write_tensor_data(np.stack(values) if stack.is_stacked else values[0])
+        progress(f"GGUF {recipe.name}: {stack.name}", (index + 1) / len(planned))
     writer.close()
     return tuple(WeightPart(format=name, params=n, bytes=size) for name, (n, size) in sorted(parts.items()))
 
 
-def check_architecture(checkpoint: Checkpoint) -> None:
-    """Raises QuantizationError where the model is not the graph that GGUF calls llama."""
-    config = checkpoint.config
-    kind = config.get("model_type")
-    if kind not in LLAMA_LIKE:
-        raise QuantizationError(
-            f"{checkpoint.path}: no GGUF or OpenVINO writer for model_type {kind!r}; known: {', '.join(LLAMA_LIKE)}"
-        )
-    for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"):
-        if not isinstance(config.get(key), int) or config[key] < 1:
-            raise QuantizationError(f"{checkpoint.path}/config.json: {key} is {config.get(key)!r}, not a count")
-    if isinstance(config.get("sliding_window"), int):
-        raise QuantizationError(
-            f"{checkpoint.path}/config.json: the graph has no sliding_window; known: full attention"
-        )
-    scaling = rope_parameters(config).get("rope_type", "default")
-    if scaling != "default":
-        raise QuantizationError(
-            f"{checkpoint.path}/config.json: rope_type {scaling!r} is not written here; known: default"
-        )
+def name_map(gguf: Any, family: Family, layers: int) -> Any:
+    """From names on the hub to those in the file."""
+    graph = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family.graph)
+    return gguf.get_tensor_name_map(graph, layers)
 
 
-def _add_geometry(writer: Any, checkpoint: Checkpoint, file_type: int) -> None:
-    config = checkpoint.config
-    heads = int(config["num_attention_heads"])
-    writer.add_name(checkpoint.name)
-    writer.add_block_count(int(config["num_hidden_layers"]))
-    writer.add_context_length(int(config.get("max_position_embeddings", 4096)))
-    writer.add_embedding_length(int(config["hidden_size"]))
-    writer.add_feed_forward_length(int(config["intermediate_size"]))
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
-    writer.add_key_length(head_dim(config))
-    writer.add_value_length(head_dim(config))
-    writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
-    writer.add_rope_freq_base(float(rope_parameters(config)["rope_theta"]))
-    writer.add_rope_dimension_count(head_dim(config))
-    writer.add_vocab_size(int(config["vocab_size"]))
-    writer.add_file_type(file_type)
-    writer.add_quantization_version(2)
-
-
-def _add_tokenizer(writer: Any, checkpoint: Checkpoint) -> None:
+def _add_tokenizer(writer: Any, checkpoint: Checkpoint, family: Family) -> None:
     """Vocabulary and merges; a model without a tokenizer gets bytes, because readers demand some vocabulary."""
     tokens, merges = read_vocabulary(checkpoint)
     special = {int(checkpoint.config.get(key) or 0) for key in ("bos_token_id", "eos_token_id")} | {0}
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(family.splitter)
     writer.add_token_list(tokens)
     writer.add_token_types([3 if i in special else 1 for i in range(len(tokens))])  # 3 control, 1 normal
     writer.add_token_merges(merges)
@@ -148,13 +118,15 @@ def read_vocabulary(checkpoint: Checkpoint) -> tuple[list[str], list[str]]:
     return [by_id.get(i, f"<extra_{i}>") for i in range(size)], merges
 
 
-def _stored_format(tensor: Tensor, recipe: Recipe, layers: int) -> str:
-    if len(tensor.shape) != 2:
-        return "F32"  # norms: a handful of values that every reader expects in full
+def _stored_format(stack: Stack, recipe: Recipe, layers: int, experts: int) -> str:
+    if len(stack.members[0].shape) != 2 or ROUTER.search(stack.name):
+        return "F32"  # norms and routers: a handful of values that every reader expects in full
     for part, stored in recipe.tensor_types.items():
-        if part in tensor.name:
+        if part in stack.name:
             return stored
-    favoured = re.fullmatch(r"model\.layers\.(\d+)\.(self_attn\.v_proj|mlp\.down_proj)\.weight", tensor.name)
+    if recipe.more_bits and experts == EIGHT and ATTENTION_OF_EIGHT.search(stack.name):
+        return "Q8_0"
+    favoured = FAVOURED.fullmatch(stack.name)
     if recipe.more_bits and favoured and uses_more_bits(int(favoured[1]), layers):
         return recipe.more_bits
     return recipe.tensor_types["other"]
@@ -166,21 +138,22 @@ def uses_more_bits(layer: int, layers: int) -> bool:
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
-def _check_blocks(tensor: Tensor, stored: str, block: int) -> tuple[int, ...]:
-    if tensor.shape[-1] % block:
+def _check_blocks(stack: Stack, stored: str, block: int) -> tuple[int, ...]:
+    if stack.shape[-1] % block:
+        works = "gguf-q8_0, whose groups are of 32," if stack.shape[-1] % 32 == 0 else "openvino-int8"
         raise QuantizationError(
-            f"{tensor.file}: {tensor.name} has rows of {tensor.shape[-1]} weights, not divisible by the "
-            f"{stored} group of {block}; use openvino-int8 or a 16-bit method"
+            f"{stack.members[0].file}: {stack.name} has rows of {stack.shape[-1]} weights, not divisible by the "
+            f"{stored} group of {block}; use {works} or a 16-bit method"
         )
-    return tensor.shape
+    return stack.shape
 
 
-def _values(tensor: Tensor, stored: str, checkpoint: Checkpoint, gguf: Any) -> NDArray[Any]:
+def _values(tensor: Tensor, stored: str, checkpoint: Checkpoint, family: Family, gguf: Any) -> NDArray[Any]:
     if stored == "F32":
         return tensor.float32()
     values: NDArray[Any] = tensor.float16() if stored == "F16" else tensor.float32()
     for projection, key in (("q_proj.", "num_attention_heads"), ("k_proj.", "num_key_value_heads")):
-        if projection in tensor.name:
+        if family.rotates_neighbours and projection in tensor.name:
             values = _interleaved(values, int(checkpoint.config.get(key) or checkpoint.config["num_attention_heads"]))
     values = np.ascontiguousarray(values)
     if stored == "F16":

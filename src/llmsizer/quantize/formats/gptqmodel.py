@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+import llmsizer.quantize.formats.sixteen_bit as sixteen_bit
 from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import Variant, WeightPart
-from llmsizer.progress import Progress, part_of
+from llmsizer.progress import Progress, part_of, silent
 from llmsizer.quantize.calibration import token_rows
 from llmsizer.quantize.formats.environments import Environment, ensure, is_made
 from llmsizer.quantize.groups import check_groups
@@ -47,7 +49,7 @@ def write(
     np.save(work / "rows.npy", rows)
     progress(f"{recipe.name}: quantizing", 0.1)
     job = {
-        "source": str(checkpoint.path.resolve()),
+        "source": str(_plain(checkpoint, work).resolve()),
         "out": str(folder.resolve()),
         "rows": str(work.resolve() / "rows.npy"),
         "format": recipe.format,
@@ -61,6 +63,20 @@ def write(
         (folder / name).unlink(missing_ok=True)
     progress(f"{recipe.name}: written", 1.0)
     return weight_parts(open_checkpoint(folder), checkpoint, recipe)
+
+
+def _plain(checkpoint: Checkpoint, work: Path) -> Path:
+    """The folder that the toolkit reads: a copy in 16 bit where the source is packed."""
+    if checkpoint.packed_format is None:
+        return checkpoint.path
+    folder = work / "sixteen-bit"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir()
+    sixteen_bit.write(checkpoint, folder, silent)
+    for file in checkpoint.path.glob("*.json"):
+        if not (folder / file.name).exists() and "index" not in file.name:
+            shutil.copy2(file, folder / file.name)
+    return folder
 
 
 def run_worker(python: Path, command: str, arguments: Mapping[str, Any]) -> None:

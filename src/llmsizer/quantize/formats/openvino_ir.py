@@ -27,7 +27,6 @@ from llmsizer.quantize.groups import check_groups
 from llmsizer.quantize.recipes import RECIPES, Recipe
 from llmsizer.quantize.stored.checkpoint import Checkpoint
 
-PACKAGES = ("openvino", "openvino-genai", "openvino-tokenizers", "nncf", "gguf")
 ALGORITHMS = {"awq": "awq", "scale-estimation": "scale_estimation", "gptq": "gptq"}  # NNCF's names
 STORED = {"i4": "int4", "u4": "int4", "i8": "int8", "u8": "int8", "f16": "fp16", "bf16": "bf16", "f32": "fp32"}
 

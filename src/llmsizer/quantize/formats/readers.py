@@ -14,13 +14,21 @@ from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import Variant
 from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional
-from llmsizer.quantize.stored.checkpoint import Checkpoint, open_checkpoint
+from llmsizer.quantize.formats.gguf_families import FAMILIES
+from llmsizer.quantize.formats.gguf_file import name_map
+from llmsizer.quantize.stored.checkpoint import Checkpoint, open_checkpoint, open_source
+from llmsizer.quantize.stored.numbers import fp4, fp8, powers_of_two, raw, unpacked
 from llmsizer.quantize.stored.tensors import Tensor
 
 Weights = dict[str, NDArray[np.float32]]
-RAW = {"I32": np.int32, "I64": np.int64, "I8": np.int8, "U8": np.uint8, "F8_E4M3": np.uint8}
-FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], dtype=np.float32)  # E2M1; the fourth bit is the sign
 AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)  # where the value of each column lies in its word of eight
+GGUF_INNER = (
+    *(f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
+    *(f"mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj", "gate")),
+    *(f"mlp.experts.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
+    "input_layernorm",
+    "post_attention_layernorm",
+)
 GPTQ_ZERO_SHIFT = 1  # the format's first version stores zero points less one
 
 
@@ -30,56 +38,14 @@ def stored_weights(variant: Variant) -> Weights:
         return _gguf(variant)
     if variant.format == "openvino-ir":
         return _openvino(variant.path)
-    stored = open_checkpoint(variant.path)
     if variant.format == "huggingface":
-        return {name: tensor.float32() for name, tensor in stored.tensors.items()}
+        return {name: tensor.float32() for name, tensor in open_source(variant.path).tensors.items()}
+    stored = open_checkpoint(variant.path)
     settings = stored.config.get("quantization_config")
     if not isinstance(settings, Mapping):
         raise QuantizationError(f"{variant.path}/config.json: no quantization_config")
     read = {"compressed-tensors": _compressed, "gptq": _gptq, "awq": _awq}[variant.format]
     return read(stored, settings)
-
-
-def raw(tensor: Tensor) -> NDArray[Any]:
-    """The stored values of integer tensors; the bits of FP8."""
-    dtype = RAW[tensor.dtype]
-    if not tensor.params:
-        return np.empty(tensor.shape, dtype)
-    return np.array(np.memmap(tensor.file, dtype=dtype, mode="r", offset=tensor.offset, shape=tensor.shape))
-
-
-def unpacked(words: NDArray[Any], bits: int, columns: int) -> NDArray[np.int32]:
-    """Unsigned values out of 32-bit words, the lowest bits first, along the last axis.
-
-    >>> unpacked(np.array([[0x21]], dtype=np.int32), 4, 3).tolist()
-    [[1, 2, 0]]
-    """
-    shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    values = (words.view(np.uint32)[..., None] >> shifts) & np.uint32((1 << bits) - 1)
-    return values.reshape(*words.shape[:-1], -1)[..., :columns].astype(np.int32)
-
-
-def fp8(bits: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """E4M3 without infinities: sign, four bits of exponent (bias 7), three of mantissa.
-
-    >>> fp8(np.array([0x38, 0xC0, 0x01, 0x7E], dtype=np.uint8)).tolist()
-    [1.0, -2.0, 0.001953125, 448.0]
-    """
-    sign = np.where(bits & 0x80, -1.0, 1.0)
-    exponent, mantissa = ((bits >> 3) & 0xF).astype(np.int32), (bits & 0x7) / 8.0
-    size = np.where(exponent == 0, mantissa * 2.0**-6, (1.0 + mantissa) * np.exp2(exponent - 7.0))
-    return (sign * size).astype(np.float32)
-
-
-def fp4(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """E2M1, two values a byte, the low half first.
-
-    >>> fp4(np.array([[0x92]], dtype=np.uint8)).tolist()
-    [[1.0, -0.5]]
-    """
-    halves = np.stack([packed & 0xF, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)
-    values: NDArray[np.float32] = FP4[halves & 7] * np.where(halves & 8, np.float32(-1), np.float32(1))
-    return values
 
 
 def _per_column(scales: NDArray[Any], columns: int) -> NDArray[Any]:
@@ -113,7 +79,7 @@ def _compressed_matrix(stored: Checkpoint, stem: str) -> NDArray[np.float32]:
     elif packed.dtype == "U8":  # four-bit floats, with scales that are powers of two or FP8 under one of the matrix
         values = fp4(raw(packed))
         if scale.dtype == "U8":
-            scales = np.exp2(raw(scale).astype(np.float32) - 127)
+            scales = powers_of_two(raw(scale))
         else:
             scales = fp8(raw(scale)) / stored.tensor(f"{stem}.weight_global_scale").float32().reshape(1, 1)
     else:
@@ -178,26 +144,24 @@ def _gguf(variant: Variant) -> Weights:
     """By llama.cpp's Python package, which dequantizes in numpy; the rotated rows go back to their places."""
     gguf = optional("gguf", what="reading GGUF", extra="quantize")
     config: Any = variant.config
-    names: Any = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, int(config["num_hidden_layers"]))
-    ours: list[str] = []
-    for layer in range(int(config["num_hidden_layers"])):
-        for inner in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                      "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm",
-                      "post_attention_layernorm"):  # fmt: skip
-            ours.append(f"model.layers.{layer}.{inner}.weight")
+    layers = int(config["num_hidden_layers"])
+    family = FAMILIES[str(config.get("model_type"))]
+    names = name_map(gguf, family, layers)
+    ours = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"]
+    ours += [f"model.layers.{layer}.{inner}.weight" for layer in range(layers) for inner in GGUF_INNER]
+    back = {names.get_name(name, try_suffixes=(".weight",)): name for name in ours}
     found: Weights = {}
-    back = {
-        names.get_name(name, try_suffixes=(".weight",)): name
-        for name in (*ours, "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
-    }
     for tensor in gguf.GGUFReader(variant.path / GGUF_FILE).tensors:
         values = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
         name = back[tensor.name]
         for projection, key in (("q_proj.", "num_attention_heads"), ("k_proj.", "num_key_value_heads")):
-            if projection in name:
+            if projection in name and family.rotates_neighbours:
                 heads = int(config.get(key) or config["num_attention_heads"])
                 values = values.reshape(heads, -1, 2, values.shape[-1]).swapaxes(1, 2).reshape(values.shape)
-        found[name] = values
+        if ".experts." in name:
+            found |= {name.replace(".experts.", f".experts.{i}."): expert for i, expert in enumerate(values)}
+        else:
+            found[name] = values
     return found
 
 

@@ -118,7 +118,7 @@ def assemble(checkpoint: Checkpoint, work: Work, folder: Path, settings: Mapping
             shutil.copy2(shard, folder / name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mapped read-only: nothing writes to them
-        tensors = {name: _as_stored(torch, tensor) for name, tensor in sorted(_no_layers(checkpoint, layers).items())}
+        tensors = {name: as_stored(torch, tensor) for name, tensor in sorted(_no_layers(checkpoint, layers).items())}
         safetensors.save_file(tensors, folder / names[-1], metadata={"format": "pt"})
     (folder / names[-1]).chmod(0o644)
     write_index(folder)
@@ -149,7 +149,8 @@ def modules_beside(checkpoint: Checkpoint) -> list[str]:
     return sorted({name.partition(".")[0] for name in beside} - {*own}) if "language_model" in decoder else []
 
 
-def _as_stored(torch: Any, tensor: Tensor) -> Any:
+def as_stored(torch: Any, tensor: Tensor) -> Any:
+    """A tensor with its 16 or 32 bits as they are; where it is packed in fewer, the nearest BF16s."""
     signed = np.asarray(tensor.raw().view(np.int32 if tensor.dtype == "F32" else np.int16))
     return torch.from_numpy(signed).view(getattr(torch, STORED_AS[tensor.dtype]))
 

@@ -82,12 +82,21 @@ def _quantize_layer(
     """One layer's tensors, and the states after it, into the work folder; the layer's quantization settings."""
     torch = optional("torch", what="quantizing", extra="quantize")
     model = one_layer_model(checkpoint, layer, states)
+    if checkpoint.packed_format:  # the toolkit looks on disk whether the source is quantized already
+        model.config.name_or_path = str(_plain_config(checkpoint, work.folder / "sixteen-bit"))
     _oneshot(model, modifiers, None if states is None else _loader(torch, *states.shape[:2]))
     if find_stand_in(model) is not None:
         quantize_experts(checkpoint, layer, model, work, states, progress, label)
     if states is not None and layer + 1 < layer_count(checkpoint):
         _propagate(torch, model, states, work.states_file(layer + 1))
     return _save(model, checkpoint, layer, work)
+
+
+def _plain_config(checkpoint: Checkpoint, folder: Path) -> Path:
+    """A folder with the configuration of the widened weights."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(checkpoint.config), encoding="utf-8")
+    return folder
 
 
 def to_torch(torch: Any, tensor: Tensor) -> Any:
@@ -134,7 +143,10 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     """transformers' configuration of the decoder, a copy of our own."""
     transformers = quiet_transformers(what="quantizing", model_type=model_type_of(checkpoint.config))
     config = copy.deepcopy(transformers.AutoConfig.from_pretrained(checkpoint.path, local_files_only=True))
-    return config.get_text_config(decoder=True)
+    found = config.get_text_config(decoder=True)
+    if hasattr(found, "quantization_config"):  # of the source, whose weights are read in 16 bit
+        del found.quantization_config
+    return found
 
 
 def _only_layer(config: Any, layer: int, *, has_experts: bool) -> Any:
@@ -182,7 +194,7 @@ def _embed(checkpoint: Checkpoint, rows: Rows, work: Work) -> None:
     for name, _ in module.named_buffers():
         raise QuantizationError(f"{checkpoint.path}: the embedding has a buffer {name}, which is not known here")
     stored = checkpoint.tensor(f"{decoder_prefix(checkpoint)}embed_tokens.weight")
-    module.weight = torch.nn.Parameter(torch.from_numpy(stored.widened(stored.raw()[used])), requires_grad=False)
+    module.weight = torch.nn.Parameter(torch.from_numpy(stored.rows(used)), requires_grad=False)
     module.padding_idx = None
     with whole_file(work.states_file(0)) as file, file.open("wb") as stream, torch.no_grad():
         np.save(stream, module(torch.from_numpy(places.reshape(rows.shape))).numpy())

@@ -11,6 +11,7 @@ from typing import Any
 
 from llmsizer.errors import InputError
 from llmsizer.quantize.stored.experts import EXPERT_NAMES, split
+from llmsizer.quantize.stored.packed import Packed, widened, without_quantization
 from llmsizer.quantize.stored.tensors import CHUNK_BYTES, Tensor, read_header
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -24,6 +25,7 @@ class Checkpoint:
     path: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    published: Mapping[str, Any] | None = None  # the configuration as it is on disk, where ``config`` is another
 
     @property
     def name(self) -> str:
@@ -31,12 +33,17 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return tuple(sorted({tensor.file for tensor in self.tensors.values()}))
+        return tuple(sorted({file for tensor in self.tensors.values() for file in tensor.files}))
 
     @property
     def has_experts(self) -> bool:
         """Whether it is a mixture of experts."""
         return any(EXPERT_NAMES in name for name in self.tensors)
+
+    @property
+    def packed_format(self) -> str | None:
+        """What most weights are published in, "fp8" or "mxfp4", where that is not 16 bit or more."""
+        return next((tensor.format for tensor in self.tensors.values() if isinstance(tensor, Packed)), None)
 
     def matrices(self) -> Iterator[Tensor]:
         """The tensors that a recipe may quantize."""
@@ -49,7 +56,8 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """A hash of the configuration and of all weight files."""
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        config = self.config if self.published is None else self.published
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
         for file in self.files:
             with file.open("rb") as stream:
                 while chunk := stream.read(CHUNK_BYTES):
@@ -59,11 +67,27 @@ class Checkpoint:
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read configuration and headers. Raises InputError on anything that is not a whole, safe checkpoint."""
+    path, config, tensors = read_folder(path)
+    return Checkpoint(path=path, config=config, tensors=split(tensors, config))
+
+
+def open_source(path: Path) -> Checkpoint:
+    """A checkpoint as the 16-bit weights that it stands for: FP8 and MXFP4 are widened as they are read.
+
+    Raises InputError.
+    """
+    path, published, tensors = read_folder(path)
+    config = without_quantization(published)
+    return Checkpoint(path=path, config=config, tensors=split(widened(tensors, published), config), published=published)
+
+
+def read_folder(path: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """A folder's configuration and its tensors by the names they have in the files. Raises InputError."""
     path = path.resolve()
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give one that holds config.json and *.safetensors")
     config = _read_config(path / "config.json")
-    files = sorted(path.glob("*.safetensors"))
+    files = _weight_files(path)
     if not files:
         pickles = [file.name for pattern in PICKLES for file in path.glob(pattern)]
         if pickles:
@@ -73,7 +97,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path}: no *.safetensors file; give a folder with the weights")
     tensors = {tensor.name: tensor for file in files for tensor in read_header(file)}
     _check_shards(path, tensors)
-    return Checkpoint(path=path, config=config, tensors=split(tensors, config))
+    return path, config, tensors
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """Without the second copy of the weights, under names of their own, that Mistral's repositories hold."""
+    files = sorted(path.glob("*.safetensors"))
+    own = [file for file in files if not file.name.startswith("consolidated")]
+    return own or files
 
 
 def check_values(checkpoint: Checkpoint) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from llmsizer.quantize.stored.packed import Packed
 from llmsizer.quantize.stored.tensors import Tensor
 
 EXPERT_NAMES = ".experts."  # in the name of every routed expert
@@ -91,9 +92,13 @@ def _experts_of(tensor: Tensor, fused: re.Match[str]) -> Iterator[Tensor]:
     own, size = rows // len(names), tensor.byte_count // experts // len(names)
     for number in range(experts * len(names)):
         expert, half = divmod(number, len(names))
+        name = f"{fused[1]}.{expert}.{names[half]}.weight"
+        if isinstance(tensor, Packed):
+            yield tensor.part(expert, half * own, own, name)
+            continue
         yield replace(
             tensor,
-            name=f"{fused[1]}.{expert}.{names[half]}.weight",
+            name=name,
             shape=(own, columns),
             offset=tensor.offset + number * size,
             byte_count=size,

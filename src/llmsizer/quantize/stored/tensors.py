@@ -33,6 +33,11 @@ class Tensor:
     byte_count: int
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Where its bytes lie, and those of its scales where it has any."""
+        return (self.file,)
+
+    @property
     def params(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
@@ -56,6 +61,10 @@ class Tensor:
             return (bits.astype(np.uint32) << 16).view(np.float32)
         return bits.view(np.float16 if self.dtype == "F16" else np.float32).astype(np.float32)
 
+    def rows(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Some rows in single precision; of an embedding, those of the tokens at hand."""
+        return self.widened(self.raw()[index])
+
     def float16(self) -> NDArray[np.float16]:
         """The values in FP16. Raises InputError where one is too large for it."""
         if self.dtype == "F16":
@@ -66,10 +75,15 @@ class Tensor:
             raise InputError(f"{self.file}: tensor {self.name} does not fit FP16 (a value above 65,504)")
         return values
 
-    def is_finite(self) -> bool:
-        bits, exponent = self.raw().reshape(-1), EXPONENT[self.dtype]
+    def pieces(self) -> Iterator[NDArray[Any]]:
+        """The stored bits in their order, by parts that memory holds."""
+        bits = self.raw().reshape(-1)
         step = CHUNK_BYTES // bits.itemsize
-        return not any(((bits[i : i + step] & exponent) == exponent).any() for i in range(0, bits.size, step))
+        return (bits[start : start + step] for start in range(0, bits.size, step))
+
+    def is_finite(self) -> bool:
+        exponent = EXPONENT[self.dtype]
+        return not any(((bits & exponent) == exponent).any() for bits in self.pieces())
 
 
 def read_header(file: Path) -> Iterator[Tensor]:
