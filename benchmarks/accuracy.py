@@ -7,6 +7,9 @@ predicted them. Group error is the median absolute percentage error of its rows;
 percentile over groups. Community rows calibrate but are not scored. How far effects may scatter was chosen by the
 marginal likelihood of the rows (``physics/calibration/spreads.py``); no fold took part in the choice.
 
+Intervals are told thrice: of held-out groups, and of held-out publishers with bands from the other half of all groups
+("… publisher") and from the other publishers alone ("… the next"): nothing of that publisher, not even its scatter.
+
 Peers, on the same rows: parameters × bytes ÷ bandwidth with arithmetic at the data-sheet rate, and the same divided by
 one efficiency constant per GPU and phase (fitted on the other groups).
 """
@@ -32,7 +35,7 @@ from llmsizer.physics.calibration.fitting import (
     linearise,
     solve,
 )
-from llmsizer.physics.calibration.intervals import DISTANCES, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
+from llmsizer.physics.calibration.intervals import COVERAGE, DISTANCES, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN
 from llmsizer.physics.calibration.store import COEFFICIENTS
 from llmsizer.physics.rows.observations import Observations, observe
 from llmsizer.physics.steps.cases import Floats, Words
@@ -103,9 +106,9 @@ def held_out_distances(seen: Observations, folds: Words) -> Words:
     """The distance at which each row would be predicted, had the fit never seen its fold."""
     cases = seen.cases.take(seen.row)
     engine, version, gpu = (cases.text(key) for key in ("engine", "engine_version", "gpu"))
-    anyhow = setups_of(engine, np.full_like(version, ""), gpu)  # a version that is not stated may be any
+    anyhow = setups_of(engine, np.full_like(version, ""), gpu, seen.target)  # a version not stated may be any
     columns = {"gpu": (gpu, gpu), "model": (cases.text("architecture"),) * 2}
-    columns["set-up"] = (setups_of(engine, version, gpu), anyhow)
+    columns["set-up"] = (setups_of(engine, version, gpu, seen.target), anyhow)
     unseen = {name: np.zeros(len(seen), dtype=bool) for name in columns}
     for fold in np.unique(folds):
         held = folds == fold
@@ -116,19 +119,26 @@ def held_out_distances(seen: Observations, folds: Words) -> Words:
     return np.where(unseen["set-up"] & ~unseen["gpu"], foreign, found).astype(np.str_)
 
 
-def coverage(seen: Observations, residuals: dict[str, Floats], how: str) -> dict[str, float]:
-    """Share of rows inside the bands of their distance; the bands were made from the other half of the groups."""
-    half = np.array([hash_half(str(group)) for group in seen.group])
+def intervals(seen: Observations, residuals: dict[str, Floats], how: str, parts: Words) -> dict[str, dict[str, float]]:
+    """What intervals of held-out rows are worth, by target: bands of a part of the rows are made from the other parts.
+
+    ``inside``: share of rows in the 90 % interval. ``width``: its log width (0.69 is a factor of 2 from end to end).
+    ``score``: width + 20 × how far outside (Gneiting & Raftery 2007, eq. 43): the honest narrow one has the lowest.
+    """
     distance, residual = held_out_distances(seen, fold_labels(seen, how)), residuals[how]
-    inside = np.zeros(len(seen), dtype=bool)
-    for side in (False, True):
-        made, tested = half == side, half != side
-        bands = bands_by_distance(seen.target[made], seen.group[made], {h: r[made] for h, r in residuals.items()})
-        low, high = bands.limits(seen.target[tested], distance[tested])
-        inside[tested] = (residual[tested] >= low) & (residual[tested] <= high)
+    publishers = fold_labels(seen, "source")
+    low, high = np.zeros(len(seen)), np.zeros(len(seen))
+    for part in np.unique(parts):
+        made, tested = parts != part, parts == part
+        others = {h: r[made] for h, r in residuals.items()}
+        bands = bands_by_distance(seen.target[made], seen.group[made], others, publishers[made])
+        low[tested], high[tested] = bands.limits(seen.target[tested], distance[tested])
+    inside = ((residual >= low) & (residual <= high)).astype(np.float64)
+    score = high - low + 2 / (1 - COVERAGE) * (np.maximum(low - residual, 0) + np.maximum(residual - high, 0))
+    columns = {"inside": inside, "width": high - low, "score": score}
     scored = seen.source != UNSCORED
-    by_target = {t: inside[(seen.target == t) & scored] for t in METRIC_OF_TARGET}
-    return {t: float(rows.mean()) for t, rows in by_target.items() if len(rows)} | {"all": float(inside[scored].mean())}
+    masks = {t: (seen.target == t) & scored for t in METRIC_OF_TARGET} | {"all": scored}
+    return {t: {k: round(float(v[m].mean()), 4) for k, v in columns.items()} for t, m in masks.items() if m.any()}
 
 
 def hash_half(text: str) -> bool:
@@ -153,8 +163,11 @@ def main() -> None:
         "bytes ÷ bandwidth": naive,
         "constant per GPU": constant,
     }
-    inside = {how: coverage(seen, residuals, how) for how in FOLDS}
-    heads = f"{'inside 90 %':>14}{'… publisher':>13}{'bar':>7}{'groups':>8}"
+    halves = np.array([str(hash_half(str(group))) for group in seen.group])
+    worth = {how: intervals(seen, residuals, how, halves) for how in FOLDS}
+    worth["next publisher"] = intervals(seen, residuals, "source", fold_labels(seen, "source"))
+    inside = {how: {t: found["inside"] for t, found in table.items()} for how, table in worth.items()}
+    heads = f"{'inside 90 %':>14}{'… publisher':>13}{'… the next':>12}{'bar':>7}{'groups':>8}"
     print(f"{'':28}" + "".join(f"{name:>20}" for name in columns) + heads)
     table = {}
     for target, label in METRIC_OF_TARGET.items():
@@ -166,12 +179,18 @@ def main() -> None:
         bar = f"{BARS[target]:.0%}" if target in BARS else ""
         groups = next(iter(found.values()))[2]
         covered = f"{inside['group'][target]:>14.1%}{inside['source'][target]:>13.1%}"
+        covered += f"{inside['next publisher'][target]:>12.1%}"
         print(f"{label:28}{cells}{covered}{bar:>7}{groups:>8}")
+    for how, table_of in worth.items():
+        told = table_of["all"]
+        print(f"intervals, {how}: {told['inside']:.1%} inside, width {told['width']:.2f}, score {told['score']:.2f}")
     print(f"median / 90th percentile over groups; {len(seen)} observations; {time.perf_counter() - begun:.0f} s")
     if options.plot:
         write_residual_svg(options.plot, seen, {f"held-out {how}": residuals[how] for how in PLOTTED}, UNSCORED)
     if options.json:
-        options.json.write_text(json.dumps({"errors": table, "coverage": inside}, indent=1), encoding="utf-8")
+        options.json.write_text(
+            json.dumps({"errors": table, "coverage": inside, "intervals": worth}, indent=1), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Re-fit coefficients, effects and bands from the public measured rows and write them under profiles/calibration.
 
     python benchmarks/fit_coefficients.py [--iterations 8] [--from-priors]
+    python benchmarks/fit_coefficients.py --bands
     python benchmarks/fit_coefficients.py --spreads
 
-The second prints how far effects scatter by the rows' marginal likelihood (``physics/calibration/spreads.py``): what
-stands in ``physics/calibration/effects.py``.
+The second makes the intervals anew and leaves every prediction as it is. The third prints how far effects scatter by
+the rows' marginal likelihood (``physics/calibration/spreads.py``): what stands in ``physics/calibration/effects.py``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from llmsizer.facts.aliases import names
 from llmsizer.facts.catalog import load_catalog
 from llmsizer.physics.calibration.effects import BLOCKS
 from llmsizer.physics.calibration.evidence import public_rows
-from llmsizer.physics.calibration.fitting import fit, linearise
+from llmsizer.physics.calibration.fitting import fit, linearise, with_bands
 from llmsizer.physics.calibration.spreads import chosen_spreads
-from llmsizer.physics.calibration.store import COEFFICIENTS, save_stored
+from llmsizer.physics.calibration.store import COEFFICIENTS, load_stored, save_stored
 from llmsizer.physics.rows.observations import observe
 from llmsizer.physics.steps.coefficients import Coefficients
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--joint-moves", type=int, default=3)
     parser.add_argument("--from-priors", action="store_true", help="forget the present values")
     parser.add_argument("--output", type=Path, default=load_catalog().root / "calibration")
+    parser.add_argument("--bands", action="store_true", help="make bands and seen set-ups anew, and nothing else")
     parser.add_argument("--spreads", action="store_true", help="print the effects' spreads and write nothing")
     options = parser.parse_args()
     start = Coefficients.load(load_catalog().root / "calibration" / COEFFICIENTS)
@@ -49,6 +51,11 @@ def main() -> None:
         start = Coefficients(replace(c, value=c.prior) for c in start.items)
     if options.spreads:
         print_spreads(start)
+        return
+    if options.bands:
+        seen = observe(public_rows(), names())
+        stored = with_bands(load_stored(load_catalog().root / "calibration"), seen)
+        save_stored(options.output, stored, note=f"Fitted on {len(seen)} observations of {SOURCE}.")
         return
     begun = time.perf_counter()
     fitted = fit(public_rows(), names(), start, iterations=options.iterations, joint_moves=options.joint_moves)

@@ -194,7 +194,7 @@ class _Passes:
         if np.any(rows.queries > 1):
             one = _one_layer(model.decode(rows.batch, rows.tokens, rows.tokens), model)
             self._head = np.where(rows.is_decode, one, _one_layer(whole, model)) * factor
-        self._distance = distances(each, used, by_setup=False).tolist()
+        self._distance = distances(each, used).tolist()
 
     def of(self, place: int, question: StepQuestion) -> _Raw:
         part = slice(int(self._rows.starts[place]), int(self._rows.starts[place + 1]))

@@ -32,6 +32,15 @@ TARGET_OF: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+# What a row of a load measures above all, by which its distance from the evidence is said.
+MAIN_TARGET: Mapping[str, str] = {
+    "single-stream": "single",
+    "single-batch-static": "static",
+    "concurrency": "load-tpot",
+    "request_rate": "load-tpot",
+    "offline-max-throughput": "offline",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrected:
@@ -44,21 +53,22 @@ class Corrected:
     distance: Words
 
 
-def distances(cases: Cases, calibration: StoredCalibration, *, by_setup: bool = True) -> Words:
+def distances(cases: Cases, calibration: StoredCalibration, target: Words | None = None) -> Words:
     """How far each case lies from the evidence, as a key of bands.
 
-    Who publishes is in no column. But publishers seldom share an engine's version on a GPU: where that pair was never
-    measured, the row is likely somebody else's, set up in ways that no column states either. Without ``by_setup`` that
-    is left out: a deployment to plan for is set up by whoever asks.
+    Who publishes is in no column. But publishers seldom measure the same thing with one version of an engine on one
+    GPU: where nobody measured a ``target`` so, the row is likely somebody else's, set up in ways that no column states
+    either. Without targets that is left out: a deployment to plan for is set up by whoever asks.
     """
     gpu_unseen = ~np.isin(cases.text("gpu"), sorted(calibration.seen_gpus))
     model_unseen = ~np.isin(cases.text("architecture"), sorted(calibration.seen_architectures))
     family_unseen = ~np.isin(cases.text("family"), sorted(calibration.seen_families))
     found = np.array(DISTANCES)[gpu_unseen.astype(int) + 2 * model_unseen.astype(int)]
     pairs = np.char.add(np.char.add(cases.text("gpu"), "|"), cases.text("engine"))
-    pair = setups_of(cases.text("engine"), cases.text("engine_version"), cases.text("gpu"))
-    foreign = ~gpu_unseen & ~np.isin(pair, sorted(calibration.seen_setups)) & by_setup
-    found = np.where(foreign, np.where(model_unseen, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN), found)
+    if target is not None:
+        setups = setups_of(cases.text("engine"), cases.text("engine_version"), cases.text("gpu"), target)
+        foreign = ~gpu_unseen & ~np.isin(setups, sorted(calibration.seen_setups))
+        found = np.where(foreign, np.where(model_unseen, MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN), found)
     found = np.where(family_unseen, FAMILY_UNSEEN, found)
     return np.where(np.isin(pairs, sorted(calibration.own_gpus)), OWN, found)
 
@@ -67,7 +77,8 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
     """Predict every metric of every case."""
     model = StepModel(cases, calibration.coefficients)
     times = load_times(model)
-    distance = distances(cases, calibration)
+    loads = cases.text("load")
+    distance = distances(cases, calibration, np.array([MAIN_TARGET[str(load)] for load in loads], dtype=np.str_))
     wide = np.ones(len(cases)) if widening is None else widening
     raw = {
         "throughput": times.output_tokens_per_second,
@@ -79,9 +90,9 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
     low: dict[str, Floats] = {}
     high: dict[str, Floats] = {}
     for metric in METRICS:
-        target = np.array([TARGET_OF[str(load)][metric] for load in cases.text("load")], dtype=np.str_)
+        target = np.array([TARGET_OF[str(load)][metric] for load in loads], dtype=np.str_)
         shift = calibrated_shift(calibration.effects, cases, target, times.batch)
-        below, above = calibration.bands.limits(target, distance)
+        below, above = calibration.bands.limits(target, distances(cases, calibration, target))
         sign = -1.0 if metric == "throughput" else 1.0
         value[metric] = raw[metric] * np.exp(sign * shift)
         first, second = value[metric] * np.exp(sign * below * wide), value[metric] * np.exp(sign * above * wide)

@@ -17,6 +17,7 @@ import numpy as np
 from llmsizer.facts.aliases import Names
 from llmsizer.physics.calibration.effects import Design, Effects, Features, design, features
 from llmsizer.physics.calibration.intervals import MODEL_AND_SETUP_UNSEEN, SETUP_UNSEEN, Band, Bands, bands_of
+from llmsizer.physics.calibration.publishers import next_publisher_bands
 from llmsizer.physics.calibration.store import StoredCalibration
 from llmsizer.physics.rows.observations import Observations, observe
 from llmsizer.physics.rows.reading import Row
@@ -28,6 +29,7 @@ from llmsizer.physics.steps.loads import LoadTimes, load_times
 
 NOISE = 0.20  # log-seconds scatter of one group's residuals that the fit does not try to explain
 HUBER = 0.25  # log residual beyond which a row counts linearly
+FOLDS = ("group", "gpu", "model", "source")
 _STEP = 1e-3
 _LONGEST_MOVE = 0.5  # of a log coefficient in one iteration
 _DAMPING = 0.7
@@ -208,7 +210,7 @@ def fit(
     *,
     iterations: int = 8,
     joint_moves: int = 3,
-    folds: Sequence[str] = ("group", "gpu", "model", "source"),
+    folds: Sequence[str] = FOLDS,
 ) -> Fitted:
     """Coefficients, effects and bands from measured rows, with their cross-validated residuals.
 
@@ -231,7 +233,7 @@ def fit(
     stored = StoredCalibration(
         coefficients=coefficients,
         effects=Effects(values, columns.spans),
-        bands=bands_by_distance(seen.target, seen.group, residuals),
+        bands=_bands(seen, residuals),
         seen_gpus=_seen(seen, "gpu"),
         seen_families=_seen(seen, "family"),
         seen_architectures=_seen(seen, "architecture") - {"generic"},
@@ -248,21 +250,36 @@ def _seen(seen: Observations, text: str) -> frozenset[str]:
 def _seen_setups(seen: Observations) -> frozenset[str]:
     cases = seen.cases.take(seen.row)
     engine, version, gpu = (cases.text(key) for key in ("engine", "engine_version", "gpu"))
-    pairs = [setups_of(engine, v, gpu) for v in (version, np.full_like(version, ""))]
-    return frozenset(str(word) for word in np.unique(np.concatenate(pairs)))
+    words = [setups_of(engine, v, gpu, seen.target) for v in (version, np.full_like(version, ""))]
+    return frozenset(str(word) for word in np.unique(np.concatenate(words)))
+
+
+def _bands(seen: Observations, residuals: Mapping[str, Floats]) -> Bands:
+    return bands_by_distance(seen.target, seen.group, residuals, fold_labels(seen, "source"))
+
+
+def with_bands(stored: StoredCalibration, seen: Observations, folds: Sequence[str] = FOLDS) -> StoredCalibration:
+    """The same coefficients and effects with bands, and set-ups seen, made anew from the rows."""
+    problem, _ = linearise(stored.coefficients, seen)
+    _, robust = solve(problem, rounds=4)
+    residuals = {how: cross_validated_residuals(problem, robust, fold_labels(seen, how)) for how in folds}
+    return replace(stored, bands=_bands(seen, residuals), seen_setups=_seen_setups(seen))
 
 
 _FOLDS_OF = {"seen": "group", "gpu unseen": "gpu", "model unseen": "model", SETUP_UNSEEN: "source"}
 
 
-def bands_by_distance(targets: Words, groups: Words, residuals: Mapping[str, Floats]) -> Bands:
+def bands_by_distance(targets: Words, groups: Words, residuals: Mapping[str, Floats], publishers: Words) -> Bands:
     """Bands by distance, from the residuals of each way to hold rows out.
 
-    Where two things are unseen, the wider of the two on each side and a tenth more; another's set-up is never surer
-    than a known one.
+    Where two things are unseen, the wider of the two on each side and a tenth more; another's set-up is as far as the
+    next publisher's may lie, and never surer than a known one.
     """
     by_distance = {distance: residuals[how] for distance, how in _FOLDS_OF.items() if how in residuals}
     found = bands_of(by_distance, targets, groups).bands
+    if "source" in residuals:
+        others = next_publisher_bands(residuals["source"], targets, groups, publishers)
+        found |= {f"{target}|{SETUP_UNSEEN}": band for target, band in others.items()}
     kinds = {key.partition("|")[0] for key in found}
 
     def wider(target: str, first: str, second: str, factor: float) -> Band:

@@ -27,7 +27,7 @@ class StoredCalibration:
     seen_families: frozenset[str]
     seen_architectures: frozenset[str]
     seen_engines: frozenset[str]
-    seen_setups: frozenset[str] = frozenset()  # engine, with and without its minor version, on a GPU
+    seen_setups: frozenset[str] = frozenset()  # engine, with and without its version, GPU, what was measured
     own_gpus: frozenset[str] = frozenset()  # "gpu|engine" of the user's own records
 
 

@@ -162,10 +162,10 @@ def minor_version(version: str) -> str:
     return re.sub(r"^(v?\d+\.\d+).*", r"\1", version)
 
 
-def setups_of(engine: Words, version: Words, gpu: Words) -> Words:
-    """Each row's engine, minor version and GPU as one word; without the version where none is stated."""
-    rows = zip(engine.tolist(), version.tolist(), gpu.tolist(), strict=True)
-    return np.array([f"{e} {minor_version(v)}|{g}" if v else f"{e}|{g}" for e, v, g in rows], dtype=np.str_)
+def setups_of(engine: Words, version: Words, gpu: Words, target: Words) -> Words:
+    """Engine, minor version, GPU and what was measured there as one word; without the version where none is stated."""
+    rows = zip(engine.tolist(), version.tolist(), gpu.tolist(), target.tolist(), strict=True)
+    return np.array([f"{e} {minor_version(v)}|{g}|{t}" if v else f"{e}|{g}|{t}" for e, v, g, t in rows], dtype=np.str_)
 
 
 def engine_class(engine: str, version: str, date: str) -> str:
