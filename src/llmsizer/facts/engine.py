@@ -77,6 +77,10 @@ class EngineSpec(BaseModel):
     mxfp4_pads_hidden: bool = False  # whether MXFP4 kernels pad the hidden size as well as the inner one to 256
     note: str = ""
 
+    def __hash__(self) -> int:
+        """Of what tells engines apart; all their figures would take as long as what is looked up by them."""
+        return hash((self.engine, self.version))
+
     @property
     def order(self) -> tuple[int, ...]:
         return version_key(self.version)

@@ -223,6 +223,10 @@ class ModelSpec:
     reading: str = ""  # which reading of an ambiguous name this is, in one sentence
     notes: str = ""
 
+    def __hash__(self) -> int:
+        """Of what tells models apart; all fields of all layers would take as long as what is looked up by them."""
+        return hash((self.name, self.hidden_size, self.vocab_size, self.max_context_tokens, len(self.layer_groups)))
+
     @property
     def layers(self) -> int:
         return sum(group.count for group in self.layer_groups)

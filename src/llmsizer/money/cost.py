@@ -197,7 +197,7 @@ def spanning(bill: Cost, fewest: Cost, most: Cost) -> Cost:
 
     def part(mid: CostPart, small: CostPart, large: CostPart) -> CostPart:
         figure, low, high = mid.usd_per_month, small.usd_per_month, large.usd_per_month
-        if figure.value is None or low.value is None or high.value is None:
+        if figure.value is None or low.value is None or high.value is None or figure is low is high:
             return mid
         ends = [end for figure in (low, high) for end in (figure.low, figure.value, figure.high) if end is not None]
         estimate = replace(figure.estimate, low=min(*ends, figure.value), high=max(*ends, figure.value))

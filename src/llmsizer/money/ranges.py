@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,8 +30,8 @@ def counted(value: float, unit: str = "") -> Figure:
     return exact(value, unit, "published", "the scenario")
 
 
-Written = dict[tuple[object, ...], CostPart]
-"""Lines that were written out before, by whose figures they are, name, and the values of their drivers."""
+Written = dict[tuple[object, ...], Figure]
+"""Lines' dollars that were worked out before, by whose figures they are, name, and the values of their drivers."""
 
 
 def bill_parts(
@@ -46,64 +48,59 @@ def bill_parts(
     A line that needs an unknown driver is unknown, with the reason; a line of nothing at all is left out. What bills
     have in common is looked up in ``written``; ``whose`` tells figures apart that bear one name.
     """
-    parts: list[CostPart] = []
     lines: tuple[Line, ...] = lines_of(drivers)
+    values = {field.name: getattr(drivers, field.name) for field in fields(drivers)}
+    kept: Written = {} if written is None else written
+    shown: list[CostPart] = []
     for line in lines:
-        used: list[object] = [getattr(drivers, name) for name in line.uses]
-        key = (*whose, line.name, *used)
-        part = None if written is None else written.get(key)
-        if part is None:
-            part = _part(line, drivers, figures)
-            if written is not None:
-                written[key] = part
-        parts.append(replace(part, how=how.get(line.name, "")))
-    shown: list[CostPart] = [
-        part for part in parts if part.usd_per_month.value != 0 or part.usd_per_month.high not in (0, None)
-    ]
+        key = (*whose, line.name, *(values[name] for name in line.uses))
+        usd = kept.get(key)
+        if usd is None:
+            usd = kept[key] = _usd(line, values, figures)
+        if usd.value != 0 or usd.high not in (0, None):
+            text = how.get(line.name, "")
+            shown.append(CostPart(name=line.name, usd_per_month=usd, how=text, sunk=line.sunk, taxed=line.taxed))
     return with_vat(shown, vat_rate)
 
 
-def _part(line: Line, drivers: Drivers, figures: Mapping[str, Figure]) -> CostPart:
+def _usd(line: Line, values: Mapping[str, Any], figures: Mapping[str, Figure]) -> Figure:
     used = {name: figures[name] for name in line.uses if name in figures}
-    value = float(np.asarray(line.usd(drivers)))
-    if np.isnan(value):
+    value = float(np.asarray(line.usd(SimpleNamespace(**values))))
+    if math.isnan(value):
         reasons = [figure.estimate.reason for figure in used.values() if figure.value is None]
-        gap = unknown("; ".join(dict.fromkeys(reasons)) or f"{line.name}: no price", USD_PER_MONTH)
-        return CostPart(name=line.name, usd_per_month=gap, sunk=line.sunk, taxed=line.taxed)
-    low, high = _extremes(line, drivers, used)
+        return unknown("; ".join(dict.fromkeys(reasons)) or f"{line.name}: no price", USD_PER_MONTH)
+    low, high = _extremes(line, values, used) or (value, value)
     dated = figures.get(line.dated_by) or next(iter(used.values()), counted(0.0))
     bases: list[Basis] = [figure.basis for figure in used.values() if figure.value is not None]
     estimate = Estimate(value=value, low=min(low, value), high=max(high, value), basis=weakest_basis(bases))
-    figure = Figure(estimate=estimate, unit=USD_PER_MONTH, source=dated.source, as_of=dated.as_of, stale=dated.stale)
-    return CostPart(name=line.name, usd_per_month=figure, sunk=line.sunk, taxed=line.taxed)
+    return Figure(estimate=estimate, unit=USD_PER_MONTH, source=dated.source, as_of=dated.as_of, stale=dated.stale)
 
 
-def _extremes(line: Line, drivers: Drivers, used: Mapping[str, Figure]) -> tuple[float, float]:
-    """Of a line that is monotone in each driver: find each one's direction, then move all the same way."""
+def _extremes(line: Line, values: Mapping[str, Any], used: Mapping[str, Figure]) -> tuple[float, float] | None:
+    """Of a line that is monotone in each driver: find each one's direction, then move all the same way.
+
+    None where no driver has a range.
+    """
     ends = {
         name: (figure.low, figure.high)
         for name, figure in used.items()
         if figure.low is not None and figure.high is not None and figure.low != figure.high
     }
     if not ends:
-        value = float(np.asarray(line.usd(drivers)))
-        return value, value
-    names, count = list(ends), len(ends)
-    one_by_one: dict[str, NDArray[np.float64]] = {}
-    for index, name in enumerate(names):
-        column = np.full(2 * count, float(getattr(drivers, name)))
-        column[2 * index], column[2 * index + 1] = ends[name]
-        one_by_one[name] = column
-    alone = np.broadcast_to(np.asarray(line.usd(_with(drivers, one_by_one))), (2 * count,))
+        return None
+    names, count, bounds = list(ends), len(ends), np.array(list(ends.values()), dtype=np.float64)
+    # A row for each driver: all at their value but one, at its low in one column and at its high in the next.
+    alone = np.repeat(np.array([[float(values[name])] for name in names]), 2 * count, axis=1)
+    alone[np.repeat(np.arange(count), 2), np.arange(2 * count)] = bounds.ravel()
+    usd = _at(line, values, names, alone)
     if count == 1:
-        return float(alone.min()), float(alone.max())  # there is no other to move with
-    together = {
-        name: np.array(ends[name] if alone[2 * i] <= alone[2 * i + 1] else ends[name][::-1], dtype=np.float64)
-        for i, name in enumerate(names)
-    }
-    corners = np.broadcast_to(np.asarray(line.usd(_with(drivers, together))), (2,))
-    return float(min(corners.min(), alone.min())), float(max(corners.max(), alone.max()))
+        return float(usd.min()), float(usd.max())  # there is no other to move with
+    falls = usd[::2] > usd[1::2]
+    corners = _at(line, values, names, np.where(falls[:, None], bounds[:, ::-1], bounds))
+    return float(min(corners.min(), usd.min())), float(max(corners.max(), usd.max()))
 
 
-def _with(drivers: Drivers, values: Mapping[str, Any]) -> Drivers:
-    return replace(drivers, **values)
+def _at(line: Line, values: Mapping[str, Any], names: Sequence[str], moved: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A line where the drivers of these names have other values, by row, in each of the columns."""
+    drivers = SimpleNamespace(**{**values, **dict(zip(names, moved, strict=True))})
+    return np.broadcast_to(np.asarray(line.usd(drivers)), moved.shape[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,17 +40,20 @@ def sample_many(
 
 
 def _question(deployment: Deployment, probe: Probe) -> StepQuestion:
-    """The mean prompt alone, the p95 prompt alone, the mean prompt packed with others; steps full of prompt tokens."""
-    mean = probe.prompt_tokens
-    steps = probe.step_tokens
-    short = [(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in steps]
-    alone = [(float(n), 1.0) for n in (*steps, *(2 * n for n in steps[-1:]), *(4 * n for n in steps[-1:]))]
     return StepQuestion(
         deployment=deployment,
         batches=tuple(map(float, probe.batches)),
-        contexts=(0.0, probe.context_tokens) if steps else (probe.context_tokens,),
-        prompts=((mean, 1.0), (probe.prompt_tokens_p95, 1.0), (mean, packed_prompts(mean)), *short, *alone),
+        contexts=(0.0, probe.context_tokens) if probe.step_tokens else (probe.context_tokens,),
+        prompts=_prompts(probe.prompt_tokens, probe.prompt_tokens_p95, probe.step_tokens),
     )
+
+
+@lru_cache(maxsize=256)
+def _prompts(mean: float, p95: float, steps: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
+    """The mean prompt alone, the p95 prompt alone, the mean prompt packed with others; steps full of prompt tokens."""
+    short = [(min(n, SHORT_PROMPT_TOKENS), max(n / SHORT_PROMPT_TOKENS, 1.0)) for n in steps]
+    alone = [(float(n), 1.0) for n in (*steps, *(2 * n for n in steps[-1:]), *(4 * n for n in steps[-1:]))]
+    return (mean, 1.0), (p95, 1.0), (mean, packed_prompts(mean)), *short, *alone
 
 
 def _sample(

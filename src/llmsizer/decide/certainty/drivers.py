@@ -6,7 +6,7 @@ are, in whole steps, and with them whole servers and instances.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ DEMAND, GROWTH, RENTAL, API, SERVER = (
 )  # fmt: skip
 _MARKET, _STEPS = "market", "step times"
 _SCORES = (-3.5, -2.5, -Z95, -1.0, -0.5, 0.0, 0.5, 1.0, Z95, 2.5, 3.5)  # at which a replica's rate is computed
-_HALVINGS = 12
+_PASSES, _HALVINGS = 4, 3  # of the search for the longest step times that hold the SLO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +113,17 @@ def pace_of(sized: Sized, slo: Slo, correlation: float) -> Pace:
     if driver.is_certain:
         one = np.ones(1)
         return Pace(driver=driver, factors=one, rates=one * sized.held.rate, middle=sized.held.rate, limit=np.inf)
+
+    def rates_at(scores: Sequence[float]) -> list[float]:
+        return rates_within(replica, [_at_score(replica, score) for score in scores], slo)
+
     rates: dict[float, float] = {}
-
-    def rate_at(score: float) -> float:
-        (rates[score],) = rates_within(replica, [_at_score(replica, score)], slo)
-        return rates[score]
-
-    limit = np.inf
-    every = rates_within(replica, [_at_score(replica, score) for score in _SCORES], slo)
-    for before, score, rate in zip((_SCORES[0], *_SCORES), _SCORES, every, strict=False):
+    always = True
+    for before, score, rate in zip((_SCORES[0], *_SCORES), _SCORES, rates_at(_SCORES), strict=False):
         rates[score] = sized.held.rate if score == 0 else rate
         if rates[score] <= 0:
-            limit = _last_that_holds(rate_at, before, score)
+            rates |= _up_to_the_last_that_holds(rates_at, before, score)
+            always = False
             break
     held = sorted(score for score in rates if rates[score] > 0)
     factors = driver.at(np.array(held))
@@ -133,15 +132,31 @@ def pace_of(sized: Sized, slo: Slo, correlation: float) -> Pace:
         factors=factors,
         rates=np.minimum.accumulate(np.array([rates[score] for score in held])),
         middle=sized.held.rate,
-        limit=float(factors[-1]) if np.isfinite(limit) else np.inf,
+        limit=np.inf if always else float(factors[-1]),
     )
 
 
-def _last_that_holds(rate_at: Callable[[float], float], low: float, high: float) -> float:
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rate_at(middle) > 0 else (low, middle)
-    return low
+def _up_to_the_last_that_holds(
+    rates_at: Callable[[Sequence[float]], list[float]], low: float, high: float
+) -> dict[float, float]:
+    """Rates at the scores that a bisection for the last that holds comes by."""
+    seen: dict[float, float] = {}
+    for _ in range(_PASSES):
+        every = _middles(low, high, _HALVINGS)
+        rates = dict(zip(every, rates_at(every), strict=True))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            seen[middle] = rates[middle]
+            low, high = (middle, high) if seen[middle] > 0 else (low, middle)
+    return seen
+
+
+def _middles(low: float, high: float, halvings: int) -> list[float]:
+    """All that so many halvings can come by: as quick to compute at once as one of them is."""
+    if not halvings:
+        return []
+    middle = (low + high) / 2
+    return [middle, *_middles(low, middle, halvings - 1), *_middles(middle, high, halvings - 1)]
 
 
 def _at_score(replica: Replica, score: float) -> Curves:

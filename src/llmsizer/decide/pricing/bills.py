@@ -88,20 +88,34 @@ class Rental:
 class Chosen:
     """The cheapest rental at each load, as columns."""
 
-    rentals: tuple[Rental, ...]
-    index: NDArray[np.intp]  # into the rentals
+    contracts: tuple[Contract, ...]
+    modes: tuple[Following, ...]
+    contract: NDArray[np.intp]  # the place of each load's among them
+    mode: NDArray[np.intp]
     instances: Vector
     billed_share: Vector
     usd_per_instance_hour: Vector
 
+    @property
+    def first(self) -> Rental:
+        """That of the first load."""
+        return Rental(contract=self.contracts[self.contract[0]], following=self.modes[self.mode[0]])
+
+    @property
+    def served_share(self) -> Vector:
+        """Of requests, at each load."""
+        return np.array([mode.served_share for mode in self.modes])[self.mode]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """Contracts of one GPU."""
+    """Contracts of one GPU, one or more."""
 
     contracts: tuple[Contract, ...]
-    usd_per_gpu_hour: tuple[float, ...]
+    usd_per_gpu_hour: Vector
+    gpus_per_instance: tuple[int, ...]
     lost_share: tuple[float, ...]  # of the time that an instance is away
+    is_reserved: NDArray[np.bool_]
 
     @classmethod
     def of(cls, found: tuple[Contract, ...], book: PriceBook) -> Terms:
@@ -109,8 +123,10 @@ class Terms:
         lost = mid(book.assumed["spot_lost_share"])
         return cls(
             contracts=found,
-            usd_per_gpu_hour=tuple(mid(gpu_hour_price(contract, book)) for contract in found),
+            usd_per_gpu_hour=np.array([mid(gpu_hour_price(contract, book)) for contract in found]),
+            gpus_per_instance=tuple(contract.offer.gpus_per_instance for contract in found),
             lost_share=tuple(lost if contract.offer.is_interruptible else 0.0 for contract in found),
+            is_reserved=np.array([contract.is_reserved for contract in found]),
         )
 
     def cheapest(
@@ -120,33 +136,29 @@ class Terms:
 
         ``usd_per_instance_month``: of disks and people, whatever the hours.
         """
-        width, span, needed = sized.gpus, sized.servers, demand.held / sized.held.rate
-        serving = replica_counts(demand.held, sized.held.rate)
-        packed: dict[tuple[int, float], tuple[Vector, list[Vector]]] = {}
-        rentals, costs, instances, shares, hourly = [], [], [], [], []
-        for contract, usd, lost in zip(self.contracts, self.usd_per_gpu_hour, self.lost_share, strict=True):
-            listed = contract.offer.gpus_per_instance
-            key, each = (max(1, listed // width), lost), max(listed, sized.gpus_per_server)
-            if key not in packed:
-                packing = Packing(spare=spare, per_unit=key[0], lost_share=lost)
-                billed = [mode.billed_share(needed, demand.average, packing) for mode in modes]
-                packed[key] = packing.of(serving), billed
-            units, billed = packed[key]
-            for mode, share in zip(modes, billed, strict=True):
-                if contract.is_reserved and not mode.is_always_on:
-                    continue  # paid for every hour, asleep or not
-                rentals.append(Rental(contract=contract, following=mode))
-                costs.append(units * span * (share * (usd * each * HOURS_PER_MONTH) + usd_per_instance_month))
-                instances.append(units * span)
-                shares.append(share)
-                hourly.append(usd * each)
-        index, column = np.argmin(np.array(costs), axis=0), np.arange(len(serving))
+        needed, serving = demand.held / sized.held.rate, replica_counts(demand.held, sized.held.rate)
+        keys = [(max(1, gpus // sized.gpus), lost)
+                for gpus, lost in zip(self.gpus_per_instance, self.lost_share, strict=True)]  # fmt: skip
+        place = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+        packings = [Packing(spare=spare, per_unit=per_unit, lost_share=lost) for per_unit, lost in place]
+        which = [place[key] for key in keys]
+        # Contract × mode × load.
+        shares = np.array([[m.billed_share(needed, demand.average, one) for m in modes] for one in packings])[which]
+        instances = np.array([one.of(serving) for one in packings])[which] * sized.servers
+        hourly = self.usd_per_gpu_hour * np.maximum(self.gpus_per_instance, sized.gpus_per_server)
+        usd = instances[:, None] * (shares * (hourly * HOURS_PER_MONTH)[:, None, None] + usd_per_instance_month)
+        # What is reserved is paid for every hour, asleep or not.
+        usd[self.is_reserved[:, None] & np.array([not mode.is_always_on for mode in modes])] = np.inf
+        loads = np.arange(len(serving))
+        contract, mode = np.divmod(np.argmin(usd.reshape(-1, len(serving)), axis=0), len(modes))
         return Chosen(
-            rentals=tuple(rentals),
-            index=index,
-            instances=np.array(instances)[index, column],
-            billed_share=np.array(shares)[index, column],
-            usd_per_instance_hour=np.array(hourly)[index],
+            contracts=self.contracts,
+            modes=modes,
+            contract=contract,
+            mode=mode,
+            instances=instances[contract, loads],
+            billed_share=shares[contract, mode, loads],
+            usd_per_instance_hour=hourly[contract],
         )
 
 
@@ -276,8 +288,7 @@ class Bills:
         chosen = self._chosen(sized, demand)
         if chosen is None:
             return np.full(1, np.nan)
-        served = np.array([rental.following.served_share for rental in chosen.rentals])[chosen.index]
-        tokens = demand.average * self.workload.generated_tokens * SECONDS_PER_MONTH * served
+        tokens = demand.average * self.workload.generated_tokens * SECONDS_PER_MONTH * chosen.served_share
         if not self._rent_record:
             record, _ = rent_drivers(self.book, instances=1.0, usd_per_instance_hour=1.0, output_tokens_per_month=1.0)
             self._rent_record.append(record)
@@ -322,7 +333,7 @@ class Bills:
     def cheapest_rental(self, sized: Sized, demand: Demand) -> Rental | None:
         """For one load; None where nothing may be rented."""
         chosen = self._chosen(sized, demand)
-        return None if chosen is None else chosen.rentals[int(chosen.index[0])]
+        return None if chosen is None else chosen.first
 
     def offers(self, sized: Sized) -> tuple[Offer, ...]:
         """What may be rented of a GPU."""

@@ -44,6 +44,7 @@ class Catalog:
         self.root = root
         self._overrides = overrides
         self._models: dict[str, ModelSpec] = {}
+        self._engines_found: dict[tuple[str, str | None], EngineSpec] = {}
 
     # models -----------------------------------------------------------------------------------------------------------
 
@@ -295,11 +296,13 @@ class Catalog:
 
     def engine(self, name: str, version: str | None = None) -> EngineSpec:
         """How an engine reserves memory: the newest version described that is no newer than the one asked for."""
-        plain = plain_name(name)
-        wanted = [spec for spec in self._engines if plain in (spec.engine, *spec.aliases)]
-        if not wanted:
-            raise UnknownNameError("engine", name, self.engine_names)
-        return newest_first(wanted, version)
+        if (name, version) not in self._engines_found:
+            plain = plain_name(name)
+            wanted = [spec for spec in self._engines if plain in (spec.engine, *spec.aliases)]
+            if not wanted:
+                raise UnknownNameError("engine", name, self.engine_names)
+            self._engines_found[name, version] = newest_first(wanted, version)
+        return self._engines_found[name, version]
 
     def engine_note(self, name: str, version: str | None) -> str:
         """What stands in for a version of an engine that is not described; empty where one is."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from llmsizer.errors import NoEvidenceError
 from llmsizer.facts.deployment import Deployment
-from llmsizer.physics.calibration.correction import calibrated_shift, distances
-from llmsizer.physics.calibration.effects import words_of
+from llmsizer.physics.calibration.correction import distances
+from llmsizer.physics.calibration.effects import features, words_of
 from llmsizer.physics.calibration.intervals import UNKNOWN_SHAPE_WIDENING, Band
 from llmsizer.physics.calibration.store import StoredCalibration, default_calibration
 from llmsizer.physics.calibration.support import evidence_problem
@@ -83,10 +83,10 @@ def answer_many(
             )
     cases = [_supported(question.deployment, used) for question in asked]
     known = [i for i, case in enumerate(cases) if isinstance(case, Case)]
-    rows = _rows_of([asked[i] for i in known])
-    passes = _Passes(rows, [c for c in cases if isinstance(c, Case)], used) if known else None
     raw: dict[int, _Raw] = {}
-    if passes is not None:
+    if known:
+        rows = _rows_of([asked[i] for i in known])
+        passes = _Passes(rows, [c for c in cases if isinstance(c, Case)], used)
         raw = {place: passes.of(n, asked[place]) for n, place in enumerate(known)}
     found: list[StepAnswer | NoEvidenceError] = []
     for place, question in enumerate(questions):
@@ -154,24 +154,30 @@ def _asked(batches: tuple[float, ...], contexts: tuple[float, ...]) -> tuple[NDA
     return np.ix_(np.searchsorted(_ladder(batches), batches), np.searchsorted(np.unique(contexts), contexts))
 
 
+@lru_cache(maxsize=1024)
+def _passes(prompts: tuple[tuple[float, float], ...]) -> Floats:
+    """Tokens of each prompt, and prompts, of every pass."""
+    return np.array(prompts, dtype=np.float64).reshape(-1, 2).T
+
+
 def _rows_of(questions: Sequence[StepQuestion]) -> _Rows:
-    owner, kind, batch, tokens, queries, starts = [], [], [], [], [], [0]
-    for place, question in enumerate(questions):
-        batches, contexts = _grid(question.batches, question.contexts)
-        prompts = np.array(question.prompts, dtype=np.float64).reshape(-1, 2)
-        speculation = question.deployment.speculates
-        steps, count = len(batches), len(batches) + len(prompts)
-        owner.append(np.full(count, place))
-        kind.append(np.arange(count) < steps)
-        batch.append(np.concatenate([batches, prompts[:, 1]]))
-        tokens.append(np.concatenate([contexts, prompts[:, 0]]))
-        queries.append(np.full(count, 1.0 + (speculation.draft_tokens if speculation else 0)))
-        starts.append(starts[-1] + count)
-    if not questions:
-        nothing = np.zeros(0)
-        return _Rows(np.zeros(0, dtype=np.intp), nothing > 0, nothing, nothing, nothing, np.array(starts))
-    joined = [np.concatenate(part) for part in (owner, kind, batch, tokens, queries)]
-    return _Rows(joined[0].astype(np.intp), joined[1], joined[2], joined[3], joined[4], np.array(starts))
+    """Of one question or more."""
+    grids = [_grid(question.batches, question.contexts) for question in questions]
+    passes = [_passes(question.prompts) for question in questions]
+    steps = np.array([len(batches) for batches, _ in grids])
+    counts = steps + [len(tokens) for tokens, _ in passes]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    owner = np.repeat(np.arange(len(questions)), counts)
+    drafted = [0 if question.deployment.speculates is None else question.deployment.speculates.draft_tokens
+               for question in questions]  # fmt: skip
+    return _Rows(
+        owner=owner,
+        is_decode=np.arange(len(owner)) - starts[owner] < steps[owner],
+        batch=np.concatenate([part for grid, read in zip(grids, passes, strict=True) for part in (grid[0], read[1])]),
+        tokens=np.concatenate([part for grid, read in zip(grids, passes, strict=True) for part in (grid[1], read[0])]),
+        queries=1.0 + np.array(drafted, dtype=np.float64)[owner],
+        starts=starts,
+    )
 
 
 class _Passes:
@@ -182,9 +188,10 @@ class _Passes:
         each = Cases.of([case.with_load("concurrency", 1.0, *lengths) for case in plain])
         model = StepModel(each, used.coefficients, owners=rows.owner)
         cases = model.cases
-        target: Words = np.where(rows.is_decode, DECODE, PREFILL).astype(np.str_)
-        words = {name: each_word[rows.owner] for name, each_word in words_of(each).items()}
-        factor = np.exp(calibrated_shift(used.effects, cases, target, rows.batch, words))
+        words = {name: np.repeat(of_case, 2) for name, of_case in words_of(each).items()}
+        targets: Words = np.tile((PREFILL, DECODE), len(each))
+        kind = 2 * rows.owner + rows.is_decode
+        factor = np.exp(used.effects.correction(features(cases, targets, rows.batch, words, kind)))
         steps = model.decode(rows.batch, rows.tokens, rows.tokens, rows.queries).total * factor
         steps = model.not_faster_than_bytes(steps, rows.batch, rows.tokens, rows.tokens, rows.queries)
         whole = model.prefill(rows.tokens, rows.batch)

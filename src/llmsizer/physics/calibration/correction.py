@@ -103,11 +103,9 @@ def correct(cases: Cases, calibration: StoredCalibration, widening: Floats | Non
     return Corrected(value=value, low=low, high=high, times=times, distance=distance)
 
 
-def calibrated_shift(
-    effects: Effects, cases: Cases, target: Words, batch: Floats, words: Mapping[str, Words] | None = None
-) -> Floats:
-    """Log seconds that effects add; ``words`` as ``features`` takes them."""
-    return effects.correction(features(cases, target, batch, words))
+def calibrated_shift(effects: Effects, cases: Cases, target: Words, batch: Floats) -> Floats:
+    """Log seconds that effects add."""
+    return effects.correction(features(cases, target, batch))
 
 
 def _throughput_under_load(

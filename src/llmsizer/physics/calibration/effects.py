@@ -97,29 +97,32 @@ OWN_BLOCKS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """Words and slopes of observations or predictions, one per row."""
+    """Words and slopes of observations or predictions. Rows that have their words in common share a kind."""
 
-    words: Mapping[str, Words]
-    slopes: Mapping[str, Floats]
+    words: Mapping[str, Words]  # of each kind
+    slopes: Mapping[str, Floats]  # of each row
+    kind: Ints  # of each row
 
     def labels(self, block: Block) -> Words:
+        """Of each kind."""
         out = self.words[block.keys[0]]
         for key in block.keys[1:]:
             out = np.char.add(np.char.add(out, "|"), self.words[key])
         return np.char.add(f"{block.name}:", out)
 
-    def distinct_labels(self, block: Block, numbers: Mapping[str, Ints]) -> tuple[Words, Ints]:
-        """A block's labels, each once, and which of them every row has; by the words' numbers, quicker to compare."""
-        mixed = np.zeros(len(self.slopes["one"]), dtype=np.intp)
-        for key in block.keys:
-            mixed = mixed * (int(numbers[key].max(initial=0)) + 1) + numbers[key]
-        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
-        once = Features(words={key: self.words[key][first] for key in block.keys}, slopes={})
-        return once.labels(block), inverse
+
+def _distinct(words: Mapping[str, Words], block: Block, numbers: Mapping[str, Ints]) -> tuple[list[str], Ints]:
+    """A block's labels, each once, and which of them every kind has; by the words' numbers, quicker to compare."""
+    mixed = np.zeros(len(numbers[block.keys[0]]), dtype=np.intp)
+    for key in block.keys:
+        mixed = mixed * (int(numbers[key].max(initial=0)) + 1) + numbers[key]
+    _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    columns = [words[key][first].tolist() for key in block.keys]
+    return [f"{block.name}:{'|'.join(parts)}" for parts in zip(*columns, strict=True)], inverse
 
 
-def numbered(words: Words) -> Ints:
-    """A number for each row's word, the same for the same word."""
+def _numbered(words: Words) -> Ints:
+    """A number for each word, the same for the same word."""
     listed = words.tolist()
     places = {word: place for place, word in enumerate(dict.fromkeys(listed))}
     return np.fromiter(map(places.__getitem__, listed), dtype=np.intp, count=len(listed))
@@ -147,10 +150,13 @@ def words_of(cases: Cases) -> dict[str, Words]:
     }
 
 
-def features(cases: Cases, target: Words, batch: Floats, words: Mapping[str, Words] | None = None) -> Features:
+def features(
+    cases: Cases, target: Words, batch: Floats, words: Mapping[str, Words] | None = None, kind: Ints | None = None
+) -> Features:
     """Features of cases (already one per observation); slopes are centred and of order one.
 
-    ``words``: ``words_of`` the cases, where it is known from fewer deployments that the cases repeat.
+    ``words``: ``words_of`` fewer cases that these repeat, with ``kind`` saying which of them, and of the targets, each
+    row has.
     """
     log_batch = np.log2(np.maximum(batch, 1.0)) / 5 - 0.5
     stored = (cases["dense_params"] + cases["experts"] * cases["expert_params"] * cases["moe_layers"]) / 1e9
@@ -174,7 +180,11 @@ def features(cases: Cases, target: Words, batch: Floats, words: Mapping[str, Wor
         "staged": (cases["pipeline"] > 1).astype(np.float64),
         "batch_by_degree": log_batch * np.log2(np.maximum(cases["tensor"], 1.0)) / 3,
     }
-    return Features(words=of_target | dict(words or words_of(cases)), slopes=slopes)
+    return Features(
+        words=of_target | dict(words or words_of(cases)),
+        slopes=slopes,
+        kind=np.arange(len(cases)) if kind is None else kind,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +221,7 @@ def design(feature: Features, group: Words, least_groups: int = 2, blocks: Seque
     columns: list[Floats] = []
     spans: dict[str, Span] = {}
     for block in blocks:
-        labels, inverse = np.unique(feature.labels(block), return_inverse=True)
+        labels, inverse = np.unique(feature.labels(block)[feature.kind], return_inverse=True)
         slope = feature.slopes[block.slope]
         for i, label in enumerate(labels):
             mask = inverse == i
@@ -243,17 +253,20 @@ class Effects:
 
     def correction(self, feature: Features) -> Floats:
         """Sum of effects in log seconds for every row; a label without evidence adds nothing."""
-        total = np.zeros(len(feature.slopes["one"]))
-        numbers = {key: numbered(words) for key, words in feature.words.items()}
+        total = np.zeros(len(feature.kind))
+        numbers = {key: _numbered(words) for key, words in feature.words.items()}
         for block in (*BLOCKS, *OWN_BLOCKS):
-            labels, inverse = feature.distinct_labels(block, numbers)
-            found = np.array([self.values.get(str(label), 0.0) for label in labels])
+            labels, inverse = _distinct(feature.words, block, numbers)
+            found = np.array([self.values.get(label, 0.0) for label in labels])
+            if not found.any():
+                continue
+            which = inverse[feature.kind]
             slope = feature.slopes[block.slope]
             if block.slope in CENTRED:
-                spans = [self.spans.get(str(label), _NO_SPAN) for label in labels]
+                spans = [self.spans.get(label, _NO_SPAN) for label in labels]
                 low, high, centre = (
-                    np.array([getattr(s, end) for s in spans])[inverse] for end in ("low", "high", "centre")
+                    np.array([getattr(s, end) for s in spans])[which] for end in ("low", "high", "centre")
                 )
                 slope = np.clip(slope, low, high) - centre
-            total += found[inverse] * slope * block.spread
+            total += found[which] * slope * block.spread
         return total

@@ -138,7 +138,7 @@ class MemoryBudget:
         """Requests that run at once: the cache's or the engine's own limit."""
         return min(self.max_concurrency(context_tokens), self.max_sequences)
 
-    @property
+    @cached_property
     def shortfall_bytes(self) -> float:
         """Bytes missing for one request of the deployment's context; 0 where it fits."""
         fixed = self.budget_bytes - self._inside_bytes

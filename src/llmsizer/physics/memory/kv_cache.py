@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llmsizer.facts.engine import EngineSpec
 from llmsizer.facts.model import Attention, ModelSpec
@@ -94,6 +95,7 @@ class KvLayout:
         return low
 
 
+@lru_cache(maxsize=1024)
 def kv_layout(
     model: ModelSpec, engine: EngineSpec, *, tensor: int, layers: int, bytes_per_value: float, batched_tokens: int
 ) -> KvLayout:

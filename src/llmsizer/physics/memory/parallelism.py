@@ -9,6 +9,7 @@ the tensor-parallel GPUs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llmsizer.errors import InputError
 from llmsizer.facts.deployment import Deployment, Parallelism
@@ -37,6 +38,7 @@ class Shard:
     extra_16bit_params: float = 0.0  # copies an engine keeps in 16 bit whatever the precision
 
 
+@lru_cache(maxsize=1024)
 def stages(model: ModelSpec, pipeline: int) -> tuple[Stage, ...]:
     """Layers by stage as vLLM divides them: what does not divide goes to the stages before the last, back to front."""
     counts = [model.layers // pipeline] * pipeline
@@ -104,6 +106,7 @@ def _expert_problem(model: ModelSpec, spread: Parallelism) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def shard(
     model: ModelSpec,
     precision: Precision,

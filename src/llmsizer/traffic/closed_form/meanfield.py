@@ -130,8 +130,8 @@ class Replica:
     prompt_cv_squared: float
     output_cv_squared: float
     gap_cv_squared: float  # of the arrivals: 1 is Poisson
-    decode_steps: tuple[tuple[float, float], ...]  # of an answer, n − 1, with the share of answers that take so many
-    prompt_scores: tuple[tuple[float, float], ...]  # (own time − mean)/(p95 − mean), with the share of such prompts
+    decode_steps: Matrix  # of an answer, n − 1, with the share of answers that take so many
+    prompt_scores: Matrix  # (own time − mean)/(p95 − mean), with the share of such prompts
     context_spread: float  # standard deviation of a sequence's context over its mean, as its 95th percentile has it
     shares_steps: bool  # whether prompts share steps with decoding rows and with each other
     max_batch: int
@@ -292,7 +292,7 @@ def make_replica(workload: Workload, room: Room, asked: Probe, seen: StepSample)
         prompt_cv_squared=cv_squared,
         output_cv_squared=_answers_cv_squared(workload),
         gap_cv_squared=workload.gap_cv**2,
-        decode_steps=tuple(zip(np.maximum(answers.tokens - 1, 1.0).tolist(), answers.weights.tolist(), strict=True)),
+        decode_steps=np.stack([np.maximum(answers.tokens - 1, 1.0), answers.weights], axis=1),
         prompt_scores=_scores(mid.prompts, prompts),
         context_spread=_context_spread(prompts, answers),
         shares_steps=shares,
@@ -311,13 +311,13 @@ def _context_spread(prompts: Prompts, answers: Bins) -> float:
     return max(float(whole[-1]) - mean, 0.0) / Z95 / (mean + answers.mean_tokens / 2)
 
 
-def _scores(times: PromptTimes, prompts: Prompts) -> tuple[tuple[float, float], ...]:
+def _scores(times: PromptTimes, prompts: Prompts) -> Matrix:
     """Where each prompt's own time lies between the mean and the p95 prompt's; at other batches it lies there too."""
     alone, weights = times.alone, prompts.weights
     mean = float(weights @ alone)
     span = float(alone[-1]) - mean
     scores = (alone - mean) / span if span > 1e-12 * mean else np.zeros_like(alone)
-    return tuple(zip(scores[weights > 0].tolist(), weights[weights > 0].tolist(), strict=True))
+    return np.stack([scores, weights], axis=1)[weights > 0]
 
 
 def _one_by_one(

@@ -20,10 +20,10 @@ from llmsizer.traffic.closed_form.meanfield import (
     LEAVES_OUT,
     METHOD,
     Curves,
+    Matrix,
     Replica,
     Vector,
     prefill_share,
-    saturation_rate,
 )
 from llmsizer.traffic.closed_form.tails import LATE
 
@@ -140,10 +140,12 @@ def _edges(ends: Sequence[tuple[Replica, Curves]], slo: Slo) -> list[Edge]:
         late = _late(rows, seen, slo)
         missed = np.any(late, axis=2)
         first = np.where(missed.any(axis=1), np.argmax(missed, axis=1), grid.shape[1])
-        for row, place in enumerate(searched.tolist()):
-            found[place] = _edge(ends[place][0], seen, late, row, int(first[row]), slo)
         # A bracket that is open at either end has nothing to be searched again.
-        again = np.flatnonzero((first > 0) & (first < grid.shape[1]))
+        inside = (first > 0) & (first < grid.shape[1]) & (spacing is not None)
+        for row in np.flatnonzero(~inside).tolist():
+            place = searched[row]
+            found[place] = _edge(ends[place][0], seen, late, row, int(first[row]), slo)
+        again = np.flatnonzero(inside)
         if spacing is None or not again.size:
             break
         low, high = grid[again, first[again] - 1], grid[again, first[again]]
@@ -181,32 +183,38 @@ def load_at(replica: Replica, requests_per_second: float) -> LoadPoint:
 
 def loads_at(asked: Sequence[tuple[Replica, float]]) -> list[LoadPoint]:
     """The same of many replicas at once, each at its rate in requests a second."""
-    ends = [(replica, curves, rate) for replica, rate in asked for curves in (replica.mid, replica.fast, replica.slow)]
-    seen = _seen_at(ends)
-    return [_load_point(*ask, *seen[3 * place : 3 * place + 3]) for place, ask in enumerate(asked)]
+    if not asked:
+        return []
+    rows = Rows.of([(replica, each) for replica, _ in asked for each in (replica.mid, replica.fast, replica.slow)])
+    seen = _seen_at(rows, np.repeat(column(rate for _, rate in asked), 3, axis=0))
+    saturated = rows.saturation_rate[::3, 0].tolist()
+    return [
+        _load_point(replica, rate, rate / most, *seen[3 * place : 3 * place + 3])
+        for place, ((replica, rate), most) in enumerate(zip(asked, saturated, strict=True))
+    ]
 
 
 Seen = Mapping[str, float] | None
 """Companions and latencies in seconds; None where the replica is overloaded."""
 
 
-def _seen_at(ends: Sequence[tuple[Replica, Curves, float]]) -> list[Seen]:
-    """Of replicas at one end of their step times, each at its rate."""
-    seen: list[Seen] = [None] * len(ends)
-    stable = [place for place, (replica, curves, rate) in enumerate(ends) if rate < saturation_rate(replica, curves)]
-    if stable:
-        rows = Rows.of([ends[place][:2] for place in stable])
-        points = evaluate(rows, rows.companions_at(column(ends[place][2] for place in stable)))
+def _seen_at(rows: Rows, rates: Matrix) -> list[Seen]:
+    """Of each row at its rate."""
+    seen: list[Seen] = [None] * len(rates)
+    stable = np.flatnonzero(rates < rows.saturation_rate)
+    if stable.size:
+        rows = rows.take(stable)
+        points = evaluate(rows, rows.companions_at(rates[stable]))
         columns = {name: getattr(points, name)[:, 0].tolist() for name in _SEEN}
-        for row, place in enumerate(stable):
+        for row, place in enumerate(stable.tolist()):
             if math.isfinite(columns["ttft_p95"][row]):
                 seen[place] = {name: values[row] for name, values in columns.items()}
     return seen
 
 
-def _load_point(replica: Replica, requests_per_second: float, mid: Seen, fast: Seen, slow: Seen) -> LoadPoint:
-    utilisation = requests_per_second / saturation_rate(replica, replica.mid)
-
+def _load_point(
+    replica: Replica, requests_per_second: float, utilisation: float, mid: Seen, fast: Seen, slow: Seen
+) -> LoadPoint:
     def figure(name: str) -> Figure:
         if replica.output_tokens == 1 and name.startswith("tpot"):
             return _missing("an answer of one token has no time between tokens")
