@@ -352,9 +352,9 @@ class Recommendation:
     def near_misses(self) -> tuple[Rejection, ...]:
         """The three that came closest, over those whose distance can be measured."""
         measured = [r for r in self.rejections if r.shortfall is not None]
-        if not self.plans:  # what fits misses something else, and so would what is made to fit
-            measured = [r for r in measured if r.kind != "memory"] or measured
-        return tuple(sorted(measured, key=lambda r: r.shortfall or 0.0)[:3])
+        # Where nothing is left, what fits misses something else, and so may what is made to fit: it comes last.
+        ordered = sorted(measured, key=lambda r: (not self.plans and r.kind == "memory", r.shortfall or 0.0))
+        return tuple(ordered[:3])
 
     def to_dict(self) -> RecommendationDoc:
         return {

@@ -84,7 +84,7 @@ def stacked(bars: Sequence[Bar], unit: str) -> Spec:
     names = list(dict.fromkeys(segment.name for bar in bars for segment in bar.segments))
     longest = max((bar.total for bar in bars), default=1.0) or 1.0
     data = [_part_trace(bars, name, index, unit, longest) for index, name in enumerate(names)]
-    place = {"xref": "paper", "showarrow": False, "yanchor": "bottom", "yshift": 25}
+    place = {"xref": "paper", "showarrow": False, "yanchor": "bottom", "yshift": 25, "align": "left"}
     notes: list[Spec] = []
     for row, bar in enumerate(bars):
         notes.append(place | {"x": 0, "y": row, "xanchor": "left", "text": in_lines(bar.label, 40)})

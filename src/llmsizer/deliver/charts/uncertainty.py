@@ -286,7 +286,7 @@ def _layout(rows: int, **extra: Any) -> Spec:
 
 def _above(row: int, text: str, *, right: bool = False) -> Spec:
     """Words above a bar, so that narrow screens keep the whole width for it."""
-    place = {"xref": "paper", "showarrow": False, "yanchor": "bottom", "yshift": 9, "y": row}
+    place = {"xref": "paper", "showarrow": False, "yanchor": "bottom", "yshift": 9, "y": row, "align": "left"}
     return place | {"x": float(right), "xanchor": "right" if right else "left", "text": text}
 
 
