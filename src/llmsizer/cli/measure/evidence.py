@@ -51,20 +51,25 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     calibrate.set_defaults(run=_calibrate)
 
 
-def _say_how_columns_are_read(columns: Header) -> None:
+def _say_how_columns_are_read(columns: Header, *, measured: bool) -> None:
     """A line on stderr for columns that are called otherwise here, and one for those that could mean two things."""
-    read = ", ".join(f"{column} → {here}" for column, here in columns.read_as.items())
+    found = columns.read_as if measured else columns.inputs_read_as
+    read = ", ".join(f"{column} → {here}" for column, here in found.items())
     if read:
         console(stderr=True).print(f"read as: {read}", highlight=False)
-    unread = ", ".join(f"{column} ({use})" for column, use in columns.unread.items())
+    uses = columns.unread.items()
+    unread = ", ".join(f"{name} ({use})" for name, use in uses if measured or use.startswith("request_rate"))
     if unread:
         console(stderr=True).print(
             f"! not read, unless called as in brackets: {unread}", style="yellow", highlight=False
         )
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """A CSV with a header as rows. Raises InputError in one line for anything else."""
+def read_table(path: Path, *, measured: bool = False) -> list[dict[str, str]]:
+    """A CSV with a header as rows. Raises InputError in one line for anything else.
+
+    ``measured``: whether its measured columns are read too, for what is said of the header.
+    """
     from llmsizer.physics.rows.columns import header_of
 
     try:
@@ -86,7 +91,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path}: the header has no columns model and gpu; it has {had}{hint}")
     if len(set(header)) != len(header):
         raise InputError(f"{path}: a column stands twice in the header; name each once")
-    _say_how_columns_are_read(columns)
+    _say_how_columns_are_read(columns, measured=measured)
     return rows
 
 
@@ -131,7 +136,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _validate(arguments: argparse.Namespace) -> int:
     from llmsizer.physics.answers.validate import validate
 
-    report = validate(read_table(arguments.rows), calibration=_own(arguments.records))
+    report = validate(read_table(arguments.rows, measured=True), calibration=_own(arguments.records))
     if report.rows > report.abstained and not report.by_metric:
         raise InputError(f"{arguments.rows}: no row has a measured figure, such as ttft_ms_mean or output_tok_s")
     if arguments.json:

@@ -77,7 +77,7 @@ TWO_MEANINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """How the columns of one table are read. ``read_as`` says it: column of the table → column here."""
+    """How the columns of one table are read. ``read_as`` says it: the table's column → column here."""
 
     same: Mapping[str, str]  # column here → the table's column, where only the spelling differs
     meant: Mapping[str, tuple[str, ...]]  # column here → the table's columns that mean it
@@ -87,10 +87,17 @@ class Header:
     unread: Mapping[str, str]  # the table's column that has two meanings → how to call it
 
     @property
-    def read_as(self) -> dict[str, str]:
-        found = {column: here for here, column in self.same.items() if column != here}
+    def inputs_read_as(self) -> dict[str, str]:
+        """What a prediction reads under another name."""
+        found = {column: here for here, column in self.same.items() if column != here and here in INPUT_COLUMNS}
         found |= {column: here for here, columns in self.meant.items() for column in columns}
-        found |= {column: f"load_value with load_kind = {kind}" for column, kind in self.loads.items()}
+        return found | {column: f"load_value with load_kind = {kind}" for column, kind in self.loads.items()}
+
+    @property
+    def read_as(self) -> dict[str, str]:
+        """… and what it is held against."""
+        found = self.inputs_read_as
+        found |= {column: here for here, column in self.same.items() if column != here}
         found |= {
             column: here + ("" if factor == 1.0 else f" × {factor:g}")
             for here, columns in self.measured.items()
@@ -140,9 +147,9 @@ def header_of(columns: Iterable[str]) -> Header:
     meant = {here: found for here, names in SYNONYMS.items() if here not in same and (found := others(names))}
     loads = {} if "load_value" in same else {c: kind for kind, names in LOADS.items() for c in others(names)}
     measured = {
-        here: found
-        for here, names in MEASURED.items()
-        if here not in same and (found := tuple((plain[name], factor) for name, factor in names if name in plain))
+        here: pairs
+        for here, scaled in MEASURED.items()
+        if here not in same and (pairs := tuple((plain[name], factor) for name, factor in scaled if name in plain))
     }
     per_gpu = "" if {"output_tok_s"} & {*same, *measured} else next(iter(others(PER_GPU)), "")
     answered = {"request_rate"} if "load_value" in same or loads else set()
