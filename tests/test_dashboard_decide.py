@@ -13,6 +13,7 @@ pytest.importorskip("plotly")
 
 from dashboard_pages import dashboards as dashboards
 from dashboard_pages import really_answer, show, small, usual, words_of
+from llmsizer.decide.answer import Rejection
 
 FOLDED = ("notes", "plans", "rejections", "apis", "assumptions", "accuracy", "leaves_out", "definitions")
 
@@ -110,3 +111,15 @@ def test_the_launch_bundle_is_made_when_its_section_is_opened(monkeypatch: pytes
     app.segmented_control(key="bundle_target").set_value("k8s").run()
     assert not app.exception
     assert "deployment.yaml" in words_of(app)
+
+
+def test_what_would_fit_in_a_format_that_is_out_too_is_no_near_miss() -> None:
+    nothing = answers.nothing_fits()
+    wide = Rejection(
+        candidate="m int8 on L4 ×2", kind="memory", reason="does not fit", nearest_fix="fits in int4", shortfall=0.01
+    )  # fmt: skip
+    narrow = Rejection(candidate="m int4 on L4 ×2", kind="slo", reason="too slow", nearest_fix="", shortfall=9.0)
+    assert replace(nothing, rejections=(wide,)).near_misses == (wide,)
+    assert replace(nothing, rejections=(wide, narrow)).near_misses == (narrow,)
+    elsewhere = replace(narrow, candidate="m int4 on L40S ×2")
+    assert replace(nothing, rejections=(wide, elsewhere)).near_misses == (wide, elsewhere)

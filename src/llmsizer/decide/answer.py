@@ -315,6 +315,15 @@ class Flip:
         return {"what": self.what, "threshold": self.threshold.to_dict(), "text": self.text}
 
 
+def _once_fixed(rejection: Rejection) -> str:
+    """The same GPU in the one format in which it would fit, as a candidate is called; empty for any other fix."""
+    before, on, where = rejection.candidate.rpartition(" ×")[0].partition(" on ")
+    fits, _, precision = rejection.nearest_fix.rpartition("fits in ")
+    if rejection.kind != "memory" or fits or not precision.isalnum():
+        return ""
+    return f"{before.rpartition(' ')[0]} {precision}{on}{where}".strip()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
     """Plans and APIs cheapest first, and what is out, with reasons.
@@ -351,10 +360,9 @@ class Recommendation:
     @property
     def near_misses(self) -> tuple[Rejection, ...]:
         """The three that came closest, over those whose distance can be measured."""
-        measured = [r for r in self.rejections if r.shortfall is not None]
-        # Where nothing is left, what fits misses something else, and so may what is made to fit: it comes last.
-        ordered = sorted(measured, key=lambda r: (not self.plans and r.kind == "memory", r.shortfall or 0.0))
-        return tuple(ordered[:3])
+        out = {r.candidate.rpartition(" ×")[0] for r in self.rejections}
+        measured = [r for r in self.rejections if r.shortfall is not None and _once_fixed(r) not in out]
+        return tuple(sorted(measured, key=lambda r: r.shortfall or 0.0)[:3])
 
     def to_dict(self) -> RecommendationDoc:
         return {
