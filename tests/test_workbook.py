@@ -45,6 +45,8 @@ VARIANTS = {
     "over two servers": {"model": "deepseek-v3", "spare_replicas": 0, "workload": {"tokens_per_month": 1e9},
                          "slo": {"ttft_p95_seconds": 10.0, "tpot_p95_seconds": 0.2},
                          "constraints": {"gpus": ["l40s"], "precisions": ["int4"]}},
+    "servers offered": {"offered": {"gpu": "h100", "servers": 3, "gpus_per_server": 4, "usd_per_server": 170_000},
+                        "workload": {"tokens_per_month": 4e11, "growth": papers.RAMP}, "horizon_months": 24},
     "window, a year": {"fleet": {"active_from_hour": 8, "active_to_hour": 19, "active_days": ["mon", "tue"]},
                        "money": {"rent_term": "cheapest", "vat_rate": 0.1}, "workload": {"tokens_per_month": 4e10}},
     "nothing fits": {"slo": {"tpot_p95_seconds": 1e-6}},

@@ -25,6 +25,7 @@ from pydantic import (
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.complaint import explain, one_line
 from llmsizer.facts.money_options import CurrencyCode, MoneyOptions
+from llmsizer.facts.offered import OfferedServers
 from llmsizer.facts.precision import get_precision, kv_bytes_per_value
 from llmsizer.facts.speculation import SpeculationChoice
 from llmsizer.facts.workload import Growth, Slo
@@ -170,6 +171,9 @@ class Scenario(BaseModel):
         default="USD", description="to show amounts in; prices are in US dollars, other codes need a rate"
     )
     money: MoneyOptions = MoneyOptions()
+    offered: OfferedServers | None = Field(
+        default=None, description="servers of a quote or that stand there: owning is these; left out: any that suit"
+    )
     electricity_area: Name = Field(default="EU27", description="area code in the energy catalogue, e.g. DEU, FRA, USA")
     fleet: FleetChoice = FleetChoice()
     spare_replicas: int = Field(default=1, ge=0, le=64, description="replicas beyond what the peak hour needs")
@@ -184,6 +188,12 @@ class Scenario(BaseModel):
     max_context_tokens: int | None = Field(
         default=None, ge=1, le=10_000_000, description="reserved for one request; left out: the workload's own tail"
     )
+
+    @model_validator(mode="after")
+    def _what_is_offered_may_be_owned(self) -> Self:
+        if self.offered is not None and not self.constraints.own:
+            raise ValueError("servers are [offered] but constraints.own is false; leave out one of them")
+        return self
 
 
 def parse_scenario(text: str, where: str = "scenario", folder: Path | None = None) -> Scenario:
@@ -254,6 +264,7 @@ _TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("slo",): Slo,
     ("constraints",): Constraints,
     ("money",): MoneyOptions,
+    ("offered",): OfferedServers,
     ("speculation",): SpeculationChoice,
     ("fleet",): FleetChoice,
 }

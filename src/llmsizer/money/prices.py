@@ -11,10 +11,11 @@ from typing import Any
 from llmsizer.errors import UnknownNameError
 from llmsizer.facts.assumptions import load_assumptions
 from llmsizer.facts.catalog import Catalog
-from llmsizer.facts.figure import Figure, over_corners, unknown, weakest_basis
+from llmsizer.facts.figure import Figure, exact, over_corners, unknown, weakest_basis
 from llmsizer.facts.gpu import GpuSpec
 from llmsizer.facts.money_options import MoneyOptions
 from llmsizer.facts.offer import ApiOffer, EnergyFact, Offer, PurchasePrice
+from llmsizer.facts.offered import OfferedServers
 from llmsizer.facts.operators import load_jurisdictions
 from llmsizer.facts.provenance import Estimate, Provenance, parse_date
 from llmsizer.facts.scenario import Scenario
@@ -48,6 +49,7 @@ class PriceBook:
     # Lines of bills, by ``ranges.bill_parts``; a book with other figures starts with none.
     written: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, compare=False, repr=False)
     jurisdictions: Mapping[str, str] = field(default_factory=dict)  # by provider; who is missing is unknown
+    offered: OfferedServers | None = None  # its GPU by the catalogue's id
 
     def estimate(self, name: str) -> Estimate:
         return self.assumed[name].estimate
@@ -77,7 +79,13 @@ def price_book(catalog: Catalog, scenario: Scenario, today: datetime.date) -> Pr
         grams_per_kwh=_carbon(catalog.energy(), scenario.electricity_area, today),
         area=scenario.electricity_area,
         jurisdictions=jurisdictions,
+        offered=_offered(scenario, catalog),
     )
+
+
+def _offered(scenario: Scenario, catalog: Catalog) -> OfferedServers | None:
+    offered = scenario.offered
+    return None if offered is None else offered.model_copy(update={"gpu": catalog.gpu(offered.gpu).id})
 
 
 def _check_places(scenario: Scenario, zones: set[str], laws: set[str]) -> None:
@@ -174,6 +182,10 @@ def gpu_price(book: PriceBook, gpu: GpuSpec) -> Figure:
 
 def server_price(book: PriceBook, gpu: GpuSpec, gpus: int) -> Figure:
     """Dollars for one server with so many GPUs: a price of the whole where one is known, else GPUs and their share."""
+    quote = book.offered
+    if quote is not None and quote.usd_per_server is not None and (quote.gpu, quote.gpus_per_server) == (gpu.id, gpus):
+        when = quote.quoted_on or book.today.isoformat()
+        return exact(quote.usd_per_server, "USD/server", "price list", "the scenario's [offered]", when)
     item, item_gpus = _SERVER_ITEMS.get(gpu.id, ("", 0))
     whole = [price for price in book.purchase.get(item, ()) if price.usd is not None]
     if whole and item_gpus == gpus:

@@ -96,7 +96,8 @@ def owned_by_month(found: Study, sized: Sized, months: Months) -> tuple[OwnDrive
     (full,), (each,) = (np.ravel(one) for one in bills.servers_of([sized], whole))
     per_server = max(1, int(each) // sized.gpus)
     groups = np.ceil((serving + scenario.spare_replicas) / per_server)
-    servers = np.minimum(groups * sized.servers, full)
+    offered = found.book.offered
+    servers = np.minimum(np.maximum(groups * sized.servers, 0 if offered is None else offered.servers), full)
     busy = activity([sized], workload.requests_per_second * months.mean, serving)
     gpus = servers * each
     gpu = sized.deployment.gpu

@@ -232,8 +232,14 @@ class Bills:
         return 0.0 if latest is None else mid(self.book.assumed["hardware_lead_months"]) - latest
 
     def housed(self, sized: Sized) -> GpuSpec | None:
-        """The GPU with as many to a server as a rack can feed; None where that is less than a replica."""
+        """The GPU with as many to a server as a rack can feed, or as a server that is offered has.
+
+        None where that is less than a replica, or where other servers are offered.
+        """
         gpu, most = sized.deployment.gpu, self.scenario.constraints.max_kw_per_rack
+        if (offered := self.book.offered) is not None:
+            suits = gpu.id == offered.gpu and sized.gpus <= offered.gpus_per_server
+            return gpu.model_copy(update={"max_per_node": offered.gpus_per_server}) if suits else None
         if most is None:
             return gpu
         if self.least_kw(sized) > most:
@@ -263,6 +269,9 @@ class Bills:
         gpus = [gpu for sized in sizes if (gpu := self.housed(sized)) is not None]
         assert len(gpus) == len(sizes), "a replica that no server holds has no price to own"
         width, most = column(sized.gpus for sized in sizes), column(gpu.max_per_node for gpu in gpus)
+        if (offered := self.book.offered) is not None:  # all of them, and more only where they do not hold it
+            needed = np.ceil(replicas / (most // width))
+            return np.maximum(needed, offered.servers), np.broadcast_to(most, needed.shape)
         span, part = column(sized.servers for sized in sizes), column(sized.gpus_per_server for sized in sizes)
         groups = np.ceil(replicas / np.maximum(most // width, 1))  # of one server, or of those that a replica spans
         each = part * np.ceil(replicas / groups)
@@ -271,6 +280,8 @@ class Bills:
     def server_usd(self, sized: Sized, gpus_each: Vector) -> Vector:
         """Dollars for one server with so many GPUs."""
         most = sized.deployment.gpu.max_per_node
+        if (offered := self.book.offered) is not None:
+            return np.full_like(gpus_each, self._price(sized, offered.gpus_per_server))
         if is_whole_board(sized.deployment.gpu):
             return np.full_like(gpus_each, self._price(sized, most))
         prices = np.full(most + 1, np.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,8 +119,11 @@ class Pricer:
         )
 
     def _servers(self, sized: Sized, replicas: int) -> Servers | None:
-        gpu = self.bills.housed(sized)
-        return None if gpu is None else servers_for(gpu, sized.gpus, replicas)
+        gpu, offered = self.bills.housed(sized), self.book.offered
+        if gpu is None or offered is None:
+            return None if gpu is None else servers_for(gpu, sized.gpus, replicas)
+        needed = math.ceil(replicas / (offered.gpus_per_server // sized.gpus))
+        return Servers(count=max(needed, offered.servers), gpus_each=offered.gpus_per_server)
 
     def rented(self, sized: Sized, rate_each: float, workload: Workload, rental: Rental) -> Cost:
         """The bill of a rental, at the rate that one replica holds."""
@@ -181,6 +185,8 @@ class Pricer:
     def _why_not_bought(self, sized: Sized) -> str:
         if self.bills.months_too_late > 0:
             return "a lead time that is too long to be bought"
+        if (offered := self.book.offered) is not None and self.bills.housed(sized) is None:
+            return f"no place in what is offered, {offered.servers} servers of {offered.gpus_per_server}× {offered.gpu}"
         if self.bills.housed(sized) is None:
             return "no server that holds a replica within the power of a rack"
         return f"no purchase price of {sized.deployment.gpu.name}"
@@ -238,7 +244,10 @@ class Pricer:
         if rental is None and workload.growth is not None:
             yield self._orders(sized, workload, replicas)
         if offer is None and (idle := self._idle_gpus(sized, replicas + self.spare)):
-            yield f"boards are sold whole: {idle} of the GPUs that are paid stand idle, free for other work"
+            why = "boards are sold whole" if self.book.offered is None else "the servers offered are taken whole"
+            yield f"{why}: {idle} of the GPUs that are paid stand idle, free for other work"
+        if offer is None and (further := self._beyond_offer(sized, replicas + self.spare)):
+            yield further
         if offer is None and gpu.device_class == "workstation":
             yield "workstation card: check that the server is built to cool and to power it"
         if self.spare and replicas and (one := self._all_in_one(sized, replicas + self.spare, rental)):
@@ -264,8 +273,15 @@ class Pricer:
     def _idle_gpus(self, sized: Sized, count: int) -> int:
         """GPUs of boards that are sold whole which no replica uses."""
         servers = self._servers(sized, count)
-        is_whole = is_whole_board(sized.deployment.gpu)
+        is_whole = is_whole_board(sized.deployment.gpu) or self.book.offered is not None
         return servers.gpus - count * sized.gpus if is_whole and servers is not None else 0
+
+    def _beyond_offer(self, sized: Sized, count: int) -> str:
+        """What to say where the servers offered do not hold the load."""
+        servers, offered = self._servers(sized, count), self.book.offered
+        if servers is None or offered is None or servers.count <= offered.servers:
+            return ""
+        return f"offered: {offered.servers}; the load needs {servers.count} such servers, all priced like these"
 
     def order_fleet(self, sized: Sized, serving: int) -> Fleet:
         """What is owned, as orders see it."""

@@ -131,8 +131,14 @@ def own_live(sized: Sized, load: Load, shared: Shared, place: Place) -> OwnDrive
     """Servers of one's own for a load, and everything their bill depends on."""
     gpu, book = sized.deployment.gpu, shared.found.book
     width, serving, replicas = _replicas(sized, load, shared, place)
-    most_each = place.given("gpus_per_server_at_most", _counted(gpu.max_per_node, "GPUs"))
-    if sized.servers > 1:
+    offered = book.offered
+    node = gpu.max_per_node if offered is None else offered.gpus_per_server
+    most_each = place.given("gpus_per_server_at_most", _counted(node, "GPUs"))
+    if offered is not None:
+        least_servers = place.given("servers_offered", _counted(offered.servers, "servers"))
+        servers = place.put("servers", "servers", most(least_servers, rounded_up(replicas / whole(most_each / width))))
+        each = most_each
+    elif sized.servers > 1:
         span = place.given("servers_per_replica", _counted(sized.servers, "servers"))
         servers = place.put("servers", "servers", replicas * span)
         each = most_each if is_whole_board(gpu) else width / span
