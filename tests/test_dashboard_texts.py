@@ -129,7 +129,7 @@ def test_a_sentence_that_nobody_translated_stays_as_it_is_and_its_parts_are_told
 ENGLISH = re.compile(
     r"\b(the|of|and|is|are|with|which|that|than|each|from|at|by|its|than|would|cheapest|tokens|requests|unknown)\b"
 )
-QUOTED = re.compile(r"https?://\S+|`[^`]*`|%\{[^}]*\}")  # addresses, what is typed, places of a figure's hover
+QUOTED = re.compile(r"https?://\S+|`[^`]*`|%\{[^}]*\}|/\S+")  # addresses, what is typed, places of hovers, folders
 WORDS_OF_A_FIGURE = ("text", "name", "hovertext", "hovertemplate", "title", "ticktext")
 
 

@@ -16,7 +16,7 @@ from llmsizer.errors import InputError, LlmSizerError
 from llmsizer.facts.scenario import MAX_FILE_BYTES, Scenario, parse_scenario
 from question import fields, scenarios
 from question.fields import BY_KEY, Value, Values
-from texts import FALLBACK, KEY, LANGUAGES, language, say
+from texts import FALLBACK, KEY, LANGUAGES, language, say, told
 
 SCENARIO, BASE, SEED, NOTES = "scenario", "uploaded scenario", "uploaded values", "notes"
 
@@ -233,8 +233,9 @@ def _upload() -> None:
     try:
         asked = read_scenario(file.getvalue(), file.name)
         values = scenarios.values_of(asked)
+        currencies.currency(asked)  # one without a rate is refused here, not by every page
     except LlmSizerError as error:
-        state[NOTES] = [say("inputs.not_taken", error=str(error))]
+        state[NOTES] = [say("inputs.not_taken", error=told(str(error)))]
         return
     _forget()
     state[BASE] = asked.model_dump(mode="json", exclude_unset=True)

@@ -7,8 +7,14 @@ GLOSSARY: tuple[tuple[str, str], ...] = (
     ("TPOT", "Time per output token, per request: (end − first token) ÷ (output tokens − 1)."),
     ("ITL", "Inter-token latency: the raw gaps between output tokens of one request, not averaged."),
     ("p95", "95 of 100 requests are at least this fast."),
+    ("SLO", "The speed that was asked for: at most so long to the first token and for each further one, at p95."),
+    (
+        "P10, P50, P90",
+        "Below them lie 10, 50 and 90 of 100 draws; a draw takes every uncertain input once, from its range.",
+    ),
     ("Throughput", "Output tokens of all requests together per second of wall clock, reading of prompts included."),
     ("Replica", "One running copy of the model, on one GPU or split over several (TP: tensor parallel)."),
+    ("Spare replica", "One more than the peak hour needs, so that one may fail; it is paid for all the time."),
     (
         "Load at peak",
         "Requests in the peak hour ÷ the rate at which a replica saturates; at 100 % queues grow on.",
