@@ -89,8 +89,12 @@ def test_the_real_reading_is_the_default_and_its_own_api_comes_first() -> None:
     found = answer_to_file("eu-chat")
     assert found.model == "mistral-small-4-119b-2603" and "119B" in found.reading
     assert found.apis[0].same_model and found.apis[0].model == found.model
+    # Of those who serve it, one under EU law comes before a cheaper one whose law nobody knows.
+    assert found.apis[0].provider == "mistral" and "whose operator stands under EU law" in found.sentence
+    assert "openrouter asks $20.97 and is not known to stand under EU law" in found.sentence
     # openrouter's list: 80 M in × (70 % × 0.15 + 30 % × 0.015) + 20 M out × 0.60
-    assert found.apis[0].cost.usd_per_month.value == pytest.approx(
+    router = next(api for api in found.apis if api.provider == "openrouter")
+    assert router.cost.usd_per_month.value == pytest.approx(
         1.01 * (80 * (0.7 * 0.15 + 0.3 * 0.015) + 20 * 0.6)
     )  # one retry in a hundred
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from llmsizer.decide.answer import ApiPlan, Flip, Plan, Rejection
 from llmsizer.decide.certainty.uncertainty import share_text
 from llmsizer.decide.comparison.compare import crossover_figure
-from llmsizer.decide.pricing.apis import SIBLING, api_choices, unpriced
+from llmsizer.decide.pricing.apis import SIBLING, ApiChoice, api_choices, unpriced
 from llmsizer.decide.pricing.study import Study
 from llmsizer.facts.deployment import Deployment, deployment
 from llmsizer.facts.figure import Figure, exact
@@ -124,8 +124,9 @@ def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
         return _no_api(found)
     whose = "The same model" if hosted.same_model else f"No API serves this reading; {hosted.model}"
     usd = hosted.cost.usd_per_month
-    law = next((f", whose operator stands under {c.law} law," for c in api_choices(found)
-                if c.law and c.offer.id == hosted.offer), "")  # fmt: skip
+    choices = api_choices(found)
+    taken = next((choice for choice in choices if choice.offer.id == hosted.offer), None)
+    law = f", whose operator stands under {taken.law} law," if taken is not None and taken.law else ""
     text = f"{whose} at {hosted.provider}'s API{law} costs {format_usd(usd.value)} a month"
     own = plans[0].cost.usd_per_month.value if plans else None
     if own and usd.value:
@@ -133,7 +134,19 @@ def _beside(found: Study, plans: Sequence[Plan], hosted: ApiPlan | None) -> str:
         text += f", 1/{plain_number(ratio)} of it" if ratio >= 1 else f", {plain_number(1 / ratio)} times as much"
     if found.question.scenario.constraints.bounds_place:
         text += "; where it processes data is not in the price list: ask"
-    return text + "."
+    return f"{text}.{_cheaper_elsewhere(taken, choices)}"
+
+
+def _cheaper_elsewhere(taken: ApiChoice | None, choices: Sequence[ApiChoice]) -> str:
+    """A cheaper API of the same model that was passed over for the law its operator stands under."""
+    if taken is None or not taken.law:
+        return ""
+    same = [choice for choice in choices if choice.same_model and not choice.law]
+    least = min(same, key=lambda choice: choice.usd_per_month, default=taken)
+    if least.usd_per_month >= taken.usd_per_month:
+        return ""
+    asks = f"{least.offer.provider} asks {format_usd(least.usd_per_month)}"
+    return f" {asks} and is not known to stand under {taken.law} law."
 
 
 def _no_api(found: Study) -> str:

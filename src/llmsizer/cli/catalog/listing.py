@@ -201,7 +201,7 @@ def _model_rows(model: ModelSpec) -> tuple[str, Rows]:
     rows: Rows = [
         ("parameters", f"{model.total_params:,}", basis, f"counted from the geometry of {origin}"),
         ("active per token", f"{model.active_params:,}", basis, "counted from the geometry"),
-        ("published", format_count(model.published_total_params), "published", model.provenance.confidence),
+        ("published", format_count(model.published_total_params), model.provenance.basis, model.provenance.confidence),
         ("layers", f"{model.layers}: {attention}", basis, ""),
         ("hidden size, vocabulary", f"{model.hidden_size:,}, {model.vocab_size:,}", basis, ""),
         ("KV cache at 16 bit", f"{model.kv_bytes_per_token():,.0f} bytes/token", basis, "by attention kind"),

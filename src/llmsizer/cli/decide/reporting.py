@@ -69,7 +69,7 @@ def _report(arguments: argparse.Namespace) -> int:
     out.print(recommendation.sentence, highlight=False, style="bold")
     for condition in void:
         out.print(f"! {condition.text}: {condition.consequence}", highlight=False, style="yellow")
-    out.print(f"Order: {pack.order_text}", highlight=False)
+    out.print(f"{pack.order_heading}: {pack.order_text}", highlight=False)
     print_rate(recommendation.currency)
     if pack.left_out:
         out.print(pack.left_out, highlight=False, style="yellow")

@@ -24,6 +24,8 @@ def why_not_called(found: Study, choice: ApiChoice) -> str:
     if not choice.same_model:
         return "another model: another quality tier"
     if constraints.bounds_place:
+        if choice.law:
+            return f"where it processes data is not in the price list; its operator stands under {choice.law} law"
         return "where it processes data, and under whose law, is not in the price list"
     budget = constraints.max_usd_per_month
     if budget is not None and choice.usd_per_month > budget:

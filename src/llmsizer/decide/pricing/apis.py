@@ -11,6 +11,7 @@ from llmsizer.facts.workload import Workload
 from llmsizer.money.api import api_cost, api_usd, context_is_enough
 
 ITS_LAW = "{provider} stands under {law} law, as was asked"
+ITS_LAW_ALONE = "{provider} stands under {law} law, which does not say where this API processes data"
 LOCATION = "where this API processes data is not in the price list: ask before sending data that may not leave"
 SIBLING = "another reading of the same name: a different model, served under the name that was asked for"
 OTHER_TIER = "another model: another quality tier; compare on your own task before comparing prices"
@@ -40,7 +41,7 @@ class ApiChoice:
     same_model: bool
     is_sibling: bool
     usd_per_month: float
-    law: str = ""  # of the operator, where that is among those that were asked for
+    law: str = ""  # of the operator, where that is among those that were asked for, or a zone's
 
     @property
     def label(self) -> str:
@@ -50,9 +51,10 @@ class ApiChoice:
 def api_choices(found: Study) -> list[ApiChoice]:
     """Offers of the same model, then of its other readings; then of each maker the cheapest and the middle one.
 
-    Where an operator's law is asked for, those known to stand under it come first.
+    Where an operator's law is asked for, or a zone of that name, those known to stand under it come first.
     """
-    model, workload = found.question.model, found.question.workload
+    model, workload, constraints = found.question.model, found.question.workload, found.question.scenario.constraints
+    laws = constraints.allowed_jurisdictions or constraints.allowed_zones
     named: list[ApiChoice] = []
     others: dict[str, list[ApiChoice]] = {maker: [] for maker in MAKERS}
     for offer in found.book.apis:
@@ -62,7 +64,7 @@ def api_choices(found: Study) -> list[ApiChoice]:
         usd = api_usd(offer, workload, found.book)
         if usd is not None:
             law = found.book.jurisdictions.get(offer.provider, "")
-            wanted = law if law in found.question.scenario.constraints.allowed_jurisdictions else ""
+            wanted = law if law in laws else ""
             choice = ApiChoice(offer=offer, same_model=is_same, is_sibling=is_sibling, usd_per_month=usd, law=wanted)
             (named if is_same or is_sibling else others[offer.provider]).append(choice)
     tiers: list[ApiChoice] = []
@@ -88,12 +90,13 @@ def _usable(offer: ApiOffer, workload: Workload) -> bool:
 
 def api_plans(found: Study, choices: list[ApiChoice]) -> tuple[ApiPlan, ...]:
     """The scenario's volume at each choice."""
-    bounded = found.question.scenario.constraints.bounds_place
+    constraints = found.question.scenario.constraints
+    said = ITS_LAW if constraints.allowed_jurisdictions else ITS_LAW_ALONE
     plans = []
     for choice in choices:
         notes = [] if choice.same_model else [SIBLING if choice.is_sibling else OTHER_TIER]
-        notes += [ITS_LAW.format(provider=choice.offer.provider, law=choice.law)] if choice.law else []
-        notes += [LOCATION] if bounded else []
+        notes += [said.format(provider=choice.offer.provider, law=choice.law)] if choice.law else []
+        notes += [LOCATION] if constraints.bounds_place else []
         notes += [_crosscheck(choice.offer.crosscheck)] if choice.offer.crosscheck else []
         plans.append(
             ApiPlan(

@@ -12,12 +12,11 @@ from llmsizer.deliver.elements.wording import amount, figure_range, from_to, hea
 from llmsizer.deliver.pages import html
 from llmsizer.deliver.papers.conditions import Condition, holding
 from llmsizer.deliver.papers.decision import Decision, LivePath
-from llmsizer.deliver.papers.order_dates import OrderDates
+from llmsizer.deliver.papers.order_dates import OrderDates, order_heading
 from llmsizer.deliver.papers.power_and_rack import PowerSheet
 from llmsizer.deliver.tables.plans import ordered
 from llmsizer.facts.figure import Figure
 from llmsizer.money.currency import format_usd, shown_in
-from llmsizer.money.spread import PathSpread
 from llmsizer.version import __version__
 
 # What a page holds; the report has the rest.
@@ -107,14 +106,15 @@ def _costs(decision: Decision) -> str:
         )
     )
     asked = f"At {tokens(decision.shared.tokens.value)} tokens a month"
-    outs = [spread.why_not for one in shown if (spread := _spread(decision, one)) is not None and spread.why_not]
+    outs = [spread.why_not for one in shown if (spread := decision.spread(one)) is not None and spread.why_not]
     note = html.said("p", sentence(f"out: {_short('; '.join(dict.fromkeys(outs)), 190)}"), "muted") if outs else ""
     return html.said("h2", asked) + f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" + note
 
 
 def _cost_row(decision: Decision, one: LivePath, *, is_lowest: bool) -> str:
     usd = one.cost.usd_per_month
-    between = _p10_to_p90(decision, one) or figure_range(usd) or "–"
+    ends = figure_range(usd)
+    between = _p10_to_p90(decision, one) or (f"{ends} (all at best or worst)" if ends else "–")
     cells = (
         f'<th scope="row">{escape(_short(one.label, 90))}</th>'
         f'<td class="num">{escape(amount(usd.value, "USD"))}</td>'
@@ -126,20 +126,13 @@ def _cost_row(decision: Decision, one: LivePath, *, is_lowest: bool) -> str:
     return f"<tr{' class=lowest' if is_lowest else ''}>{cells}</tr>"
 
 
-def _spread(decision: Decision, one: LivePath) -> PathSpread | None:
-    sure = decision.recommendation.uncertainty
-    if sure is None or one is not decision.path(one.path):
-        return None  # draws are of the first of each path
-    return next((spread for spread in sure.paths if spread.path == one.path), None)
-
-
 def _p10_to_p90(decision: Decision, one: LivePath) -> str:
-    spread = _spread(decision, one)
+    spread = decision.spread(one)
     return f"{format_usd(spread.usd_p10)} to {format_usd(spread.usd_p90)} (P10–P90)" if spread else ""
 
 
 def _wins(decision: Decision, one: LivePath) -> str:
-    spread = _spread(decision, one)
+    spread = decision.spread(one)
     if spread is None:
         return "–"
     return "out" if spread.why_not else "–" if spread.wins is None else share_text(spread.wins)
@@ -189,7 +182,7 @@ def _figure(value: Figure) -> str:
 
 
 def _order(decision: Decision, orders: OrderDates) -> str:
-    title = "Order by" if decision.taken == "own" else "Order by, if it is bought"
+    title = _short(order_heading(decision, "Order by"), 90)
     return html.tag("section", html.said("h2", title) + html.said("p", sentence(_short(orders.text, 300))))
 
 

@@ -19,10 +19,14 @@ from llmsizer.units import UNKNOWN
 
 
 def handed_over(
-    bom: Sequence[BomLine], orders: OrderDates, found: Sequence[Condition], power: PowerSheet | None
+    bom: Sequence[BomLine],
+    orders: OrderDates,
+    found: Sequence[Condition],
+    power: PowerSheet | None,
+    heading: str = "When to order",
 ) -> str:
-    """All four, as HTML."""
-    return _conditions(found) + _orders(orders) + _materials(bom) + _power(power)
+    """All four, as HTML; ``heading``: whose order it is."""
+    return _conditions(found) + _orders(orders, heading) + _materials(bom) + _power(power)
 
 
 def _conditions(found: Sequence[Condition]) -> str:
@@ -34,7 +38,7 @@ def _conditions(found: Sequence[Condition]) -> str:
     return section("Disqualifying conditions", html.table(table, caption=False))
 
 
-def _orders(orders: OrderDates) -> str:
+def _orders(orders: OrderDates, heading: str) -> str:
     rows = tuple(
         (
             words(str(step.servers)),
@@ -47,7 +51,7 @@ def _orders(orders: OrderDates) -> str:
     )
     heads = ("Servers in all", "Replicas they hold", "Needed on", "Order by", "Order by, at the longest lead")
     steps = html.table(Table(title="Bought in steps", headers=heads, rows=rows)) if rows else ""
-    return section("When to order", html.said("p", sentence(orders.text)), steps)
+    return section(heading, html.said("p", sentence(orders.text)), steps)
 
 
 def _materials(bom: Sequence[BomLine]) -> str:

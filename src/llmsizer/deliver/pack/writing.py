@@ -20,7 +20,7 @@ from llmsizer.deliver.pages.report import render_report
 from llmsizer.deliver.papers.bill_of_materials import bill_of_materials, bom_csv
 from llmsizer.deliver.papers.conditions import Condition, conditions
 from llmsizer.deliver.papers.decision import decide_papers
-from llmsizer.deliver.papers.order_dates import order_dates
+from llmsizer.deliver.papers.order_dates import order_dates, order_heading
 from llmsizer.deliver.papers.power_and_rack import power_sheet
 from llmsizer.deliver.tables.residuals import CalibrationSummary
 from llmsizer.deliver.workbook.writing import write_workbook
@@ -53,6 +53,7 @@ class Pack:
     left_out: str  # why a file is missing; empty where none is
     conditions: tuple[Condition, ...]
     order_text: str
+    order_heading: str = "When to order"  # names the fleet where the answer buys none
 
 
 def write_pack(
@@ -78,7 +79,7 @@ def write_pack(
     day = today.isoformat()
     left_out = ""
     with shown_in(decision.currency):
-        extra = handed_over(bom, orders, found, power)
+        extra = handed_over(bom, orders, found, power, order_heading(decision))
     with _new_or_replaced(out) as folder:
         try:
             write_workbook(folder / "workbook.xlsx", decision, bom=bom, orders=orders, found=found, power=power)
@@ -112,6 +113,7 @@ def write_pack(
         left_out=left_out,
         conditions=found,
         order_text=orders.text,
+        order_heading=order_heading(decision),
     )
 
 

@@ -18,6 +18,7 @@ from llmsizer.money.currency import USD, format_usd, shown_in
 from llmsizer.money.drivers import ApiDrivers, OwnDrivers, RentDrivers
 from llmsizer.money.formulas import LEASE, fte_owning, fte_renting
 from llmsizer.money.prices import gpu_price, server_price
+from llmsizer.money.renting import assumes_larger
 from llmsizer.units import GIGA, KILO, MEGA
 
 _COUNTED = ("of the servers' price", "full-time people")  # units whose number is what nobody knows exactly
@@ -169,9 +170,8 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
 
     line = partial(_line, "rent")
     each = hour.scaled(1 / live(d.instance_hours).value, "USD/h")
-    name = f"{offer.gpu_as_listed} ×{offer.gpus_per_instance}" + (f" ({offer.instance})" if offer.instance else "")
-    yield line(f"instance {name}", d.instance_hours, "instance-hours a month", "hour", d.usd_per_instance_hour, each,
-               where)  # fmt: skip
+    name, note = _instance(path, where)
+    yield line(name, d.instance_hours, "instance-hours a month", "hour", d.usd_per_instance_hour, each, note)
     yield line("disks", d.instances, "instances", "instance and month", d.storage_usd_per_unit_month,
                assumed["storage_usd_per_unit_month"], "")  # fmt: skip
     gigabytes = d.output_tokens_per_month * d.egress_bytes_per_token / GIGA
@@ -181,6 +181,17 @@ def _rented(decision: Decision, path: LivePath, d: RentDrivers) -> Iterator[BomL
     why = "ask the provider: none is in the price list"
     for item in ("quota and availability in that zone", "support contract", "committed-use discount"):
         yield BomLine(path="rent", item=item, quantity=None, unit="", billed_by="", each=None, price=None, note=why)
+
+
+def _instance(path: LivePath, where: str) -> tuple[str, str]:
+    """What is rented, and a note; an instance of that size is assumed where the price list has smaller ones alone."""
+    assert path.rental is not None and path.sized is not None
+    offer, needed = path.rental.contract.offer, path.sized.gpus_per_server
+    listed = f"{offer.instance} (×{offer.gpus_per_instance})" if offer.instance else f"×{offer.gpus_per_instance}"
+    if not assumes_larger(offer, needed):
+        return f"instance {offer.gpu_as_listed} {listed}", where
+    note = f"the price list has {listed} alone: one with {needed} GPUs is assumed at that price for each; ask for it"
+    return f"instance with {needed}× {offer.gpu_as_listed}, assumed", f"{where}; {note}"
 
 
 def _paid(path: LivePath) -> Iterator[BomLine]:

@@ -32,6 +32,7 @@ from llmsizer.facts.records import QualityRecord
 from llmsizer.facts.scenario import Scenario
 from llmsizer.money.cost import Cost, Path
 from llmsizer.money.currency import Currency
+from llmsizer.money.spread import PathSpread
 
 APIS_SHOWN = 6
 
@@ -98,6 +99,13 @@ class Decision:
     def path(self, path: Path) -> LivePath | None:
         """The first of a path; of APIs the first of the same model. None where there is none."""
         return next((p for p in self.paths if p.path == path and p.same_model), None)
+
+    def spread(self, one: LivePath) -> PathSpread | None:
+        """Its cost over the draws, which are of the first of each path."""
+        sure = self.recommendation.uncertainty
+        if sure is None or one is not self.path(one.path):
+            return None
+        return next((spread for spread in sure.paths if spread.path == one.path), None)
 
     def way(self, one: LivePath) -> Way:
         """A path as its cash is computed from."""

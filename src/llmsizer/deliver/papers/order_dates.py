@@ -8,6 +8,14 @@ from llmsizer.deliver.papers.decision import Decision
 __all__ = ["OrderDates", "order_dates"]
 
 
+def order_heading(decision: Decision, words: str = "When to order") -> str:
+    """``When to order``; where the answer buys nothing, the fleet that would be bought instead."""
+    own = decision.path("own")
+    if decision.taken == "own" or own is None:
+        return words
+    return f"{words}, if it is bought instead ({own.label})"
+
+
 def order_dates(decision: Decision) -> OrderDates:
     """Of the fleet that is owned."""
     lead = decision.found.book.assumed["hardware_lead_months"]

@@ -18,7 +18,7 @@ from llmsizer.deliver.formulas.spreadsheet import Sheet, Spreadsheet
 from llmsizer.deliver.papers.bill_of_materials import STATUSES, BomLine, headers
 from llmsizer.deliver.papers.conditions import Condition
 from llmsizer.deliver.papers.decision import Decision
-from llmsizer.deliver.papers.order_dates import OrderDates
+from llmsizer.deliver.papers.order_dates import OrderDates, order_heading
 from llmsizer.deliver.papers.power_and_rack import UNKNOWN_OF_THE_SITE, PowerSheet
 from llmsizer.deliver.workbook import money as workbook_money
 from llmsizer.deliver.workbook import volumes as workbook_volumes
@@ -26,7 +26,7 @@ from llmsizer.money.currency import USD, is_money, shown, shown_in
 from llmsizer.units import MEGA
 
 SHEETS: dict[str, tuple[float, ...]] = {
-    "summary": (52, 17, 17, 17, 17, 17, 20),
+    "summary": (52, 17, 17, 17, 17, 17, 20, 17, 17),
     "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40, 16),
     "fleet": (40, 20, 44, 16),
     live_weeks.SHEET: (22, 22, 14, 6, 22, 22, 14),
@@ -106,8 +106,10 @@ def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> No
         sheet.row += 1
     sheet.row += 1
     code = decision.currency.code
-    sheet.line("Way", f"{code} a month", "low (program)", "high (program)", f"{code} per 1M tokens", f"{code} a year",
-               f"Net present value of all payments, {code}", style="header")  # fmt: skip
+    ends = ("every input at its best", "every input at its worst")
+    sheet.line("Way", f"{code} a month", *ends, f"{code} per 1M tokens", f"{code} a year",
+               f"Net present value of all payments, {code}", "P10 (program)", "P90 (program)",
+               style="header")  # fmt: skip
     first = sheet.row
     tokens = decision.shared.tokens
     for one in decision.paths:
@@ -120,6 +122,9 @@ def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> No
         sheet.number(5, one.bill.total * 12, "money")
         npv = decision.currency.amount(workbook_money.npv_of(decision, one))
         sheet.number(6, Live(f"{one.key}_npv", npv), "money")
+        spread = decision.spread(one)
+        for column, end in ((7, spread.usd_p10), (8, spread.usd_p90)) if spread else ():
+            sheet.number(column, decision.register.of(end), "money")
         sheet.row += 1
     if decision.paths:
         _cheapest(sheet, decision, first)
@@ -165,7 +170,7 @@ def _fleet(sheet: Sheet, decision: Decision, orders: OrderDates) -> None:
     for one in decision.paths:
         if one.path != "api":
             _results(sheet, one.label, one.place)
-    sheet.words(0, "When to order", "bold")
+    sheet.words(0, order_heading(decision), "bold")
     sheet.row += 1
     sheet.line(orders.text, style="plain")
     if orders.steps:
