@@ -202,3 +202,20 @@ def test_nothing_is_slower_than_light_on_any_listed_device() -> None:
             device = names().gpu(row["gpu"])
             least = 0.9 * 8.0e9 * 0.5 / device.memory_bytes_per_second
             assert math.isfinite(float(found["pred_tpot_ms"])) and float(found["pred_tpot_ms"]) / 1e3 > least
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "active"),
+    [("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", 120, 12), ("Qwen/Qwen3-235B-A22B-FP8", 235, 22)],
+)
+def test_a_listed_mixture_reads_what_its_name_says_a_token_passes(name: str, total: float, active: float) -> None:
+    shape = shape_of(names().model(name).spec)
+    assert (shape.layer_params + shape.stored_embedding_params) / 1e9 == pytest.approx(total, rel=0.03)
+    passed = shape.dense_params + shape.experts_per_token * shape.expert_params * shape.moe_layers + shape.head_params
+    assert passed / 1e9 == pytest.approx(active, rel=0.05)
+
+
+def test_an_offline_run_of_unstated_length_says_so() -> None:
+    stated = predicted(load_kind="offline", load_value="1000")
+    assert "requests not stated" not in stated["basis"]
+    assert "requests not stated" in predicted(load_kind="offline")["basis"]

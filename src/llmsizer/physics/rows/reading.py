@@ -220,6 +220,8 @@ def _notes(row: Row, model_known: bool, load: str) -> tuple[str, ...]:
         load in {"concurrency", "single-batch-static"} and value is None and batch is None
     ):
         found.append("load_value assumed: 1")
+    if load == "offline-max-throughput" and value is None and batch is None:
+        found.append("requests not stated: a run so long that its ends do not count")
     dtype = (row.get("weight_dtype") or "").strip()
     found += [] if is_weight_format(dtype) else [f"weight_dtype {dtype[:40]!r} not understood: 16 bit assumed"]
     return tuple(found)
