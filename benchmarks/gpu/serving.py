@@ -82,7 +82,7 @@ def run(arguments: list[str] | None = None) -> None:
             device=describe_device(),
             in_laps=False,
         ):
-            ran = record.engine_options.get("kernels", "16 bit")
+            ran = record.failure or record.engine_options.get("kernels", "16 bit")
             say(f"{record.batch}×{record.prompt_tokens}: {record.status}, TPOT {record.tpot_seconds} s, {ran}")
 
 
