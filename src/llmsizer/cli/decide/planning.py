@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from llmsizer.units import plain_number
 
 if TYPE_CHECKING:
     from llmsizer.decide.answer import Recommendation
+    from llmsizer.decide.checked import Check
     from llmsizer.decide.plan_file import Chosen
     from llmsizer.facts.figure import Figure
     from llmsizer.facts.records import ProfileRecord, QualityRecord
@@ -46,6 +48,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         else:
             add_currency(parser)
             add_keeping(parser, "scenario and answer")
+            skip = "do not check the first plan by the event simulator (some tenths of a second)"
+            parser.add_argument("--no-simulation", action="store_true", help=skip)
         add_json(parser)
         parser.set_defaults(run=run)
 
@@ -133,17 +137,28 @@ def scenario_asked(arguments: argparse.Namespace) -> Scenario:
 def _plan(arguments: argparse.Namespace) -> int:
     with kept_in(arguments.store) as keep:
         scenario = in_currency(scenario_asked(arguments), arguments)
-        recommendation = answer(scenario, read_evidence(arguments.records, arguments.quality))
+        evidence = read_evidence(arguments.records, arguments.quality)
+        recommendation = answer(scenario, evidence)
         if arguments.store:
             from llmsizer.store.exchange import plan_document, scenario_document
 
             keep("scenarios", [scenario_document(scenario)])
             keep("plans", [plan_document(plain(recommendation), name=scenario.name)])
+    checks = () if arguments.no_simulation else _checks(recommendation, scenario, evidence)
     if arguments.json:
-        print_json(recommendation)
+        print_json({**plain(recommendation), "checked": checks})
     else:
-        print_recommendation(recommendation)
+        print_recommendation(recommendation, checks)
     return 0
+
+
+def _checks(recommendation: Recommendation, scenario: Scenario, evidence: Evidence) -> tuple[Check, ...]:
+    from llmsizer.decide.checked import check_plans
+    from llmsizer.decide.pricing.study import workload_of
+    from llmsizer.facts.catalog import default_catalog
+
+    workload = workload_of(scenario, default_catalog())
+    return check_plans(recommendation.plans, scenario, workload, calibration=evidence.calibration)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -170,15 +185,15 @@ def range_usd(figure: Figure) -> str:
     return f"{format_usd(figure.value)} [{ends[0]}–{ends[1]}]"
 
 
-def print_recommendation(recommendation: Recommendation) -> None:
+def print_recommendation(recommendation: Recommendation, checks: Sequence[Check] = ()) -> None:
     """The answer first, then the cheapest plans, the APIs, what came close, what would flip it, what is left out."""
     from llmsizer.money.currency import shown_in
 
     with shown_in(recommendation.currency):
-        _print_recommendation(recommendation)
+        _print_recommendation(recommendation, checks)
 
 
-def _print_recommendation(recommendation: Recommendation) -> None:
+def _print_recommendation(recommendation: Recommendation, checks: Sequence[Check]) -> None:
     out = console()
     out.print(recommendation.sentence, style="bold", highlight=False)
     print_rate(recommendation.currency)
@@ -186,6 +201,7 @@ def _print_recommendation(recommendation: Recommendation) -> None:
         if note:
             out.print(note, style="italic", highlight=False)
     _print_plans(recommendation)
+    _print_checks(recommendation, checks)
     for note in recommendation.plans[0].notes if recommendation.plans else ():
         out.print(f"· the first plan: {note}", highlight=False)
     _print_modes(recommendation)
@@ -228,6 +244,18 @@ def _print_plans(recommendation: Recommendation) -> None:
         headers = ("plan", "a month [ends]", "per 1M tokens", "one replica holds", "TTFT p95 at peak", "quality kept")
         title = "Meet everything asked: those that surely meet the SLO first, then those that may miss it; each by cost"
         print_table(title, headers, rows, note=note)
+
+
+def _print_checks(recommendation: Recommendation, checks: Sequence[Check]) -> None:
+    """What a simulation says of the first plan, and of the next ones where it misses the SLO."""
+    asked = recommendation.asked
+    if asked is None or not checks:
+        return
+    out = console()
+    for place, check in enumerate(checks):
+        which = "the first plan" if not place else f"{check.label}"
+        style = "yellow" if check.holds_slo is False else ""
+        out.print(f"· {which}: {check.sentence(asked.slo)}", highlight=False, style=style)
 
 
 def _print_uncertainty(recommendation: Recommendation) -> None:
