@@ -325,6 +325,15 @@ def test_two_runs_do_not_make_the_same_folder_at_once(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_another_run_took_away_meanwhile_is_not_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmsizer.quantize.work.fcntl.flock", lambda *_: next(tmp_path.glob(".out*")).rmdir())
+    with pytest.raises(InputError, match="has just ended"), work_folder(tmp_path / "out", "key"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_calibration_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny", tokenizer=False)
     for method in ("int4-gptq", "int4-awq", "gptq-int4", "fp8-static"):
