@@ -23,7 +23,7 @@ from llmsizer.decide.certainty.volume_spread import DRAWS
 from llmsizer.errors import InputError
 from llmsizer.facts.figure import unknown
 from llmsizer.facts.scenario import Scenario
-from llmsizer.units import format_usd
+from llmsizer.money.currency import format_usd
 
 
 def trace_of(figure: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names for prefixes, and the only place where values become text for people.
+"""Names for prefixes, and the only place where values become text for people; money has its own (money.currency).
 
 Inside the package everything is bytes, seconds, FLOPs, tokens, watts and dollars; ``GB`` is 10⁹ and ``GiB`` is 2³⁰.
 """
@@ -45,15 +45,6 @@ def format_seconds(value_seconds: float | None) -> str:
     if value_seconds < 1:
         return f"{plain_number(value_seconds * 1e3)} ms"
     return f"{plain_number(value_seconds)} s" if value_seconds < 120 else f"{value_seconds / 60:,.0f} min"
-
-
-def format_usd(value_usd: float | None) -> str:
-    """Dollars with as many digits as matter; unknown stays unknown, never ``$0``."""
-    if value_usd is None:
-        return UNKNOWN
-    if abs(value_usd) >= 100:
-        return f"${value_usd:,.0f}"
-    return f"${value_usd:,.2f}" if abs(value_usd) >= 0.1 or value_usd == 0 else f"${value_usd:.4f}"
 
 
 def format_count(value: float | None) -> str:

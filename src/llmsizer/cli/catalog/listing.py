@@ -18,7 +18,7 @@ from llmsizer.cli.catalog.prices import (
 )
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import UnknownNameError
-from llmsizer.units import format_count, format_gb, format_usd
+from llmsizer.units import format_count, format_gb
 
 if TYPE_CHECKING:
     from llmsizer.facts.catalog import Catalog
@@ -103,8 +103,10 @@ def _list_gpus(catalog: Catalog, _: argparse.Namespace) -> Listing:
 
 
 def _list_offers(catalog: Catalog, arguments: argparse.Namespace) -> Listing:
+    from llmsizer.money.currency import US_DOLLARS
+
     def row(offer: Any) -> Sequence[object]:
-        price = format_usd(offer.usd_per_gpu_hour) + (" + VM" if offer.gpu_only else "")
+        price = US_DOLLARS.text(offer.usd_per_gpu_hour) + (" + VM" if offer.gpu_only else "")
         where = offer.zone if not offer.region or offer.region == "n/a" else f"{offer.zone} {offer.region}"
         return offer.provider, offer.gpu or offer.gpu_as_listed, where, offer.term, price, dated(offer.provenance)
 
@@ -113,9 +115,11 @@ def _list_offers(catalog: Catalog, arguments: argparse.Namespace) -> Listing:
 
 
 def _list_apis(catalog: Catalog, arguments: argparse.Namespace) -> Listing:
+    from llmsizer.money.currency import US_DOLLARS
+
     def row(api: Any) -> Sequence[object]:
         prices = (api.input_usd_per_mtok, api.cached_input_usd_per_mtok, api.output_usd_per_mtok)
-        return (api.id, *(format_usd(price) for price in prices), api.serves or "", dated(api.provenance))
+        return (api.id, *(US_DOLLARS.text(price) for price in prices), api.serves or "", dated(api.provenance))
 
     headers = ("api", "input /1M", "cached input /1M", "output /1M", "serves", "as of")
     return catalog.apis(model=arguments.serves), headers, row, "basis: price list; unknown stays unknown"

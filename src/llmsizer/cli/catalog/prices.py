@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError
-from llmsizer.units import format_usd
 
 if TYPE_CHECKING:
     from llmsizer.facts.catalog import Catalog
@@ -63,12 +62,14 @@ Listing = tuple[Sequence[Any], Sequence[str], Any, str]
 
 
 def list_purchase(catalog: Catalog, _: argparse.Namespace) -> Listing:
+    from llmsizer.money.currency import US_DOLLARS
+
     def row(price: Any) -> Sequence[object]:
         return (
             price.item,
             price.kind,
             price.unit,
-            format_usd(price.usd),
+            US_DOLLARS.text(price.usd),
             price.provenance.basis,
             dated(price.provenance),
         )
@@ -174,14 +175,16 @@ def _overrides_file(arguments: argparse.Namespace) -> Path:
 
 
 def _print_refresh(refresh: Refresh) -> None:
+    from llmsizer.money.currency import US_DOLLARS
+
     def row(change: Change) -> Sequence[object]:
         by = "new" if change.was is None else "gone" if change.ratio is None else f"{change.ratio - 1:+.1%}"
         what = change.key.removesuffix("_usd_per_mtok").replace("_", " ")
         return (
             change.id,
             what,
-            format_usd(change.was) if change.was else "–",
-            format_usd(change.now) if change.now else "–",
+            US_DOLLARS.text(change.was) if change.was else "–",
+            US_DOLLARS.text(change.now) if change.now else "–",
             by,
         )
 
