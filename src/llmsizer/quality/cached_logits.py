@@ -25,7 +25,7 @@ TRANSFORMERS_BITS = {"int4": 4, "int2": 2}  # what quanto keeps; the last 128 to
 @contextmanager
 def open_tail_reader(variant: Variant, kv_format: str) -> Iterator[TailReader]:
     """A reader whose cache holds ``kv_format``. Raises InputError where the engine has no such cache."""
-    if engine_of(variant.format) == "transformers":
+    if engine_of(variant) == "transformers":
         yield _transformers(variant, kv_format)
         return
     if kv_format not in OPENVINO_KV:

@@ -144,7 +144,7 @@ def record_of(
         variant=variant.name,
         precision=variant.precision,
         method=variant.method,
-        engine=engine_of(variant.format),
+        engine=engine_of(variant),
         dataset=dataset,
         documents=tokens.size,
         tokens=int(tokens.sum()),

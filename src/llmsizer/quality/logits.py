@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from llmsizer.facts.variant import Variant
 from llmsizer.gguf_graph import opened_graph
 from llmsizer.installed import optional, quiet_transformers
-from llmsizer.quantize.loading import load_widened, must_widen
+from llmsizer.quantize.loading import load_stored, load_widened, must_widen, transformers_misreads
+from llmsizer.quantize.stored.experts import is_mixture
 
 Tokens = NDArray[np.int64]
 Logits = NDArray[np.float32]
@@ -25,15 +26,15 @@ Reader = Callable[[Tokens], Logits]
 _OPENVINO_FORMATS = ("openvino-ir", "gguf")
 
 
-def engine_of(format_name: str) -> str:
-    """The engine that reads a format here; whatever is not OpenVINO's is a folder that transformers loads."""
-    return "openvino" if format_name in _OPENVINO_FORMATS else "transformers"
+def engine_of(variant: Variant) -> str:
+    """The engine that reads a variant here; whatever is not OpenVINO's is a folder that transformers loads."""
+    return "openvino" if variant.format in _OPENVINO_FORMATS and not is_mixture(variant.config) else "transformers"
 
 
 @contextmanager
 def open_reader(variant: Variant, *, compute: str | None = None) -> Iterator[Reader]:
     """A reader of one variant; ``compute="f32"`` asks for single precision arithmetic, as a reference should have."""
-    if engine_of(variant.format) == "transformers":
+    if engine_of(variant) == "transformers":
         yield _transformers(variant, compute)
         return
     with opened_graph(variant.format, variant.path, variant.config) as graph:
@@ -70,12 +71,15 @@ def _transformers(variant: Variant, compute: str | None) -> Reader:
     # Compressed tensors are unpacked to 16 bit and computed like the original; a CPU computes FP16 slowly.
     dtype = torch.float32 if compute == "f32" or not on_gpu else torch.float16
     load = transformers.AutoModelForCausalLM.from_pretrained
+    device = "cuda" if on_gpu else "cpu"
     if variant.format == "huggingface" and must_widen(variant.path):
-        return _reads(torch, load_widened(variant.path, dtype, "cuda" if on_gpu else "cpu"))
+        return _reads(torch, load_widened(variant.path, dtype, device))
+    if transformers_misreads(variant):
+        return _reads(torch, load_stored(variant, dtype, device))
     with contextlib.redirect_stderr(io.StringIO()):  # compressed tensors draw bars of their own into ours
         model = load(variant.path, dtype=dtype, local_files_only=True).eval()
         # Routers and unpacked experts keep the format they are stored in, whatever is asked for.
-        model = model.to("cuda" if on_gpu else "cpu", dtype)
+        model = model.to(device, dtype)
     return _reads(torch, model)
 
 

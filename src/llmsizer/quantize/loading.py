@@ -8,16 +8,19 @@ fused FP8 experts (Mistral Small 4) it leaves out the scales without a word, blo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmsizer.errors import QuantizationError
+from llmsizer.facts.variant import Variant
 from llmsizer.installed import optional, quiet_transformers
-from llmsizer.quantize.stored.checkpoint import Checkpoint, open_source
-from llmsizer.quantize.stored.experts import EXPERT, in_memory, model_type_of
+from llmsizer.quantize.formats.readers import stored_weights
+from llmsizer.quantize.formats.toolkit_reader import UNREAD_EXPERTS
+from llmsizer.quantize.stored.checkpoint import open_source
+from llmsizer.quantize.stored.experts import EXPERT, in_memory, is_mixture, model_type_of
 from llmsizer.quantize.stored.packed import quantization_of
 
 WHAT = "reading a checkpoint"
@@ -48,20 +51,40 @@ def load_widened(folder: Path, dtype: Any, device: str = "cpu") -> Any:
     torch = optional("torch", what=WHAT, extra="quantize")
     source = open_source(folder)
     with torch.device(device):
-        model = empty_model(source, dtype)
+        model = empty_model(source.path, source.config, dtype)
     tensors = ((name, tensor.float32()) for name, tensor in source.tensors.items())
-    check_whole(source, fill(model, tensors, model_type_of(source.config)))
+    check_whole(source.path, fill(model, tensors, model_type_of(source.config)))
     return model.eval()
 
 
-def empty_model(source: Checkpoint, dtype: Any) -> Any:
-    """transformers' model of the decoder's architecture; its weights are any."""
-    transformers = quiet_transformers(what=WHAT, model_type=model_type_of(source.config))
-    config = transformers.AutoConfig.from_pretrained(source.path, local_files_only=True)
-    config = config.get_text_config(decoder=True)
-    if hasattr(config, "quantization_config"):  # of the source, whose weights are read in 16 bit
-        del config.quantization_config
-    return transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+def transformers_misreads(variant: Variant) -> bool:
+    """Whether transformers reads a variant's experts wrongly or not at all: GGUF, and some of compressed-tensors."""
+    if not is_mixture(variant.config):
+        return False
+    scheme = variant.recipe.get("scheme") if variant.format == "compressed-tensors" else None
+    return variant.format == "gguf" or scheme in UNREAD_EXPERTS
+
+
+def load_stored(variant: Variant, dtype: Any, device: str = "cpu") -> Any:
+    """transformers' model with a variant's weights as the format defines them; activations are not quantized.
+
+    Raises QuantizationError.
+    """
+    torch = optional("torch", what=WHAT, extra="quantize")
+    with torch.device(device):
+        model = empty_model(variant.path, variant.config, dtype)
+    missing = fill(model, stored_weights(variant).items(), model_type_of(variant.config))
+    check_whole(variant.path, missing)
+    return model.eval()
+
+
+def empty_model(folder: Path, config: Mapping[str, Any], dtype: Any) -> Any:
+    """transformers' model of the decoder's architecture in a folder; its weights are any."""
+    transformers = quiet_transformers(what=WHAT, model_type=model_type_of(config))
+    settings = transformers.AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config(decoder=True)
+    if hasattr(settings, "quantization_config"):  # of the folder, whose weights are read in 16 bit
+        del settings.quantization_config
+    return transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype)
 
 
 def fill(model: Any, tensors: Iterable[tuple[str, np.ndarray[Any, Any]]], model_type: str) -> list[str]:
@@ -85,11 +108,11 @@ def fill(model: Any, tensors: Iterable[tuple[str, np.ndarray[Any, Any]]], model_
     return [n for n, v in held.items() if copied.get(n, 0) < v.numel() and (n in copied or v.data_ptr() not in shared)]
 
 
-def check_whole(source: Checkpoint, missing: Iterable[str]) -> None:
+def check_whole(folder: Path, missing: Iterable[str]) -> None:
     """Raises QuantizationError where a parameter got no weights."""
     unread = sorted(missing)
     if unread:
         raise QuantizationError(
-            f"{source.path}: transformers holds {unread[0]}, which was not found among the stored weights; "
+            f"{folder}: transformers holds {unread[0]}, which was not found among the stored weights; "
             "a layout of this kind is not read here"
         )

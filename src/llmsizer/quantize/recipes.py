@@ -92,12 +92,12 @@ def get_recipe(name: str) -> Recipe:
 
 
 # What engines read of experts, stored one by one, and what a toolkit makes of a single matrix.
-EXPERT_SCHEMES = ("W4A16", "W8A16", "FP8_DYNAMIC")
+EXPERT_SCHEMES = ("W4A16", "W8A16", "W8A8", "FP8_DYNAMIC", "FP8", "NVFP4A16", "NVFP4", "MXFP4A16")
 
 
 def knows_experts(recipe: Recipe) -> bool:
     """Whether a method quantizes mixtures of experts here."""
     if recipe.toolkit != "llm-compressor":
         return recipe.toolkit in ("gguf", "none")
-    alone = recipe.algorithm in ("round-to-nearest", "gptq") and not recipe.choices and not recipe.kv_scales
+    alone = recipe.algorithm in ("round-to-nearest", "minmax", "gptq") and not recipe.choices and not recipe.kv_scales
     return alone and recipe.scheme in EXPERT_SCHEMES

@@ -25,8 +25,9 @@ from llmsizer.gguf_graph import GGUF_FILE, MODEL_FILE
 from llmsizer.installed import optional, quiet_transformers
 from llmsizer.quantize.formats.gguf_file import read_vocabulary
 from llmsizer.quantize.formats.readers import Weights, stored_weights
+from llmsizer.quantize.formats.toolkit_reader import UNREAD_EXPERTS, weights_by_toolkit
 from llmsizer.quantize.loading import check_whole, empty_model, fill
-from llmsizer.quantize.stored.checkpoint import Checkpoint
+from llmsizer.quantize.stored.checkpoint import Checkpoint, open_checkpoint
 from llmsizer.quantize.stored.experts import model_type_of, text_config
 
 TOKENS = 48
@@ -49,7 +50,11 @@ def round_trip(source: Checkpoint, variant: Variant) -> RoundTrip | None:
     with tempfile.TemporaryDirectory(prefix="llmsizer-read-") as scratch:
         if variant.format == "compressed-tensors":
             scheme = str(variant.recipe.get("scheme"))
-            found: Logits | None = _transformers(variant.path, tokens, source.config, bfloat16="FP4" in scheme)
+            found: Logits | None
+            if source.has_experts and scheme in UNREAD_EXPERTS:
+                reader, found = "compressed-tensors", logits_of(source, _by_toolkit(variant), tokens)
+            else:
+                found = _transformers(variant.path, tokens, source.config, bfloat16="FP4" in scheme)
             bound = ACTIVATIONS if scheme in ACTIVATIONS_TOO else ROUNDED if "FP4" in scheme else SINGLE
         elif variant.format in ("gptq", "awq"):
             reader, bound = "transformers with GPTQModel", ROUNDED
@@ -72,6 +77,11 @@ def round_trip(source: Checkpoint, variant: Variant) -> RoundTrip | None:
         value=value,
         bound=bound,
     )
+
+
+def _by_toolkit(variant: Variant) -> Weights:
+    settings: Any = open_checkpoint(variant.path).config["quantization_config"]
+    return weights_by_toolkit(variant.path, settings)
 
 
 def divergence(expected: Logits, found: Logits) -> float:
@@ -104,11 +114,11 @@ def logits_of(source: Checkpoint, weights: Weights, tokens: NDArray[np.int64]) -
 def plain_model(source: Checkpoint, weights: Weights) -> Any:
     """transformers' model of the source's architecture with weights of our own, in single precision."""
     torch = optional("torch", what="reading a variant back", extra="quantize")
-    model = empty_model(source, torch.float32)
+    model = empty_model(source.path, source.config, torch.float32)
     missing = fill(model, weights.items(), model_type_of(source.config))
     norms = {name: source.tensor(name).float32() for name in missing if "norm" in name and name in source.tensors}
     fill(model, norms.items(), "")  # OpenVINO's graph names no norms
-    check_whole(source, set(missing) - set(norms))
+    check_whole(source.path, set(missing) - set(norms))
     return model.eval()
 
 

@@ -30,6 +30,7 @@ from llmsizer.quantize.recipes import RECIPES, Recipe, get_recipe, knows_experts
 from llmsizer.quantize.round_trip import round_trip
 from llmsizer.quantize.stored.checkpoint import STORED, Checkpoint, check_values, open_source, read_folder
 from llmsizer.quantize.stored.contents import file_parts
+from llmsizer.quantize.stored.experts import TRANSPOSED, model_type_of
 from llmsizer.quantize.stored.packed import accounted
 from llmsizer.quantize.work import work_folder
 
@@ -142,6 +143,12 @@ def _notes(use: ExpertUse | None) -> tuple[str, ...]:
 
 def _check_experts(source: Checkpoint, recipe: Recipe) -> None:
     """Raises QuantizationError where a mixture of experts meets a method that does not know any."""
+    kind = model_type_of(source.config)
+    if kind in TRANSPOSED and recipe.toolkit != "none":
+        raise QuantizationError(
+            f"{source.path}: experts of {kind} (inputs before outputs, fused) are not quantized here; FP8 or MXFP4 of "
+            "their publisher are served as they are, and the method bf16 widens them"
+        )
     if source.has_experts and not knows_experts(recipe):
         known = sorted(name for name, other in RECIPES.items() if knows_experts(other))
         raise QuantizationError(

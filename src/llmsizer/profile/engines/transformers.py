@@ -21,7 +21,7 @@ from llmsizer.profile.engines.device_events import StepClock
 from llmsizer.profile.engines.grouped_attention import use_grouped_attention
 from llmsizer.profile.engines.weight_only import Scheme, pack
 from llmsizer.profile.measure import Tokens
-from llmsizer.quantize.loading import load_widened, must_widen
+from llmsizer.quantize.loading import load_stored, load_widened, must_widen, transformers_misreads
 
 WHAT = "the transformers engine"
 WARM_STEPS = 3
@@ -214,6 +214,8 @@ def load_model(variant: Variant, dtype: Any, device: str) -> Any:
     auto = transformers.AutoModelForCausalLM
     if variant.format == "huggingface" and has_weights(variant.path) and must_widen(variant.path):
         return load_widened(variant.path, dtype, device)
+    if transformers_misreads(variant):
+        return load_stored(variant, dtype, device)
     if has_weights(variant.path):
         loaded: Any = auto.from_pretrained(variant.path, dtype=dtype, local_files_only=True)
         if variant.format == "compressed-tensors":  # transformers leaves it compressed until the first step

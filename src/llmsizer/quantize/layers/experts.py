@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from llmsizer.errors import QuantizationError
 from llmsizer.facts.variant import ExpertUse
 from llmsizer.files import whole_file
 from llmsizer.installed import optional
@@ -30,6 +31,7 @@ WHAT = "quantizing experts"
 # tokens of one text and judged on others, it leaves 0.86 of the error of rounding to nearest by a sixteenth of a width
 # of 512 and 0.93 by a twelfth of 1,536, but 0.99 to 1.02 by less than a twentieth of that.
 LEAST_SHARE = 1 / 16
+SAMPLE = 512  # tokens that stand in for those of an expert which was sent none
 PART_BYTES = 1_000_000_000  # of quantized experts, held before they are written
 
 
@@ -101,26 +103,47 @@ def routed(torch: Any, model: Any, place: Any, sequences: int, tokens: int) -> R
 
 
 def round_experts(
-    torch: Any, place: Any, experts: Mapping[int, Mapping[str, Tensor]], scheme: Any, sent: Routed | None
+    torch: Any,
+    place: Any,
+    experts: Mapping[int, Mapping[str, Tensor]],
+    scheme: Any,
+    sent: Routed | None,
+    *,
+    by_gptq: bool,
 ) -> Iterator[Rounded]:
     """Each expert by the scheme: by GPTQ on the tokens ``sent`` to it, or to nearest where there are none or too few.
 
-    ``scheme`` is compressed-tensors'. Too few are less than a sixteenth of the width of its inputs.
+    ``scheme`` is compressed-tensors'. Too few are less than a sixteenth of the width of its inputs. Where the scheme
+    has fixed scales of activations, these are of the same tokens, and of any where there are none.
     """
     for number, tensors in experts.items():
         gate, up, down = (torch.from_numpy(np.array(tensors[name].float32())) for name in PROJECTIONS)
         rows = None if sent is None else sent.states[sent.of(number)[0]]
-        enough = rows is not None and rows.shape[0] >= least_tokens(gate.shape[1])
+        enough = by_gptq and rows is not None and rows.shape[0] >= least_tokens(gate.shape[1])
         inner = place.inner(rows, gate, up) if enough else None
-        found = _rounded(torch, {"gate_proj": gate, "up_proj": up}, scheme, rows if enough else None)
-        found |= _rounded(torch, {"down_proj": down}, scheme, inner)
+        ranges = _ranges(place, gate, up, sent, rows) if _is_static(scheme) else (None, None)
+        found = _rounded(torch, {"gate_proj": gate, "up_proj": up}, scheme, rows if enough else None, ranges[0])
+        found |= _rounded(torch, {"down_proj": down}, scheme, inner, ranges[1])
         yield Rounded(
             number=number,
             stored={name: stored for name, (stored, _) in found.items()},
             weights={name: weight for name, (_, weight) in found.items()},
             tokens=None if rows is None else int(rows.shape[0]),
-            fell_back=rows is not None and not enough,
+            fell_back=by_gptq and rows is not None and not enough,
         )
+
+
+def _is_static(scheme: Any) -> bool:
+    """Whether a scale of the activations is stored, which is to be seen from calibration."""
+    return scheme.input_activations is not None and scheme.input_activations.dynamic is not True
+
+
+def _ranges(place: Any, gate: Any, up: Any, sent: Routed | None, rows: Any) -> tuple[Any, Any]:
+    """The inputs of an expert's two products that their scales are to hold: every token's, and its own tokens'."""
+    if sent is None:
+        raise QuantizationError("scales of activations need calibration text; give some with --calibration")
+    own = rows if rows is not None and rows.shape[0] else sent.states[:SAMPLE]
+    return sent.states, place.inner(own, gate, up)
 
 
 def least_tokens(width: int) -> int:
@@ -140,9 +163,12 @@ def add_outputs(total: Any, place: Any, expert: Rounded, sent: Routed) -> None:
 
 
 def _rounded(
-    torch: Any, matrices: Mapping[str, Any], scheme: Any, inputs: Any
+    torch: Any, matrices: Mapping[str, Any], scheme: Any, inputs: Any, span: Any = None
 ) -> dict[str, tuple[dict[str, Any], Any]]:
-    """Matrices of the same inputs as the toolkit stores them, and as it reads them back."""
+    """Matrices of the same inputs as the toolkit stores them, and as it reads them back.
+
+    ``inputs`` are what GPTQ sees, ``span`` what a fixed scale of the activations has to hold.
+    """
     lifecycle = optional("llmcompressor.entrypoints.model_free.lifecycle", what=WHAT, extra=EXTRA)
     calibration = optional("llmcompressor.modifiers.quantization.calibration", what=WHAT, extra=EXTRA)
     compressors = optional("compressed_tensors.compressors", what=WHAT, extra=EXTRA)
@@ -151,7 +177,16 @@ def _rounded(
         module = modules[name] = lifecycle.initialize_quantized_linear(matrix, scheme.model_copy(deep=True), "cpu")
         calibration.initialize_observer(module, "weight")
         calibration.apply_calibration_status(module)
+        if span is not None:
+            calibration.initialize_observer(module, "input")
+            module.input_observer(span)
+            calibration.update_qparams(module, base_name="input")
+    observed = [(module.weight_observer, module) for module in modules.values()]
+    if scheme.weights.strategy == "tensor_group" and len(observed) > 1:  # engines read both by one scale of the whole
+        optional("llmcompressor.observers.fusion", what=WHAT, extra=EXTRA).FusionHandler.fuse(observed)
+    for module in modules.values():
         calibration.observe(module, base_name="weight")
+    for module in modules.values():
         calibration.update_qparams(module, base_name="weight")  # once: it forgets what it observed
     if inputs is not None:
         _by_gptq(torch, list(modules.values()), inputs)
@@ -180,7 +215,15 @@ def _by_gptq(torch: Any, modules: list[Any], inputs: Any) -> None:
 
 
 def quantize_experts(
-    checkpoint: Checkpoint, layer: int, model: Any, work: Work, states: Any, progress: Progress, label: str
+    checkpoint: Checkpoint,
+    layer: int,
+    model: Any,
+    work: Work,
+    states: Any,
+    progress: Progress,
+    label: str,
+    *,
+    by_gptq: bool,
 ) -> None:
     """A layer's experts into files of their own; what they make of the tokens is left to the stand-in to play back."""
     torch = optional("torch", what=WHAT, extra="quantize")
@@ -196,7 +239,7 @@ def quantize_experts(
     parts = Parts(checkpoint, layer, work)
     seen: list[tuple[int | None, bool]] = []
     with torch.no_grad():
-        for expert in round_experts(torch, place, experts, scheme, sent):
+        for expert in round_experts(torch, place, experts, scheme, sent, by_gptq=by_gptq):
             progress(f"{label}, expert {len(seen) + 1} of {len(experts)}", len(seen) / len(experts))
             parts.add(expert)
             seen.append((expert.tokens, expert.fell_back))
@@ -242,7 +285,7 @@ class Parts:
         for projection, tensors in expert.stored.items():
             for kind, tensor in tensors.items():
                 inner = on_disk(f".mlp.experts.{expert.number}.{projection}.{kind}", self._model_type).removeprefix(".")
-                narrow = tensor.dtype == torch.float32 and not kind.endswith("global_scale")
+                narrow = tensor.dtype == torch.float32 and not kind.endswith(("global_scale", "input_scale"))
                 dtype = getattr(torch, stored_dtype(self._originals, inner)) if narrow else tensor.dtype
                 self._held[self._prefix + inner] = tensor.to(dtype).contiguous()
         if sum(tensor.nbytes for tensor in self._held.values()) >= PART_BYTES:

@@ -86,7 +86,8 @@ def _quantize_layer(
         model.config.name_or_path = str(_plain_config(checkpoint, work.folder / "sixteen-bit"))
     _oneshot(model, modifiers, None if states is None else _loader(torch, *states.shape[:2]))
     if find_stand_in(model) is not None:
-        quantize_experts(checkpoint, layer, model, work, states, progress, label)
+        by_gptq = any("GPTQ" in type(modifier).__name__ for modifier in modifiers)
+        quantize_experts(checkpoint, layer, model, work, states, progress, label, by_gptq=by_gptq)
     if states is not None and layer + 1 < layer_count(checkpoint):
         _propagate(torch, model, states, work.states_file(layer + 1))
     return _save(model, checkpoint, layer, work)

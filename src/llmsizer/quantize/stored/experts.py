@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from llmsizer.quantize.stored.packed import Packed
 from llmsizer.quantize.stored.tensors import Tensor
 
@@ -40,6 +38,11 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The decoder's own part of a configuration."""
     inner = config.get("text_config")
     return inner if isinstance(inner, Mapping) else config
+
+
+def is_mixture(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration names experts, by any of the keys in use."""
+    return any(text_config(config).get(key) for key in ("num_local_experts", "num_experts", "n_routed_experts"))
 
 
 def model_type_of(config: Mapping[str, Any]) -> str:
@@ -112,23 +115,6 @@ def expert_matrices(tensors: Mapping[str, Tensor], model_type: str) -> dict[int,
         if match := EXPERT.fullmatch(in_memory(f".{name}", model_type)):
             found.setdefault(int(match[2]), {})[match[3]] = tensor
     return dict(sorted(found.items()))
-
-
-def fused(weights: Mapping[str, Any], model_type: str) -> dict[str, Any]:
-    """Weights by the hub's names as transformers holds them: each layer's experts stacked in two arrays."""
-    found: dict[str, Any] = {}
-    stacks: dict[str, dict[int, dict[str, Any]]] = {}
-    for name, value in weights.items():
-        held = in_memory(name, model_type)
-        if match := EXPERT.fullmatch(held):
-            stacks.setdefault(match[1], {}).setdefault(int(match[2]), {})[match[3]] = value
-        else:
-            found[held] = value
-    for stem, experts in stacks.items():
-        own = [experts[number] for number in sorted(experts)]
-        found[f"{stem}.gate_up_proj"] = np.stack([np.concatenate([e["gate_proj"], e["up_proj"]]) for e in own])
-        found[f"{stem}.down_proj"] = np.stack([e["down_proj"] for e in own])
-    return found
 
 
 def is_expert(name: str, model_type: str) -> bool:
