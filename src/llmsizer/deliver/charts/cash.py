@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from llmsizer.deliver.charts.colours import PATH_COLOURS
-from llmsizer.deliver.charts.figures import LINE_DASHES, Spec, layout_of, plain
+from llmsizer.deliver.charts.figures import LINE_DASHES, Spec, in_lines, layout_of, plain
 from llmsizer.deliver.elements import svg
 from llmsizer.deliver.elements.chart import axis_ticks, money_ticks
 from llmsizer.deliver.elements.tables import Cell, Table, words
@@ -14,6 +14,8 @@ from llmsizer.money.cashflow import CashFlow
 from llmsizer.money.comparison import Comparison
 from llmsizer.money.cost import Cost
 from llmsizer.money.currency import format_usd, shown
+
+LEGEND_CHARACTERS = 44  # that stand beside a line's sample on the narrowest screen
 
 
 def cash_figure(comparison: Comparison) -> Spec:
@@ -28,7 +30,7 @@ def cash_figure(comparison: Comparison) -> Spec:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": plain(flow.label),
+                "name": in_lines(flow.label, LEGEND_CHARACTERS),
                 "x": list(range(len(paid))),
                 "y": paid,
                 "text": hover,

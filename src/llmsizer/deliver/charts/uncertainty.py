@@ -274,7 +274,7 @@ def _draw_tornado(bars: Sequence[Bar], middle_usd: float, width: float, alt: str
 
 def _layout(rows: int, **extra: Any) -> Spec:
     base: Spec = {
-        "height": 92 + 58 * rows,
+        "height": 92 + 64 * rows,
         "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
         "hovermode": "closest",
         "dragmode": False,
