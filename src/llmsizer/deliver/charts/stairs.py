@@ -102,9 +102,9 @@ def _axes(x: svg.Scale, y: svg.Scale, width: float) -> list[str]:
         height = y(tick.at_usd)
         body.append(svg.line(x.start, height, x.end, height, "grid"))
         body.append(svg.text(x.start - 6, height + 4, tick.words, css="axis", anchor="end"))
-    for tick in x.ticks:
-        body.append(svg.line(x(tick), y.start, x(tick), y.start + 5, "tick"))
-        body.append(svg.text(x(tick), y.start + 18, short_tokens(tick), css="axis", anchor="middle"))
+    for volume in x.ticks:
+        body.append(svg.line(x(volume), y.start, x(volume), y.start + 5, "tick"))
+        body.append(svg.text(x(volume), y.start + 18, short_tokens(volume), css="axis", anchor="middle"))
     body.append(svg.line(x.start, y.start, x.end, y.start, "tick"))
     middle = (x.start + x.end) / 2
     body.append(svg.text(middle, y.start + 36, "tokens a month, in and out", css="axis", anchor="middle"))
