@@ -12,8 +12,6 @@ from llmsizer.facts.workload import Workload
 from llmsizer.traffic.demand.arrivals import (
     Arrivals,
     gap_cv,
-    requests_per_second_of_sessions,
-    requests_per_second_of_users,
 )
 from llmsizer.traffic.demand.lengths import Empirical, Fixed, Lognormal
 from llmsizer.traffic.demand.requests import Requests, joined
@@ -55,11 +53,6 @@ def test_growth_compounds_over_the_year() -> None:
 
 def test_the_peak_is_told_from_the_profile() -> None:
     assert Arrivals(requests_per_second=1, hourly_weights=(*([1.0] * 23), 25.0)).peak_to_average == 12.5
-
-
-def test_users_and_sessions_become_rates() -> None:
-    assert requests_per_second_of_users(43_200, 10) == 5.0
-    assert requests_per_second_of_sessions(100, think_seconds=15, answer_seconds=5) == 5.0
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,18 @@ def test_growth_compounds_and_says_when_the_fleet_is_outgrown(each: float) -> No
     assert abs((grown.exhausted_on - until).days) <= 1  # four times the peak is reached after two doublings
 
 
+def test_a_fleet_lasts_as_long_as_its_headroom_is_kept_which_replica_counts_include_too(each: float) -> None:
+    workload = Workload(requests_per_second=each / 2, prompt_tokens=100, output_tokens=11, peak_to_average=2)
+    roomy = workload.model_copy(update={"headroom": 1.0})
+    until = TODAY + datetime.timedelta(days=731)
+    plan = Growth(per_year=1.0, start=TODAY, until=until)
+    plain, kept = (growth(SITE, one, each, 4 * each, plan, spare_replicas=1) for one in (workload, roomy))
+    assert plain.exhausted_on is not None and kept.exhausted_on is not None
+    assert abs((plain.exhausted_on - kept.exhausted_on).days - 365) <= 1  # twice the room is a doubling sooner
+    assert kept.replicas > 1.5 * plain.replicas
+    assert (kept.headroom, kept.spare_replicas, plain.headroom) == (1.0, 1, 0.0)
+
+
 def test_growth_that_never_outgrows_the_fleet_has_no_day(each: float) -> None:
     workload = Workload(requests_per_second=each / 4, prompt_tokens=100, output_tokens=11)
     until = TODAY + datetime.timedelta(days=400)

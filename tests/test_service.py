@@ -26,10 +26,12 @@ from llmsizer.traffic.demand.traces import summarise
 from llmsizer.traffic.points import Point, simulate_point
 from llmsizer.traffic.service import (
     Goal,
+    Service,
     at_speed,
     hours_for,
+    observe_trace,
     serve,
-    serve_trace,
+    service_of,
     stream_within,
     workload_of_trace,
 )
@@ -125,13 +127,18 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another() -> None:
     assert one.row("TTFT").mean != other.row("TTFT").mean
 
 
+def served_trace(replica: Replica, requests: Requests) -> Service:
+    runs = observe_trace(replica, requests, Fleet(), Goal(slo=SLO))
+    return service_of(runs, replica, Fleet(), Goal(slo=SLO), len(requests) / runs.runs[0].duration_seconds)
+
+
 def test_a_trace_is_replayed_once_and_gives_no_interval() -> None:
     requests = Requests(
         arrival_seconds=np.array([0.0, 10.0, 20.0]),
         prompt_tokens=np.full(3, 100, dtype=np.int32),
         output_tokens=np.full(3, 11, dtype=np.int32),
     )
-    service = serve_trace(REPLICA, requests, Fleet(), Goal(slo=SLO))
+    service = served_trace(REPLICA, requests)
     assert (service.requests, service.replications) == (3, 1)
     assert service.row("E2E").p50.value == pytest.approx(0.12, rel=0.01)
     assert service.row("E2E").p50.low is None
@@ -145,7 +152,7 @@ def test_a_trace_that_comes_all_at_once_has_no_rate() -> None:
         output_tokens=np.array([2, 2], dtype=np.int32),
     )
     with pytest.raises(InputError, match="come at once; a trace needs two arrival times"):
-        serve_trace(REPLICA, at_once, Fleet(), Goal(slo=SLO))
+        observe_trace(REPLICA, at_once, Fleet(), Goal(slo=SLO))
 
 
 def test_a_trace_becomes_a_workload_by_its_means() -> None:
@@ -204,7 +211,7 @@ def test_a_long_prompt_in_chunks_takes_about_what_the_physics_says_of_it_whole(
         prompt_tokens=np.array([12_000, 12_000], dtype=np.int32),
         output_tokens=np.array([2, 2], dtype=np.int32),
     )
-    ttft = serve_trace(replica, prompts, Fleet(), Goal(slo=SLO)).row("TTFT").mean.value
+    ttft = served_trace(replica, prompts).row("TTFT").mean.value
     whole = prefill_seconds(served, 12_000).value
     assert ttft is not None and whole is not None
     # Every chunk pays once more what a pass costs before its first token.

@@ -222,15 +222,11 @@ def share_of(stream: Stream, fleet: Fleet) -> Stream:
     return stream.at_rate(stream.arrivals.requests_per_second / fleet.times_sample)
 
 
-def serve_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Service:
-    """A fleet under a trace, fed at its own arrival times; one trace gives no interval. Raises LlmSizerError."""
-    runs = observe_trace(replica, requests, fleet, goal)
-    rate = len(requests) / runs.runs[0].duration_seconds
-    return service_of(runs, replica, fleet, goal, rate, simulated_replicas=fleet.replicas)
-
-
 def observe_trace(replica: Replica, requests: Requests, fleet: Fleet, goal: Goal) -> Replications:
-    """The one run behind ``serve_trace``. Raises LlmSizerError, also where all come at once: that is no rate."""
+    """A fleet under a trace, fed at its own arrival times; one trace is one run.
+
+    Raises LlmSizerError, also where all come at once: that is no rate.
+    """
     run = replay(replica, requests, fleet=fleet, targets=goal.targets)
     if not requests.arrival_seconds[-1] > 0:
         raise InputError("all requests of the trace come at once; a trace needs two arrival times or more")

@@ -218,7 +218,10 @@ def _capacity(arguments: argparse.Namespace) -> int:
         **failures,
     }
     if plan is not None:
-        answer["growth"] = growth(site, fleet.workload, each.requests_per_second, whole.requests_per_second, plan)
+        spare = min(asked.scenario.spare_replicas, fleet.replicas - 1)
+        serving = held_rate(site, fleet.replicas - spare) if spare else whole
+        held = (each.requests_per_second, serving.requests_per_second)
+        answer["growth"] = growth(site, fleet.workload, *held, plan, spare_replicas=spare)
     if arguments.plot:
         plot_capacity(arguments, asked, site, answer)
     if arguments.json:

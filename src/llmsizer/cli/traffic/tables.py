@@ -191,9 +191,13 @@ def print_capacity(asked: Asked, answer: dict[str, Any], site: Site) -> None:
 def _print_growth(grown: Growth, site: Site) -> None:
     lasts = "is not outgrown within 30 years" if grown.exhausted_on is None else f"lasts until {grown.exhausted_on}"
     count = "1 replica" if grown.replicas == 1 else f"{grown.replicas} replicas"
+    spare = f"{grown.spare_replicas} spare" if grown.spare_replicas else ""
+    free = f"{grown.headroom:.0%} headroom" if grown.headroom else ""
+    kept = " and ".join(filter(None, [free, spare]))
     console().print(
         f"at {grown.growth_per_year:+.0%} a year the peak hour of {grown.until} has "
-        f"{grown.peak_requests_per_second:.4g} requests/s and needs {count} (simulated); "
-        f"the fleet of {site.replicas} {lasts}",
+        f"{grown.peak_requests_per_second:.4g} requests/s and needs {count}{' and ' if spare else ''}{spare} (simulated"
+        f"{f', {free} included' if free else ''}); the fleet of {site.replicas} {lasts}"
+        f"{f' with {kept} kept' if kept else ''}",
         highlight=False,
     )

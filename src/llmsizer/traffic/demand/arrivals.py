@@ -107,24 +107,6 @@ class Arrivals:
         return rng.standard_gamma(shape, size) / shape
 
 
-def requests_per_second_of_users(users: float, requests_per_user_per_day: float) -> float:
-    """People as a daily average rate: users × requests of each in a day ÷ 86,400 s. The hourly profile shapes it."""
-    if not users > 0 or not requests_per_user_per_day > 0:
-        raise InputError(
-            f"{users} users with {requests_per_user_per_day} requests a day each; give more than 0 of both"
-        )
-    return users * requests_per_user_per_day / SECONDS_PER_DAY
-
-
-def requests_per_second_of_sessions(sessions: float, think_seconds: float, answer_seconds: float) -> float:
-    """Open sessions as a rate: each asks, waits for the answer, thinks and asks again (interactive law)."""
-    if not sessions > 0 or not think_seconds >= 0 or not answer_seconds > 0:
-        raise InputError(
-            f"{sessions} sessions, {think_seconds} s to think, {answer_seconds} s to answer; give more than 0"
-        )
-    return sessions / (think_seconds + answer_seconds)
-
-
 def gap_cv(arrival_seconds: Sequence[float] | NDArray[np.float64]) -> float | None:
     """Coefficient of variation of the gaps; None where fewer than three requests make it meaningless."""
     gaps = np.diff(np.asarray(arrival_seconds, dtype=np.float64))

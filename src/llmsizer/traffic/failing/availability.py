@@ -52,12 +52,15 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """The peak hour at a later date, and how long the fleet of today lasts."""
+    """The peak hour at a later date, and how long the fleet of today lasts: both with the workload's headroom kept free
+    above the peak hour, and with the spares aside, as plans count replicas."""
 
     growth_per_year: float
     until: date
     peak_requests_per_second: float
-    replicas: int  # that the peak hour needs then, without spares
+    replicas: int  # that the peak hour and the headroom above it need then, without spares
+    headroom: float  # 0.2 is 20 %
+    spare_replicas: int  # that are kept spare, then and now
     exhausted_on: date | None  # None where demand does not outgrow the fleet within 30 years
 
 
@@ -239,17 +242,24 @@ def rolling_upgrade(during: Loss, replicas: int, start_seconds: Estimate) -> Rol
     return RollingUpgrade(during=during, seconds=seconds, seconds_to_drain=drain)
 
 
-def growth(site: Site, workload: Workload, rate_each: float, fleet_rate: float, plan: GrowthPlan) -> Growth:
-    """The peak hour at the end of a growth or ramp, and the day on which the fleet no longer holds it."""
-    peak = workload.peak_requests_per_second
+def growth(
+    site: Site, workload: Workload, rate_each: float, fleet_rate: float, plan: GrowthPlan, *, spare_replicas: int = 0
+) -> Growth:
+    """The peak hour at the end of a growth or ramp, and the day on which the fleet no longer holds it.
+
+    ``fleet_rate``: what the fleet holds within the SLO without its spares, requests per second.
+    """
+    peak, above = workload.peak_requests_per_second, 1 + workload.headroom
     later = peak * plan.factor(plan.until)
-    years = plan.years_to(fleet_rate / peak)
+    years = plan.years_to(fleet_rate / (peak * above))
     lasts = years is None or years > _FARTHEST_YEARS
     exhausted = None if years is None or lasts else plan.start + timedelta(days=int(years * DAYS_PER_YEAR))
     return Growth(
         growth_per_year=plan.yearly,
         until=plan.until,
         peak_requests_per_second=later,
-        replicas=replicas_needed(site, later, rate_each),
+        replicas=replicas_needed(site, later * above, rate_each),
+        headroom=workload.headroom,
+        spare_replicas=spare_replicas,
         exhausted_on=exhausted,
     )
