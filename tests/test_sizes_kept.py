@@ -46,6 +46,7 @@ def test_an_answer_from_kept_sizes_is_the_answer_from_new_ones() -> None:
     "changes",
     [
         {"slo": {"tpot_p95_seconds": 0.02}},
+        {"slo": {"quality_floor": 0.9999}},  # which leaves bf16 alone
         {"workload": {"prompt_tokens": 3000}},
         {"constraints": {"max_gpus_per_replica": 2}},
         {"constraints": {"kv_format": "fp8"}},
@@ -64,10 +65,15 @@ def test_what_sizes_depend_on_is_sized_anew(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"workload": {"tokens_per_month": 3e9}}, {"horizon_months": 12}, {"constraints": {"eu_only": True}}],
+    [
+        {"workload": {"tokens_per_month": 3e9}},
+        {"horizon_months": 12},
+        {"constraints": {"eu_only": True}},
+        {"slo": {"quality_floor": 0.9}},
+    ],
     ids=str,
 )
-def test_volume_and_money_are_not_sized_anew(changes: dict[str, Any]) -> None:
+def test_volume_money_and_a_quality_that_the_same_formats_keep_are_not_sized_anew(changes: dict[str, Any]) -> None:
     answer(asked())
     answer(asked(**changes))
     assert module._sized.cache_info().misses == 1

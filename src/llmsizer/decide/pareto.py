@@ -8,8 +8,6 @@ import numpy as np
 
 from llmsizer.decide.answer import Plan
 
-AXES = ("cost a month", "TTFT p95 at the peak", "quality kept", "energy for a thousand tokens")
-
 
 def pareto_plans(plans: Sequence[Plan]) -> tuple[str, ...]:
     """Labels of the plans that are not dominated, in their order; an unknown value counts as the worst.

@@ -16,7 +16,6 @@ from llmsizer.decide.certainty.sure import Pick, sureness
 from llmsizer.decide.comparison.compare import compare_study
 from llmsizer.decide.pareto import pareto_plans
 from llmsizer.decide.pricing.apis import api_choices, api_plans
-from llmsizer.decide.pricing.bills import Demand
 from llmsizer.decide.pricing.excluded import excluded
 from llmsizer.decide.pricing.fleets import PATHS
 from llmsizer.decide.pricing.mode_prices import mode_prices
@@ -158,11 +157,9 @@ def first_plans(found: Study, paths: Sequence[Path] = PATHS) -> tuple[Plan, ...]
 
 def _ranked(found: Study, paths: Sequence[Path]) -> tuple[list[tuple[Path, Sized]], list[Sized]]:
     """The cheapest width of each GPU × format × path, cheapest first; and replicas without a bill on any of them."""
-    workload = found.question.workload
     cheapest: dict[tuple[str, str, Path], tuple[Rank, Sized]] = {}
     without_bill: list[Sized] = []
-    demand, bills_of = Demand.of(workload), found.pricer.bills
-    totals = {path: bills_of.usd_of(found.sized, path, demand)[:, 0] for path in paths}
+    totals = {path: found.usd_asked[path] for path in paths}
     for place, sized in enumerate(found.sized):
         bills = {path: float(usd[place]) for path, usd in totals.items() if not np.isnan(usd[place])}
         if not bills:

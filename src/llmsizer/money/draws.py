@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -77,30 +78,28 @@ def normal_score(p: Vector) -> Vector:
 def draw(drivers: Sequence[Driver], count: int, seed: int) -> dict[str, Vector]:
     """Values by driver's name, ``count`` of each; certain drivers are left out: their middle is their value."""
     assert count > 0, "draw at least once"
-    generator = np.random.default_rng(seed)
+    uncertain = [driver for driver in drivers if not driver.is_certain]
+    columns = iter(_scores(count, seed, len(uncertain) + len({driver.group for driver in uncertain if driver.group})))
     shared: dict[str, Vector] = {}
     values: dict[str, Vector] = {}
-    for driver in drivers:
-        if driver.is_certain:
-            continue
-        score = _scores(generator, count)
+    for driver in uncertain:
+        score = next(columns)
         if driver.group:
             if driver.group not in shared:
-                shared[driver.group] = _scores(generator, count)
+                shared[driver.group] = next(columns)
             score = np.sqrt(driver.correlation) * shared[driver.group] + np.sqrt(1 - driver.correlation) * score
         values[driver.name] = driver.at(score)
     return values
 
 
-def _scores(generator: np.random.Generator, count: int) -> Vector:
-    """Standard normal scores, one in each of ``count`` equally likely slices, in random order."""
-    p: Vector = (generator.permutation(count) + generator.random(count)) / count
-    return normal_score(p)
+@lru_cache(maxsize=2)
+def _scores(count: int, seed: int, columns: int) -> tuple[Vector, ...]:
+    """Standard normal scores, in each column one in each of ``count`` equally likely slices, in random order.
 
-
-def middle(drivers: Sequence[Driver]) -> dict[str, Vector]:
-    """Every driver at its middle, as an array of one."""
-    return {driver.name: np.array([driver.mid]) for driver in drivers}
+    The same for every question with as many drivers.
+    """
+    generator = np.random.default_rng(seed)
+    return tuple(normal_score((generator.permutation(count) + generator.random(count)) / count) for _ in range(columns))
 
 
 def conditional_means(of: Vector, given: Vector, slices: int) -> Vector:

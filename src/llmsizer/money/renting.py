@@ -96,11 +96,6 @@ def assumes_larger(offer: Offer, gpus_per_replica: int) -> bool:
     return offer.gpus_per_instance < gpus_per_replica
 
 
-def billed_gpus(offer: Offer, gpus_per_replica: int, replicas: int) -> int:
-    """GPUs on the bill, idle ones of a large instance included."""
-    return instances_for(offer, gpus_per_replica, replicas) * max(offer.gpus_per_instance, gpus_per_replica)
-
-
 def rented_replicas(offer: Offer, serving: int, spare: int, book: PriceBook) -> int:
     """Replicas to rent: of interruptible ones so many that those that serve are up with 95 % probability."""
     lost = mid(book.assumed["spot_lost_share"]) if offer.is_interruptible else 0.0

@@ -73,19 +73,35 @@ class _Candidate:
     name: str  # of its GPU × format
 
 
+def kept_formats(question: Question, precisions: Sequence[Precision]) -> tuple[list[Precision], list[Rejection]]:
+    """The formats that keep the quality asked for, and why the others are out."""
+    kept: list[Precision] = []
+    refused: list[Rejection] = []
+    for precision in precisions:
+        refusal = _refused_for_quality(question, precision, _quality(question, precision))
+        if refusal is None:
+            kept.append(precision)
+        else:
+            refused.append(refusal)
+    return kept, refused
+
+
+def _quality(question: Question, precision: Precision) -> Figure:
+    return quality_recovery(question.model, precision, question.prior, question.records)
+
+
 def size_candidates(
     question: Question, gpus: Sequence[GpuSpec], precisions: Sequence[Precision]
 ) -> tuple[list[Sized], list[Rejection]]:
-    """Every GPU × format at every width that works; one rejection for each GPU × format where none does."""
+    """Every GPU × format at every width that works; one rejection for each GPU × format where none does.
+
+    The formats are ``kept_formats``: how good they have to be is no longer asked here.
+    """
     fitting: list[_Candidate] = []
     rejected: list[Rejection] = []
     lacking: list[tuple[GpuSpec, Precision, Figure, Rejection]] = []
     for precision in precisions:
-        quality = quality_recovery(question.model, precision, question.prior, question.records)
-        refused = _refused_for_quality(question, precision, quality)
-        if refused is not None:
-            rejected.append(refused)
-            continue
+        quality = _quality(question, precision)
         for gpu in gpus:
             found = _fitting(question, gpu, precision, quality)
             if isinstance(found, Rejection):

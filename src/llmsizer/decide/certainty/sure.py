@@ -11,7 +11,6 @@ from llmsizer.decide.certainty.uncertainty import DRAWS, SEED, uncertainty_of
 from llmsizer.decide.pricing.apis import ApiChoice
 from llmsizer.decide.pricing.bills import Demand
 from llmsizer.decide.pricing.study import Study
-from llmsizer.facts.figure import Figure
 from llmsizer.money.currency import format_usd
 from llmsizer.money.spread import Uncertainty
 
@@ -73,11 +72,3 @@ def _taken(paths: Sequence[UncertainPath], picks: Sequence[Pick]) -> UncertainPa
     if machine is None or called is None:
         return machine or called
     return called if float(called.usd({})[0]) < float(machine.usd({})[0]) else machine
-
-
-def spread_figure(figure: Figure, found: Uncertainty | None, label: str) -> tuple[float, float] | None:
-    """P10 and P90 of a path, for a sentence; None where nothing was drawn for it or its price is unknown."""
-    if found is None or figure.value is None:
-        return None
-    spread = next((path for path in found.paths if path.label == label), None)
-    return None if spread is None else (spread.usd_p10, spread.usd_p90)

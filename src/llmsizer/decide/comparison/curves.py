@@ -46,16 +46,20 @@ class Machines:
     @cached_property
     def candidates(self) -> tuple[Sized, ...]:
         """The fastest format of each GPU and width: on the same machines the bill hardly depends on more."""
+        return tuple(self.found.sized[place] for place in self._places)
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Of the candidates among all replicas that were sized."""
         # As in the recommendation, candidates that may miss the SLO count only where there are no others.
-        robust = [sized for sized in self.found.sized if sized.is_robust]
-        fastest: dict[tuple[str, int], Sized] = {}
-        for sized in robust or self.found.sized:
-            key = (sized.deployment.gpu.id, sized.gpus)
-            if key not in fastest or sized.held.rate > fastest[key].held.rate:
-                fastest[key] = sized
-        every, asked = list(fastest.values()), Demand.of(self.found.question.workload)
-        usd = self.found.pricer.bills.usd_of(every, self.path, asked)[:, 0]
-        return tuple(sized for sized, known in zip(every, ~np.isnan(usd), strict=True) if known)
+        sized = self.found.sized
+        robust = [place for place, one in enumerate(sized) if one.is_robust]
+        fastest: dict[tuple[str, int], int] = {}
+        for place in robust or range(len(sized)):
+            key = (sized[place].deployment.gpu.id, sized[place].gpus)
+            if key not in fastest or sized[place].held.rate > sized[fastest[key]].held.rate:
+                fastest[key] = place
+        return [place for place in fastest.values() if not np.isnan(self.found.usd_asked[self.path][place])]
 
     def demand(self, tokens: Vector) -> Demand:
         """The load of a month of each volume."""
@@ -103,9 +107,7 @@ class Machines:
         """The candidate to take for the scenario as it is, growth and all."""
         if not self.candidates:
             return None
-        asked = Demand.of(self.found.question.workload)
-        usd = self.found.pricer.bills.usd_of(self.candidates, self.path, asked)[:, 0]
-        return self.candidates[int(np.argmin(usd))]
+        return self.candidates[int(np.argmin(self.found.usd_asked[self.path][self._places]))]
 
     def utilisation(self, tokens: float) -> float | None:
         """Mean load at a volume over what the serving replicas hold within the SLO; spares are not counted."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from llmsizer.decide.answer import Rejection
 from llmsizer.decide.candidates.modelled import ModelledPhysics
-from llmsizer.decide.candidates.sizing import Sized, size_candidates
-from llmsizer.decide.pricing.fleets import Pricer
+from llmsizer.decide.candidates.sizing import Sized, kept_formats, size_candidates
+from llmsizer.decide.pricing.bills import Demand
+from llmsizer.decide.pricing.fleets import PATHS, Pricer
 from llmsizer.decide.question import Physics, Question
 from llmsizer.errors import ScenarioError, UnknownNameError
 from llmsizer.facts.assumptions import assumed_values
@@ -25,7 +26,9 @@ from llmsizer.facts.recovery import load_quality_prior
 from llmsizer.facts.scenario import Constraints, Scenario
 from llmsizer.facts.speculation import Speculation
 from llmsizer.facts.workload import Workload
+from llmsizer.money.cost import Path
 from llmsizer.money.prices import PriceBook, price_book
+from llmsizer.traffic.closed_form.meanfield import Vector
 
 _ENGINE = "vllm"
 _SIZINGS_KEPT = 8  # each holds some hundred replicas
@@ -40,6 +43,12 @@ class Study:
     pricer: Pricer
     sized: tuple[Sized, ...]
     rejections: tuple[Rejection, ...]
+
+    @cached_property
+    def usd_asked(self) -> Mapping[Path, Vector]:
+        """Dollars a month of each of ``sized`` by path at the load that was asked; NaN where the path is ruled out."""
+        demand, bills = Demand.of(self.question.workload), self.pricer.bills
+        return {path: bills.usd_of(self.sized, path, demand)[:, 0] for path in PATHS}
 
 
 def study(
@@ -69,17 +78,21 @@ def study(
         sized: list[Sized] = []
         rejected = [too_long] if too_long else []
     else:
-        precisions = formats_of(model, scenario)
-        asked = _Sizing(catalog=catalog, question=question, gpus=allowed_gpus(scenario, catalog), precisions=precisions)
+        kept, refused = kept_formats(question, formats_of(model, scenario))
+        asked = _Sizing(catalog=catalog, question=question, gpus=allowed_gpus(scenario, catalog), precisions=kept)
         is_usual = physics is None and not records
-        sized, rejected = _sized(asked) if is_usual else size_candidates(question, asked.gpus, precisions)
+        sized, missed = _sized(asked) if is_usual else size_candidates(question, asked.gpus, kept)
+        rejected = refused + missed
     pricer = Pricer(question=question, book=book)
     return Study(question=question, book=book, pricer=pricer, sized=tuple(sized), rejections=tuple(rejected))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Sizing:
-    """What sizes depend on. Neither volume nor money is among it: another volume is the same replicas, counted anew."""
+    """What sizes depend on. Neither volume nor money is among it: another volume is the same replicas, counted anew.
+
+    Nor is the quality asked for: it has chosen the formats.
+    """
 
     catalog: Catalog
     question: Question
@@ -92,7 +105,8 @@ class _Sizing:
         lengths = question.workload.model_copy(update={"requests_per_second": 1.0, "volume_note": ""})
         limits = (scenario.constraints.max_gpus_per_replica, scenario.constraints.kv_format)
         names = (tuple(gpu.id for gpu in self.gpus), tuple(precision.name for precision in self.precisions))
-        said = (scenario.slo, question.context_tokens, question.speculation)
+        slo = scenario.slo
+        said = (slo.ttft_p95_seconds, slo.tpot_p95_seconds, question.context_tokens, question.speculation)
         return (self.catalog, question.model, lengths, *said, *limits, *names)
 
     def __hash__(self) -> int:
