@@ -74,7 +74,7 @@ def test_where_nothing_fits_the_page_says_what_would(monkeypatch: pytest.MonkeyP
     text = words_of(app)
     assert "Nothing meets everything asked" in text
     assert "Too slow for what was asked: 2 · Does not fit in memory: 1" in text
-    assert "a card with 3.3 × the memory bandwidth" in text
+    assert "fp8 weights, or two cards" in text
     assert "Where it flips" not in text  # there is no answer to look into
 
 

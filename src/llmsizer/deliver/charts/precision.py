@@ -32,6 +32,7 @@ SYMBOLS: dict[Basis, str] = {
     "unknown": "x-thin-open",
 }
 TICKS = (1, 4, 16, 64, 256, 1024)
+LEFT_THIRD = 0.33  # of an axis: words centred on a point in it would run over the names at its side
 Row = tuple[str, Figure]
 
 
@@ -194,8 +195,8 @@ def forest_figure(rows: Sequence[Row], *, lines: Sequence[tuple[float, str]] = (
         "hoverinfo": "text",
         "showlegend": False,
     }  # fmt: skip
-    notes = [_row_note(name, figure) for name, figure in rows]
     right = high + (high - left) * 0.06
+    notes = [_row_note(name, figure, (left, right)) for name, figure in rows]
     tops = [_line_note(x, text, (x - left) / (right - left), is_first=i == 0) for i, (x, text) in enumerate(lines)]
     return {
         "data": [data],
@@ -237,13 +238,15 @@ def _spread(figures: Sequence[Figure]) -> Spec:
     }
 
 
-def _row_note(name: str, figure: Figure) -> Spec:
-    """The number above its point; an unknown one is said at the left of its row."""
+def _row_note(name: str, figure: Figure, axis: tuple[float, float]) -> Spec:
+    """The number above its point, on the side that has room; an unknown one is said at the left of its row."""
     note: Spec = {"y": plain(name), "showarrow": False, "yanchor": "bottom", "yshift": 7}
     if figure.value is None:
         return note | {"x": 0, "xref": "paper", "xanchor": "left", "text": f"unknown {MARKS['unknown']}"}
     text = f"{figure_amount(figure)} {MARKS[figure.basis]}"
-    return note | {"x": figure.value, "xanchor": "center", "text": plain(text)}
+    share = (figure.value - axis[0]) / (axis[1] - axis[0] or 1.0)
+    side, shift = ("left", -8) if share < LEFT_THIRD else ("right", 8) if share > 1 - LEFT_THIRD else ("center", 0)
+    return note | {"x": figure.value, "xanchor": side, "xshift": shift, "text": plain(text)}
 
 
 def _across(x: float, index: int) -> Spec:
