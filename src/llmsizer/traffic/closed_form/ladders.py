@@ -112,7 +112,7 @@ def column(values: Iterable[float]) -> Matrix:
 def _filled(ends: NDArray[np.float64], sizes: NDArray[np.intp], width: int) -> NDArray[np.float64]:
     """Rows of these sizes, which stand one after another, filled up with their last value."""
     starts = np.cumsum(sizes) - sizes
-    return ends[starts[:, None] + np.minimum(np.arange(width), sizes[:, None] - 1)]
+    return np.asarray(ends[starts[:, None] + np.minimum(np.arange(width), sizes[:, None] - 1)])
 
 
 def _padded(lengths: Sequence[Matrix]) -> NDArray[np.float64]:
