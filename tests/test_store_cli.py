@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import measured_by_hand
 from llmsizer.cli import main
 from llmsizer.cli.sources import read_source
 from llmsizer.facts.records import ProfileRecord, QualityRecord
@@ -137,3 +141,51 @@ def test_a_file_that_cannot_be_read_is_refused_in_a_line_and_the_others_are_impo
     code, out, err = run(capsys, "records", "import", PROFILES, __file__)
     assert code == 1 and len(err.strip().splitlines()) == 1 and "test_store_cli.py" in err
     assert "0 new" not in out and "new" in out
+
+
+def foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE people (name)")
+
+
+def cut(path: Path) -> None:
+    assert main(["records", "import", PROFILES, "--store", str(path)]) == 0
+    path.write_bytes(path.read_bytes()[:6000])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(b"no database" * 300), "damaged or no store"),
+        (cut, "damaged or was cut"),
+        (foreign, "holds tables that are not llmsizer's"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: None, "no store at"),
+    ],
+)
+def test_what_is_no_store_is_one_line_and_stays_as_it_is(
+    capsys: Capture, tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    path = tmp_path / "own.sqlite"
+    make(path)
+    capsys.readouterr()
+    before = path.read_bytes() if path.is_file() else None
+    code, _, err = run(capsys, "records", "list", "--store", str(path))
+    assert code == 1 and err.count("\n") == 1 and said in err
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_a_family_of_formats_is_found_by_its_name_and_what_is_not_there_is_answered_with_what_is(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.jsonl"
+    point = measured_by_hand.profile("int8", 1)
+    named = ("int8", "int8-wo", "w4a16")
+    records = [point.model_copy(update={"record_id": name, "precision": name}) for name in named]
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records))
+    for precision, count in (("int8", 2), ("int8-wo", 1), ("int4", 1), ("INT8", 2), ("w8a16", 1)):
+        found = json.loads(run(capsys, "records", "list", str(path), "--precision", precision, "--json")[1])
+        assert len(found) == count, precision
+    _, out, _ = run(capsys, "records", "list", str(path), "--precision", "fp8", "--batch", "7")
+    assert "of 3 records there are precision int8, int8-wo, w4a16; batch 1" in out
+    assert "profile records and no quality" in run(capsys, "records", "list", str(path), "--kind", "quality")[2]

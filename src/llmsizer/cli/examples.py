@@ -60,6 +60,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "sweep": ("llmsizer sweep eu-chat --plans 2 --rates 0.5,1,2 --seeds 3 --workers 4 --runs runs.jsonl",),
     "bundle": (
         "llmsizer bundle eu-chat --engine vllm --target compose --out bundle",
+        "llmsizer bundle eu-chat --engine llama.cpp --precisions gguf-q4_k_m --out bundle-gguf",
         "llmsizer bundle check bundle",
     ),
     "verify": (

@@ -47,15 +47,23 @@ def read_source(source: Path | str, kind: type[Record]) -> list[Record]:
 def read_kind(source: str, kind: Kind, **where: object) -> list[Any]:
     """Items of a source by the kind's name; ``where`` filters a store by its columns."""
     if is_store(source):
-        with open_source(source) as store:
-            items = [item for _, item in store.items(kind, where)]
-            complaints = list(store.problems)
-    else:
-        items, complaints = _read_file(source, kind)
+        return read_store(source, kind, **where)
+    items, complaints = _read_file(source, kind)
     if complaints and not items:
         other = next((name for name in ("records", "quality") if name != kind and _holds(source, name)), None)
         if other:
             raise InputError(f"{source}: holds {OTHERS[other]} and no {OTHERS.get(kind, kind)}; give a file of these")
+        raise InputError(f"{source}: nothing in it can be read as {kind}; the first of it: {complaints[0]}")
+    complain(complaints)
+    return items
+
+
+def read_store(source: str, kind: Kind, **where: object) -> list[Any]:
+    """Items of a store, which must be there; ``where`` filters by its columns. Raises InputError."""
+    with open_source(source) as store:
+        items = [item for _, item in store.items(kind, where)]
+        complaints = list(store.problems)
+    if complaints and not items:
         raise InputError(f"{source}: nothing in it can be read as {kind}; the first of it: {complaints[0]}")
     complain(complaints)
     return items

@@ -167,7 +167,7 @@ def refuse_format(deployment: Deployment, engine: Engine) -> None:
         example = next((known for known in readable if "4" in known), readable[0])
         raise InputError(
             f"{engine.facts.title} does not read {name} weights; it reads {', '.join(readable)}: plan with "
-            f'constraints.precisions = ["{example}"], say'
+            f'--precisions {example}, or constraints.precisions = ["{example}"] in the scenario'
         )
     if deployment.kv_format not in engine.facts.kv_formats:
         known = ", ".join(engine.facts.kv_formats)

@@ -25,6 +25,14 @@ BUSY_SECONDS = 30.0  # how long a writer waits for another
 BUSY_STEP_SECONDS = 0.01
 CONNECT_SECONDS = 5
 BATCH = 500
+ADVICE = {  # by what SQLite says
+    "locked": "another program holds it: try again when that is done",
+    "readonly": "it may not be written here: copy it to a folder of your own",
+    "not a database": "it is damaged or no store: give a copy of it, or another path",
+    "malformed": "it is damaged or was cut: give a copy of it, or another path",
+    "unable to open": "its folder is not there or may not be written: copy it to a folder of your own",
+    "full": "free some room on the disk",
+}
 MIGRATION_LOCK = 0x6C6C6D73  # of PostgreSQL's advisory locks: "llms"
 
 
@@ -130,7 +138,7 @@ class Store:
                 connection.execute(sql.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             schema_version.create(connection, checkfirst=True)
             version = self._version(connection)
-            if version is None and sql.inspect(connection).has_table("records"):
+            if version is None and self._is_of_others(connection):
                 raise InputError(f"{self.location}: holds tables that are not llmsizer's; give another database")
             if version is not None and version > NEWEST:
                 raise InputError(
@@ -143,6 +151,11 @@ class Store:
                 connection.execute(schema_version.insert().values(version=NEWEST))
             elif version < NEWEST:
                 connection.execute(schema_version.update().values(version=NEWEST))
+
+    def _is_of_others(self, connection: sql.Connection) -> bool:
+        """Whether tables stand there that are not ours: of a file any, of a server's database one of our names."""
+        there = set(sql.inspect(connection).get_table_names()) - {schema_version.name}
+        return bool(there & set(TABLES) if self.location.is_postgres else there)
 
     @staticmethod
     def _version(connection: sql.Connection) -> int | None:
@@ -159,7 +172,8 @@ class Store:
             password = sql.make_url(self.location.url).password
             if password:
                 reason = reason.replace(str(password), "***")
-            raise InputError(f"{self.location}: the store cannot be used ({reason[:200]}); {EXAMPLE}") from None
+            advice = next((what for sign, what in ADVICE.items() if sign in reason), EXAMPLE)
+            raise InputError(f"{self.location}: the store cannot be used ({reason[:200]}); {advice}") from None
         except (OverflowError, UnicodeError) as error:  # half a character, a number of more than 64 bits
             raise InputError(f"{self.location}: no database keeps such a text or number ({error})") from None
 
@@ -178,7 +192,9 @@ def _engine(location: Location) -> sql.Engine:
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # SQLAlchemy's "begin" below begins, not sqlite3 at the first write
-    _write_ahead(connection)
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables or schema_version.name in tables:  # a database of others is looked at, and left as it is
+        _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
 
 

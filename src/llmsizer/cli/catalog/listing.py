@@ -17,7 +17,7 @@ from llmsizer.cli.catalog.prices import (
     stale_note,
 )
 from llmsizer.cli.output import console, print_json, print_table
-from llmsizer.errors import UnknownNameError
+from llmsizer.errors import InputError, UnknownNameError, nearest_names, suggest
 from llmsizer.units import format_count, format_gb
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _catalog() -> Catalog:
 def _list(arguments: argparse.Namespace) -> int:
     kind = arguments.kind.lower().rstrip("s") + "s"
     if kind not in _LISTS:
-        raise UnknownNameError("kind of fact", arguments.kind, [_SPELLED.get(name, name) for name in _LISTS])
+        names = [_SPELLED.get(name, name) for name in _LISTS]
+        meant = suggest(nearest_names(arguments.kind, names, limit=1), names, shown=len(names))
+        raise InputError(f"no kind of fact named {arguments.kind!r}; {meant}")
     entries, headers, row_of, note = _LISTS[kind](_catalog(), arguments)
     note = "; ".join(part for part in (note, stale_note(entries)) if part)
     if arguments.json:

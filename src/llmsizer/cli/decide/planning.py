@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.arguments import Commands, add_json, comma_list
 from llmsizer.cli.currency import add_currency, in_currency, print_rate
 from llmsizer.cli.decide import memory
 from llmsizer.cli.decide.comparing import add_money, print_comparison, with_money
@@ -42,6 +42,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
         parser = commands.add_parser(name, help=help_text)
         parser.add_argument("scenario", help=SCENARIO_HELP)
         memory.add_speculation(parser)
+        add_precisions(parser)
         add_evidence(parser)
         if name == "compare":
             add_money(parser)
@@ -108,13 +109,17 @@ def answer(scenario: Scenario, evidence: Evidence) -> Recommendation:
     return recommend_today(scenario, default_catalog(), calibration=evidence.calibration, records=evidence.quality)
 
 
-def chosen_plan(name: str, wanted: str | None, evidence: Evidence) -> Chosen:
+def chosen_plan(
+    name: str, wanted: str | None, evidence: Evidence, *, precisions: Sequence[str] | None = None
+) -> Chosen:
     """One plan of a scenario, or of a file that ``plan --json`` wrote. Raises LlmSizerError."""
     from llmsizer.decide.candidates.modelled import ModelledPhysics
     from llmsizer.decide.plan_file import Chosen, ask_again, choose_plan, load_plan_file
     from llmsizer.facts.catalog import default_catalog
 
     if name.endswith(".json"):
+        if precisions is not None:
+            raise InputError(f"{name} is planned already; --precisions is for a scenario")
         return ask_again(
             load_plan_file(name),
             default_catalog(),
@@ -122,14 +127,34 @@ def chosen_plan(name: str, wanted: str | None, evidence: Evidence) -> Chosen:
             physics=ModelledPhysics(evidence.calibration),
             records=evidence.quality,
         )
-    scenario = find_scenario(name)
+    scenario = with_precisions(find_scenario(name), precisions)
     recommendation = answer(scenario, evidence)
     return Chosen(scenario=scenario, recommendation=recommendation, plan=choose_plan(recommendation, wanted))
 
 
+def add_precisions(parser: argparse.ArgumentParser) -> None:
+    """Formats to consider in place of the scenario's."""
+    parser.add_argument(
+        "--precisions", type=comma_list, metavar="P,…", help="formats to consider in place of the scenario's, "
+        "e.g. fp8,int4, or gguf-q4_k_m for llama.cpp",
+    )  # fmt: skip
+
+
+def with_precisions(scenario: Scenario, names: Sequence[str] | None) -> Scenario:
+    """The scenario with only these formats allowed; as it is where none are named. Raises LlmSizerError."""
+    from llmsizer.facts.precision import get_precision
+
+    if names is None:
+        return scenario
+    if not names:
+        raise InputError("--precisions is empty; name formats such as fp8,int4")
+    known = tuple(dict.fromkeys(get_precision(name).name for name in names))
+    return scenario.model_copy(update={"constraints": scenario.constraints.model_copy(update={"precisions": known})})
+
+
 def scenario_asked(arguments: argparse.Namespace) -> Scenario:
-    """The scenario named, with the options' speculation in place of its own."""
-    scenario = find_scenario(arguments.scenario)
+    """The scenario named, with the options' speculation and formats in place of its own."""
+    scenario = with_precisions(find_scenario(arguments.scenario), getattr(arguments, "precisions", None))
     choice = memory.speculation_asked(arguments)
     return scenario.model_copy(update={"speculation": choice}) if choice else scenario
 

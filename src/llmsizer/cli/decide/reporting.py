@@ -9,7 +9,14 @@ from pathlib import Path
 from llmsizer.cli.arguments import Commands, add_json
 from llmsizer.cli.currency import add_currency, in_currency, print_rate
 from llmsizer.cli.decide.memory import add_speculation
-from llmsizer.cli.decide.planning import SCENARIO_HELP, add_evidence, answer, read_evidence, scenario_asked
+from llmsizer.cli.decide.planning import (
+    SCENARIO_HELP,
+    add_evidence,
+    add_precisions,
+    answer,
+    read_evidence,
+    scenario_asked,
+)
 from llmsizer.cli.output import console, print_json
 from llmsizer.files import path_of
 
@@ -20,6 +27,7 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     )
     report.add_argument("scenario", help=SCENARIO_HELP)
     add_speculation(report)
+    add_precisions(report)
     report.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the pack; made anew")
     add_evidence(report)
     add_currency(report)

@@ -7,7 +7,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmsizer.cli.arguments import Commands, add_json
+from llmsizer.cli.arguments import Commands, add_json, comma_list
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.errors import InputError, MissingExtraError
 
@@ -30,6 +30,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
     parser.add_argument("--target", default="shell", help="shell, compose, k8s or kserve (default: shell)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a folder that does not exist yet")
     parser.add_argument("--plan", metavar="LABEL|N", help="which plan (default: the first)")
+    parser.add_argument("--precisions", type=comma_list, metavar="P,…",
+                        help="in place of the scenario's formats, e.g. gguf-q4_k_m for llama.cpp")  # fmt: skip
     parser.add_argument("--checkpoint", metavar="REPO|/PATH", help="the weights (default: the maker's, or /models/…)")
     parser.add_argument("--records", metavar="FILE|STORE", help="own profile records: they calibrate the promise")
     parser.add_argument("--quality", metavar="FILE|STORE", help="own quality records: they replace the prior")
@@ -59,7 +61,7 @@ def _make(arguments: argparse.Namespace) -> int:
     if arguments.out.exists():
         raise InputError(f"{arguments.out} exists already; give a new folder or remove it")
     evidence = read_evidence(arguments.records, arguments.quality)
-    chosen = chosen_plan(arguments.scenario, arguments.plan, evidence)
+    chosen = chosen_plan(arguments.scenario, arguments.plan, evidence, precisions=arguments.precisions)
     bundle = make_bundle(
         chosen,
         default_catalog(),

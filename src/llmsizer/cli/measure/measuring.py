@@ -128,7 +128,12 @@ def _model(arguments: argparse.Namespace) -> int:
             )
         else:
             path = reference_model.build(arguments.out, seed=arguments.seed, progress=progress)
-    print_json({"checkpoint": str(path)}) if arguments.json else console().print(str(path), highlight=False)
+    if arguments.json:
+        print_json({"checkpoint": str(path)})
+        return 0
+    console().print(str(path), highlight=False, soft_wrap=True)  # alone, for scripts that read it
+    following = f"llmsizer profile {path} --precisions fp16,int8,int4"
+    console(stderr=True).print(f"next: {following}", highlight=False, soft_wrap=True)
     return 0
 
 

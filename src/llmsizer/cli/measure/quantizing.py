@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def add_commands(commands: Commands) -> None:  # type: ignore[type-arg]
 def _size(text: str) -> int:
     """Bytes of ``14GB``, ``900MiB`` or a plain number."""
     upper = text.strip().upper()
+    if not re.fullmatch(r"[\d._,]+\s*([KMGT]I?B|[KMGTB])?", upper):
+        raise InputError(f"size-budget = {text!r} is no size; give one such as 14GB or 900MiB")
     for unit, factor in sorted(SIZES.items(), key=lambda item: -len(item[0])):
         if upper.endswith(unit):
             return int(number("size-budget", least=1e-6)(upper.removesuffix(unit)) * factor)

@@ -11,7 +11,7 @@ from llmsizer.cli.arguments import AnyOrderParser, Commands, add_json, whole_num
 from llmsizer.cli.output import console, print_json, print_table
 from llmsizer.cli.records.exporting import OF_PLANS, OF_RECORDS, add_export_options, export_plan, export_reports
 from llmsizer.cli.records.importing import STORE_HELP, add_import
-from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, read_kind
+from llmsizer.cli.sources import DEFAULT_STORE, SOURCE_HELP, read_kind, read_store
 from llmsizer.errors import InputError
 from llmsizer.facts.precision import ALIASES
 from llmsizer.units import format_seconds
@@ -83,11 +83,12 @@ def _read(arguments: argparse.Namespace, kind: Kind) -> list[Any]:
     """Items of all sources named, each content once, that pass the filters."""
     from llmsizer.store.content import content_id
 
-    sources = [*arguments.sources, *([arguments.store] if arguments.store else [])] or [DEFAULT_STORE]
     found: dict[str, Any] = {}
-    for source in sources:
+    for source in arguments.sources or ([] if arguments.store else [DEFAULT_STORE]):
         for item in read_kind(source, kind):
             found.setdefault(content_id(item), item)
+    for item in read_store(arguments.store, kind) if arguments.store else ():
+        found.setdefault(content_id(item), item)
     return [item for item in found.values() if _passes(item, arguments)]
 
 
