@@ -360,7 +360,7 @@ class Recommendation:
     @property
     def near_misses(self) -> tuple[Rejection, ...]:
         """The three that came closest, over those whose distance can be measured."""
-        out = {r.candidate.rpartition(" ×")[0] for r in self.rejections}
+        out = {r.candidate.rpartition(" ×")[0] for r in self.rejections if " ×" in r.candidate}
         measured = [r for r in self.rejections if r.shortfall is not None and _once_fixed(r) not in out]
         return tuple(sorted(measured, key=lambda r: r.shortfall or 0.0)[:3])
 
