@@ -1,6 +1,6 @@
 """What a trained mixture of experts loses in each format: KL divergence and perplexity against its 16-bit weights.
 
-    python benchmarks/mixtures.py [--out DIR] [--json benchmarks/results/mixtures.json]
+    python benchmarks/mixtures.py --out DIR --json benchmarks/results/mixtures.json
 
 The model is the small Mixtral that `llmsizer model --mixture` trains (eight experts of which two serve a token). Each
 variant is judged on held-out documents by its weights as the format defines them; activations of experts stay in
@@ -35,11 +35,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("mixtures"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--documents", type=int, default=DOCUMENTS)
+    parser.add_argument("--methods", default=",".join(METHODS), help="a comma list (default: all)")
     arguments = parser.parse_args()
     began = time.process_time()
     source = reference_model.build(arguments.out / "models", recipe=MixtureRecipe())
     job = Job(calibration=reference_model.calibration_documents(source), verify=True)
-    variants = [quantize(source, method, arguments.out / method, job=job) for method in METHODS]
+    variants = [quantize(source, method, arguments.out / method, job=job) for method in arguments.methods.split(",")]
     plain = original(source)
     documents = reference_model.held_out_documents(source)[: arguments.documents]
     records = evaluate(

@@ -132,3 +132,11 @@ def test_what_a_mixture_has_no_method_for_is_said_in_a_line(tmp_path: Path) -> N
     with pytest.raises(QuantizationError, match=r"experts of gpt_oss .* are not quantized here.*bf16 widens"):
         quantize(tmp_path / "qwen", "int8", tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["qwen"]
+
+
+@needs("xllamacpp")
+def test_random_weights_become_gguf_without_a_tokenizer(tmp_path: Path) -> None:
+    source = random_checkpoint(MIXTRAL, tmp_path / "random")
+    variant = quantize(source, "gguf-q8_0", tmp_path / "out")
+    assert variant.round_trip is not None and variant.round_trip.holds
+    assert "bytes and placeholders" in variant.notes[0]

@@ -12,6 +12,7 @@ import pytest
 
 from llmsizer.errors import InputError, QuantizationError
 from llmsizer.quantize import Job, original, quantize
+from llmsizer.quantize.at_precisions import variants_of
 from llmsizer.quantize.loading import load_widened, must_widen
 from llmsizer.quantize.stored.checkpoint import Checkpoint, check_values, open_checkpoint, open_source
 from llmsizer.quantize.stored.numbers import fp8
@@ -224,6 +225,11 @@ def test_an_fp8_checkpoint_is_quantized_like_its_16_bit_weights(tmp_path: Path, 
         from llmsizer.quantize.formats.readers import stored_weights
 
         assert np.abs(stored_weights(variant)[weight] - expected.float32()).max() < 0.004
+
+
+def test_fp16_of_an_fp8_checkpoint_is_a_widened_copy(tmp_path: Path, block_fp8: Path) -> None:
+    (variant,) = variants_of(block_fp8, ["fp16"], engine="transformers", out=tmp_path)
+    assert (variant.method, variant.precision, variant.bits_per_weight) == ("bf16", "bf16", 16.0)
 
 
 def check_widened(source: Checkpoint, made: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from llmsizer import reference_model
 from llmsizer.errors import InputError
 from llmsizer.quantize.stored.checkpoint import check_values, open_checkpoint
-from llmsizer.reference_model import Recipe
+from llmsizer.reference_model import MixtureRecipe, Recipe
 from llmsizer.reference_model.corpus import read_corpus
 from tiny_models import CONFIG, MATRIX_PARAMS, NORM_PARAMS, needs
 
@@ -93,6 +94,21 @@ def test_training_learns_is_repeatable_and_is_done_once(tmp_path: Path, stdlib: 
     assert len(reference_model.held_out_documents(first)) == 9
     assert reference_model.calibration_documents(first)
     assert open_checkpoint(first).config["model_type"] == "mistral"
+
+
+@needs("torch", "transformers", "tokenizers")
+def test_a_mixture_learns_with_every_expert_and_lies_in_mixtrals_layout(tmp_path: Path, stdlib: Path) -> None:
+    small = dataclasses.asdict(TINY) | {"intermediate_size": 128, "experts": 4, "steps": 8}
+    said: list[str] = []
+    folder = reference_model.build(
+        tmp_path, recipe=MixtureRecipe(**small), stdlib=stdlib, progress=lambda what, _: said.append(what)
+    )
+    losses = [float(what.rsplit(" ", 1)[1]) for what in said if "loss" in what]
+    assert losses[-1] < losses[0] - 0.5 and folder.name.startswith("mixture-")
+    tensors = open_checkpoint(folder).tensors
+    for expert in range(4):  # the last matrix of each begins as zeros: whatever is in it was learned
+        assert np.abs(tensors[f"model.layers.0.block_sparse_moe.experts.{expert}.w2.weight"].float32()).max() > 0
+    assert open_checkpoint(folder).config["num_experts_per_tok"] == 2
 
 
 @needs("torch", "transformers")

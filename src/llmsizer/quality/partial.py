@@ -54,11 +54,6 @@ class Kept:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
 
-    def forget(self) -> None:
-        """Once the records are written nothing is left to go on from."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
 
 def _ends_whole(path: Path) -> bool:
     with path.open("rb") as file:

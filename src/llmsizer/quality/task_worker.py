@@ -20,7 +20,6 @@ from llmsizer.quality.logits import open_reader
 from llmsizer.quality.task_model import TextModel, lm_eval_model
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TQDM_DISABLE": "1"}
-NOT_SCORES = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
 
 
 def run_task(asked: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from llmsizer.facts.variant import Variant, WeightPart
 from llmsizer.progress import Progress, silent
 from llmsizer.quantize.manifest import MANIFEST, read_variant
 from llmsizer.quantize.run import original, quantize_all
+from llmsizer.quantize.stored.checkpoint import open_source
 
 # The method that makes a precision for a family of engines; None: the checkpoint itself.
 METHODS: dict[str, dict[str, str | None]] = {
@@ -44,6 +45,8 @@ def variants_of(
     if not precisions:
         return [original(path)]
     methods = _methods(precisions, engine)
+    if None in methods.values() and open_source(path).packed_format:  # "fp16" is not the checkpoint as it lies there
+        methods = {precision: method or "bf16" for precision, method in methods.items()}
     made = quantize_all(
         path, [m for m in methods.values() if m], out or path.resolve().with_name(f"{path.resolve().name}-variants"),
         progress=progress,

@@ -40,6 +40,7 @@ PACKAGES = {
     "llm-compressor": ("llmcompressor", "compressed-tensors", "transformers", "torch", "numpy"),
     "none": ("numpy",),
 }
+RANDOM = "random_weights_seed"  # in config.json of models that `llmsizer model --config` made
 VERIFY_PARAMS = 200_000_000  # up to here reading a variant back twice takes seconds
 # What a reader needs beside the weights: the architecture and, where there is one, the tokenizer.
 COMPANIONS = (
@@ -129,7 +130,10 @@ def _made(source: Checkpoint, recipe: Recipe, job: Job, work: Path, progress: Pr
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise QuantizationError(f"{recipe.name} on {source.path} failed in {recipe.toolkit}: {reason}") from error
     use = expert_use(Work(work / "layers")) if recipe.toolkit == "llm-compressor" else None
-    return _variant(source, recipe, parts).model_copy(update={"expert_use": use, "notes": _notes(use)})
+    notes = _notes(use)
+    if recipe.toolkit == "gguf" and not gguf_file.has_byte_level_tokenizer(source):
+        notes += ("random weights: the vocabulary is bytes and placeholders, for speed and memory alone",)
+    return _variant(source, recipe, parts).model_copy(update={"expert_use": use, "notes": notes})
 
 
 def _notes(use: ExpertUse | None) -> tuple[str, ...]:
@@ -230,12 +234,10 @@ def _write(source: Checkpoint, recipe: Recipe, job: Job, work: Path, progress: P
     folder = work / "variant"
     if recipe.toolkit == "none":
         return sixteen_bit.write(source, folder, progress)
-    if recipe.toolkit == "none":
-        return sixteen_bit.write(source, folder, progress)
     if recipe.toolkit == "openvino":
         return openvino_ir.write(source, recipe, folder, progress, base=job.base, calibration=job.calibration)
     if recipe.toolkit == "gguf":
-        if not gguf_file.has_byte_level_tokenizer(source):
+        if not gguf_file.has_byte_level_tokenizer(source) and RANDOM not in source.config:
             raise InputError(f"{source.path}: GGUF needs a byte-level BPE tokenizer.json beside the weights")
         return gguf_file.write(source, recipe, folder, progress)
     if recipe.toolkit == "gptqmodel":

@@ -20,7 +20,6 @@ from llmsizer.reference_model.training import MixtureRecipe, Recipe, save, train
 
 __all__ = [
     "DATASET",
-    "DOCUMENT_TOKENS",
     "SPEED_CONFIG",
     "MixtureRecipe",
     "Recipe",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 DATASET = "python-stdlib-sources, held out by document"
-DOCUMENT_TOKENS = Recipe().sequence_tokens  # the context the model was trained for
 HELD_OUT_FILE, CALIBRATION_FILE = "held_out.jsonl", "calibration.jsonl"
 CALIBRATION_DOCUMENTS = 48
 SAVED_CHARACTERS = 6_000  # of each text kept beside the weights: more than any evaluation here reads

@@ -80,7 +80,7 @@ def random_checkpoint(
             index |= dict.fromkeys(names, file)
             progress(f"random weights: shard {number} of {len(shards)}", number / len(shards))
         model.config.save_pretrained(partial)
-        _set_dtype(partial / "config.json", dtype)
+        _describe(partial / "config.json", dtype, seed)
         if len(shards) > 1:
             table = {"metadata": {"total_size": total}, "weight_map": index}
             (partial / "model.safetensors.index.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
@@ -156,9 +156,10 @@ def _write_shard(file: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, 
     safetensors.save_file(tensors, file, metadata={"format": "pt"})
 
 
-def _set_dtype(file: Path, dtype: str) -> None:
+def _describe(file: Path, dtype: str, seed: int) -> None:
+    """What the weights are stored in, and that they are random: such a model has no tokenizer, and needs none."""
     settings = json.loads(file.read_text(encoding="utf-8"))
-    settings["dtype"] = dtype
+    settings |= {"dtype": dtype, "random_weights_seed": seed}
     file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 

@@ -121,13 +121,16 @@ def progress_bar(title: str) -> Iterator[Progress]:
 def _model(arguments: argparse.Namespace) -> int:
     from llmsizer import reference_model
 
+    if arguments.config and arguments.mixture:
+        raise InputError("--mixture trains a model of its own; leave --config out, or give the mixture's config.json")
     with progress_bar("building the model") as progress:
         if arguments.config:
             path = reference_model.random_checkpoint(
                 arguments.config, arguments.out, seed=arguments.seed, progress=progress
             )
         else:
-            path = reference_model.build(arguments.out, seed=arguments.seed, progress=progress)
+            recipe = reference_model.MixtureRecipe() if arguments.mixture else None
+            path = reference_model.build(arguments.out, seed=arguments.seed, recipe=recipe, progress=progress)
     if arguments.json:
         print_json({"checkpoint": str(path)})
         return 0

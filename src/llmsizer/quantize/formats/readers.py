@@ -59,9 +59,9 @@ def _compressed(stored: Checkpoint, settings: Mapping[str, Any]) -> Weights:
     found: Weights = {}
     stems = {name.removesuffix(".weight_scale") for name in stored.tensors if name.endswith(".weight_scale")}
     for name, tensor in stored.tensors.items():
-        stem = name.rpartition(".")[0]
-        if stem not in stems:
-            if tensor.dtype in ("F16", "BF16", "F32") and name.rpartition(".")[2] not in ("k_scale", "v_scale"):
+        stem, _, kind = name.rpartition(".")
+        if stem not in stems or kind == "bias":
+            if tensor.dtype in ("F16", "BF16", "F32") and kind not in ("k_scale", "v_scale"):
                 found[name] = tensor.float32()
             continue
         found[f"{stem}.weight"] = _compressed_matrix(stored, stem)
