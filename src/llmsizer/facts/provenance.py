@@ -76,8 +76,13 @@ class Estimate:
             return f"unknown ({self.reason})"
         band = ""
         if self.low is not None and self.high is not None:
-            band = f" [{self.low:.{digits}g}–{self.high:.{digits}g}]"
-        return f"{prefix}{self.value:.{digits}g}{suffix}{band} ({self.basis})"
+            band = f" [{_shown(self.low, digits)}–{_shown(self.high, digits)}]"
+        return f"{prefix}{_shown(self.value, digits)}{suffix}{band} ({self.basis})"
+
+
+def _shown(value: float, digits: int) -> str:
+    """So many digits; large ones without an exponent: 26,300 and not 2.63e+04."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def parse_date(text: str) -> datetime.date | None:

@@ -71,7 +71,8 @@ def print_service(asked: Asked, service: Service, closed: LoadPoint | str, energ
     out.print(
         f"goodput (TTFT ≤ {format_seconds(slo.ttft_p95_seconds)}, TPOT ≤ {format_seconds(slo.tpot_p95_seconds)}"
         f"{'' if asked.goal.e2e_p95_seconds is None else f', E2E ≤ {format_seconds(asked.goal.e2e_p95_seconds)}'}): "
-        f"{plain_number(service.goodput_requests_per_second)} requests/s of {service.requests_per_second:.4g} offered",
+        f"{plain_number(service.goodput_requests_per_second)} requests/s of {service.requests_per_second:.4g} offered "
+        "on average (each run draws its own)",
         highlight=False,
     )
     out.print(
