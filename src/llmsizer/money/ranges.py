@@ -49,14 +49,15 @@ def bill_parts(
     have in common is looked up in ``written``; ``whose`` tells figures apart that bear one name.
     """
     lines: tuple[Line, ...] = lines_of(drivers)
-    values = {field.name: getattr(drivers, field.name) for field in fields(drivers)}
+    values: dict[str, Any] = {field.name: getattr(drivers, field.name) for field in fields(drivers)}
     kept: Written = {} if written is None else written
     shown: list[CostPart] = []
     for line in lines:
-        key = (*whose, line.name, *(values[name] for name in line.uses))
-        usd = kept.get(key)
-        if usd is None:
-            usd = kept[key] = _usd(line, values, figures)
+        used: list[object] = [values[name] for name in line.uses]
+        key = (*whose, line.name, *used)
+        if key not in kept:
+            kept[key] = _usd(line, values, figures)
+        usd: Figure = kept[key]
         if usd.value != 0 or usd.high not in (0, None):
             text = how.get(line.name, "")
             shown.append(CostPart(name=line.name, usd_per_month=usd, how=text, sunk=line.sunk, taxed=line.taxed))
