@@ -34,8 +34,8 @@ LEAVES_OUT = (
     "part of what large batches cost: public rate sweeps of vLLM on H100 saturate 29 % above to 22 % below it",
     "load that moves within the hour, and multi-turn sessions (their prefix hits count as a share of the prompt)",
     "what a simulation knows better: of 160 random deployments the closed form held within 10 % of the simulated rate "
-    "in 75 %, and over 15 % too much in 11 %, in bursts and where the SLO is near an idle replica's latency "
-    "(benchmarks/closed_form.py); llmsizer capacity simulates a plan",
+    "in 76 %, and over 15 % too much in 11 %, in bursts and where the SLO is near an idle replica's latency "
+    "(benchmarks/closed_form.py); llmsizer plan simulates the plan it puts first, capacity any",
     "preemption and recomputation when the KV cache runs full (avoided by a margin instead)",
     "uneven routing over replicas, start-up time and failures",
 )
