@@ -49,3 +49,9 @@ def test_an_unknown_value_needs_a_reason():
 def test_an_estimate_scales_with_its_interval():
     estimate = Estimate(value=2.0, low=1.0, high=4.0, basis="calibrated").scaled(1000)
     assert (estimate.value, estimate.low, estimate.high, estimate.basis) == (2000, 1000, 4000, "calibrated")
+
+
+def test_large_figures_have_no_exponent() -> None:
+    said = Estimate(value=26_300.0, low=999.6, high=1_234_567.0, basis="assumed").text(suffix=" J")
+    assert said == "26,300 J [1,000–1,234,567] (assumed)"
+    assert Estimate(value=12.34, basis="measured").text() == "12.3 (measured)"

@@ -82,7 +82,7 @@ class Estimate:
 
 def _shown(value: float, digits: int) -> str:
     """So many digits; large ones without an exponent: 26,300 and not 2.63e+04."""
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def parse_date(text: str) -> datetime.date | None:
