@@ -21,7 +21,7 @@ from llmsizer.version import __version__
 
 # What a page holds; the report has the rest.
 _NUM = ' class="num"'
-_FLIPS, _CONDITIONS, _ASSUMPTIONS, _LONGEST = 3, 4, 5, 230
+_SHOWN, _FLIPS, _CONDITIONS, _ASSUMPTIONS, _LONGEST = 4, 3, 4, 5, 230
 
 
 def render_memo(
@@ -52,8 +52,8 @@ def _render(
     )
     footer = (
         f"llmsizer {__version__} · scenario hash {decision.hash} · written on {written_on} · model {answer.model}. "
-        f"{_short(sentence(answer.reading), 200)} {_rate(decision)}Ranges move all parts together. Full report, "
-        "workbook and bill of materials lie beside this memo under the same hash."
+        f"{_short(sentence(answer.reading), 200)} {_rate(decision)}Ends: every part at its best, or worst, at once. "
+        "Full report, workbook and bill of materials lie beside this memo under the same hash."
     )
     return html.page(
         title=f"Memo: {decision.scenario.name}",
@@ -89,10 +89,11 @@ def _costs(decision: Decision) -> str:
     """The ways to the model that was asked for; where none has a price, that."""
     same = [one for one in decision.paths if one.same_model]
     others = [one for one in decision.paths if not one.same_model and one.cost.is_complete]
-    shown = same[:4] + others[-1:]
+    cheapest = decision.cheapest
+    first = same[:_SHOWN] if cheapest is None or cheapest in same[:_SHOWN] else [*same[: _SHOWN - 1], cheapest]
+    shown = first + others[-1:]
     if not shown:
         return html.said("p", "Nothing that was considered can be priced and run.")
-    cheapest = decision.cheapest
     rows = "".join(_cost_row(decision, one, is_lowest=one is cheapest) for one in shown)
     heads = "".join(
         f'<th scope="col"{css}>{escape(text)}</th>'
@@ -114,7 +115,7 @@ def _costs(decision: Decision) -> str:
 def _cost_row(decision: Decision, one: LivePath, *, is_lowest: bool) -> str:
     usd = one.cost.usd_per_month
     ends = figure_range(usd)
-    between = _p10_to_p90(decision, one) or (f"{ends} (all at best or worst)" if ends else "–")
+    between = _p10_to_p90(decision, one) or (f"{ends} (ends)" if ends else "–")
     cells = (
         f'<th scope="row">{escape(_short(one.label, 90))}</th>'
         f'<td class="num">{escape(amount(usd.value, "USD"))}</td>'

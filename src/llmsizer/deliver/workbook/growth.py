@@ -133,7 +133,11 @@ def _owned(
     each = live(d.gpus) / d.servers
     groups = rounded_up((now + decision.shared.spare) / most(1, whole(each / width)))
     had = servers
-    servers = row.put(least(d.servers, groups * one.sized.servers), "short")
+    wanted, offered = groups * one.sized.servers, decision.found.book.offered
+    if offered is not None:  # taken whole from the first month on
+        counted = exact(offered.servers, "servers", "datasheet", "the catalogue")
+        wanted = most(wanted, one.place.given("servers_offered", counted))
+    servers = row.put(least(d.servers, wanted), "short")
     new = row.put(servers - had, "short")
     curves = one.sized.replica.idle_stay_seconds
     stay = one.place.given("stay_seconds", exact(curves, "s", "calibrated", "predicted"))

@@ -27,7 +27,7 @@ from llmsizer.units import MEGA
 
 SHEETS: dict[str, tuple[float, ...]] = {
     "summary": (52, 17, 17, 17, 17, 17, 20, 17, 17),
-    "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40, 16),
+    "assumptions": (38, 16, 26, 13, 13, 60, 12, 12, 40),
     "fleet": (40, 20, 44, 16),
     live_weeks.SHEET: (22, 22, 14, 6, 22, 22, 14),
     "owning": (26, 18, 16, 16, 70),
@@ -39,7 +39,7 @@ SHEETS: dict[str, tuple[float, ...]] = {
     "power & rack": (42, 16, 12, 60),
     "disqualifying": (52, 16, 16, 52, 60),
 }
-_CONVERTED = 9  # the column of the assumptions that holds what is quoted in dollars in another currency
+_CONVERTED = 3  # the column of the assumptions that holds what is quoted in dollars in another currency
 _EPOCH = datetime.date(1899, 12, 30)  # day 0 of spreadsheets
 
 
@@ -71,7 +71,7 @@ def _write(
         subject=f"scenario hash {decision.hash}",
         day=decision.today,
     )
-    sheets = {name: book.sheet(name, widths) for name, widths in SHEETS.items()}
+    sheets = {name: book.sheet(name, widths) for name, widths in _sheets(decision).items()}
     workbook_money.cash_sheet(sheets["cash flow"], decision)
     _summary(sheets["summary"], decision, found)
     _fleet(sheets["fleet"], decision, orders)
@@ -85,6 +85,13 @@ def _write(
     _conditions(sheets["disqualifying"], found)
     _assumptions(sheets["assumptions"], decision)
     book.close()
+
+
+def _sheets(decision: Decision) -> dict[str, tuple[float, ...]]:
+    """With a further column of the assumptions where dollars are converted."""
+    widths = SHEETS["assumptions"]
+    wider = (*widths[:_CONVERTED], 16, *widths[_CONVERTED:])
+    return SHEETS | {"assumptions": widths if decision.currency.code == USD else wider}
 
 
 def _summary(sheet: Sheet, decision: Decision, found: Sequence[Condition]) -> None:
@@ -140,8 +147,8 @@ def _rate_words(decision: Decision) -> Sequence[tuple[str, str]]:
     money = decision.currency
     if not money.note:
         return ()
-    cell = decision.register.rate.text
-    return ((f"Amounts in {money.code}", f"{money.note}. Cells follow {cell} on the sheet assumptions; words keep it"),)
+    follow = f"Cells follow {decision.register.rate.text} on the sheet assumptions; sentences do not"
+    return ((f"Amounts in {money.code}", f"{money.note}. {follow}"),)
 
 
 def _cheapest(sheet: Sheet, decision: Decision, first: int) -> None:
@@ -269,7 +276,8 @@ def _assumptions(sheet: Sheet, decision: Decision) -> None:
     note = f"; what is quoted in dollars stands in {money.code} beside it, by the cell {register.rate.text}"
     sheet.head("Assumptions", f"change a value here: every other sheet follows{note if converts else ''}")
     beside = (f"in {money.code}",) if converts else ()
-    sheet.line("id", "value", "unit", "low", "high", "source", "date", "basis", "note", *beside, style="header")
+    after = _CONVERTED + len(beside)
+    sheet.line("id", "value", "unit", *beside, "low", "high", "source", "date", "basis", "note", style="header")
     sheet.page.freeze_panes(sheet.row, 1)
     for row in register.rows.values():
         figure = row.figure
@@ -282,12 +290,12 @@ def _assumptions(sheet: Sheet, decision: Decision) -> None:
         else:
             sheet.name_cell(row.name, 1)
         sheet.words(2, figure.unit)
-        for column, end in ((3, figure.low), (4, figure.high)):
+        for column, end in enumerate((figure.low, figure.high), start=after):
             if end is not None:
                 sheet.number(column, end)
         stale = "stale price; " if figure.stale else ""
         dated = figure.as_of or decision.recommendation.priced_on
-        for column, text in ((5, figure.source), (6, dated), (7, figure.basis),
-                             (8, stale + figure.estimate.reason)):  # fmt: skip
+        texts = (figure.source, dated, figure.basis, stale + figure.estimate.reason)
+        for column, text in enumerate(texts, start=after + 2):
             sheet.words(column, text)
         sheet.row += 1
