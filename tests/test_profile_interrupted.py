@@ -220,12 +220,18 @@ def test_a_command_that_could_measure_nothing_says_so_and_fails(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_being_terminated_is_like_ctrl_c_and_only_while_measuring(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), measuring.ended_in_order():
-        os.kill(os.getpid(), number)
-        pytest.fail("the signal did nothing")
-    assert signal.getsignal(number) is before
+@pytest.mark.parametrize("at_ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_being_terminated_is_like_ctrl_c_and_only_while_measuring(number: signal.Signals, at_ctrl_c: Any) -> None:
+    found = {each: signal.signal(each, signal.SIG_DFL) for each in (number, signal.SIGINT)}  # under nohup, ignored
+    signal.signal(signal.SIGINT, at_ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt), measuring.ended_in_order():
+            os.kill(os.getpid(), number)
+            pytest.fail("the signal did nothing")
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        for each, handler in found.items():
+            signal.signal(each, handler)
 
 
 def test_a_point_that_another_process_finished_meanwhile_is_not_doubled(tmp_path: Path) -> None:

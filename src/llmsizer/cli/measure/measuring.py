@@ -178,6 +178,12 @@ def _profile(arguments: argparse.Namespace) -> int:
         return 0
 
 
+def _interrupt() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a script starts in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
 @contextmanager
 def ended_in_order() -> Iterator[None]:
     """SIGTERM and SIGHUP, as schedulers, containers and closed terminals send them, keep what Ctrl-C keeps."""
@@ -186,7 +192,7 @@ def ended_in_order() -> Iterator[None]:
         for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 # by way of SIGINT, whose handler an event loop replaces by one of its own while it runs
-                before[number] = signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+                before[number] = signal.signal(number, lambda *_: _interrupt())
     try:
         yield
     finally:
