@@ -25,6 +25,7 @@ from llmsizer.quantize.stored.packed import quantization_of
 
 WHAT = "reading a checkpoint"
 NATIVE = ("fp8", "compressed-tensors", "fbgemm_fp8")  # what transformers runs as it is, given a GPU that has FP8
+WEIGHTS_OF_FOUR_BITS = ("NVFP4A16", "MXFP4A16")  # floats, of compressed-tensors
 FP8_CAPABILITY = (8, 9)  # of NVIDIA's GPUs, from which on they multiply FP8
 DECODER, WHOLE = "model.language_model.", "model."  # in names, where the decoder is a part of a model with vision
 
@@ -58,11 +59,14 @@ def load_widened(folder: Path, dtype: Any, device: str = "cpu") -> Any:
 
 
 def transformers_misreads(variant: Variant) -> bool:
-    """Whether transformers reads a variant's experts wrongly or not at all: GGUF, and some of compressed-tensors."""
-    if not is_mixture(variant.config):
-        return False
+    """Whether transformers reads a variant wrongly or not at all: mixtures in GGUF and in some of compressed-tensors.
+
+    Four-bit floats without activations it unpacks to BF16 amid single precision, which ends in an error.
+    """
     scheme = variant.recipe.get("scheme") if variant.format == "compressed-tensors" else None
-    return variant.format == "gguf" or scheme in UNREAD_EXPERTS
+    if scheme in WEIGHTS_OF_FOUR_BITS:
+        return True
+    return is_mixture(variant.config) and (variant.format == "gguf" or scheme in UNREAD_EXPERTS)
 
 
 def load_stored(variant: Variant, dtype: Any, device: str = "cpu") -> Any:
