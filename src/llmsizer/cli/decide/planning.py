@@ -164,14 +164,15 @@ def _plan(arguments: argparse.Namespace) -> int:
         scenario = in_currency(scenario_asked(arguments), arguments)
         evidence = read_evidence(arguments.records, arguments.quality)
         recommendation = answer(scenario, evidence)
+        checks = () if arguments.no_simulation else _checks(recommendation, scenario, evidence)
+        document = {**plain(recommendation), "checked": plain(checks)}
         if arguments.store:
             from llmsizer.store.exchange import plan_document, scenario_document
 
             keep("scenarios", [scenario_document(scenario)])
-            keep("plans", [plan_document(plain(recommendation), name=scenario.name)])
-    checks = () if arguments.no_simulation else _checks(recommendation, scenario, evidence)
+            keep("plans", [plan_document(document, name=scenario.name)])
     if arguments.json:
-        print_json({**plain(recommendation), "checked": checks})
+        print_json(document)
     else:
         print_recommendation(recommendation, checks)
     return 0
