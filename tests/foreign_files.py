@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llmsizer.exchange.columns import read_map
-from llmsizer.exchange.importing import import_file
 from llmsizer.exchange.given import Given
+from llmsizer.exchange.importing import import_file
 from llmsizer.facts.records import ProfileRecord
 
 SAMPLES = Path(__file__).parent / "samples" / "exchange"
