@@ -133,8 +133,13 @@ def test_a_batch_reaches_the_experts_it_can_and_not_all() -> None:
     qwen = deployment(CATALOG.model("qwen3-30b-a3b"), CATALOG.gpu("h100-sxm-80"))
     model = StepModel(Cases.of([case_of(qwen)]), default_calibration().coefficients)
     assert model.experts_touched(np.array([1.0]))[0] == pytest.approx(8)
-    # 128 * (1 - (120/128)^16) = 82.4
-    assert model.experts_touched(np.array([16.0]))[0] == pytest.approx(82.4, abs=0.1)
+    assert model.experts_touched(np.array([16.0]))[0] == pytest.approx(62.5, abs=0.1)  # tests/test_routing.py
+    mixtral = StepModel(
+        Cases.of([case_of(deployment(CATALOG.model("mixtral-8x7b"), CATALOG.gpu("h100-sxm-80")))]),
+        default_calibration().coefficients,
+    )
+    # 8 * (1 - (6/8)^3) = 4.625
+    assert mixtral.experts_touched(np.array([3.0]))[0] == pytest.approx(4.625)
     assert model.experts_touched(np.array([4096.0]))[0] == pytest.approx(128)
 
 

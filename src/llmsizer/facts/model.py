@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
 from llmsizer.facts.provenance import Provenance
+from llmsizer.facts.routing import experts_touched
 
 AttentionKind = Literal["full", "sliding", "chunked", "latent", "linear"]
 
@@ -161,13 +164,10 @@ class FeedForward:
         return routed + self.shared_params(model_hidden_size) + rest
 
     def expected_experts_touched(self, tokens: float) -> float:
-        """Distinct experts that a batch of tokens reaches when each picks ``active_experts`` uniformly.
-
-        E·(1 − (1 − k/E)^tokens): the expectation of a union of independent uniform picks.
-        """
+        """Distinct experts that a batch of tokens reaches (``facts/routing.py``)."""
         if not self.is_moe:
             return 1.0
-        return float(self.experts * (1.0 - (1.0 - self.active_experts / self.experts) ** tokens))
+        return float(experts_touched(self.experts, self.active_experts, np.array(float(tokens))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmsizer.facts.routing import experts_touched
 from llmsizer.physics.steps.cases import Cases, Floats, maker_class
 from llmsizer.physics.steps.coefficients import Coefficients
 from llmsizer.physics.steps.formats import POOLED_ENGINES
@@ -89,6 +90,7 @@ class StepModel:
         self._by_owner = {n: positions(n, whose) for n in RATES}
         self.cases = cases = cases if owners is None else cases.take(owners)
         self.is_moe = cases["experts"] > 0
+        self._mixtures = _mixtures(cases)
         self.expert_shards = cases["tensor"] * cases["data"]
         self.kv_shards = np.where(
             cases["is_latent"] > 0, 1.0, np.minimum(cases["tensor"], np.maximum(cases["kv_heads"], 1.0))
@@ -152,9 +154,11 @@ class StepModel:
         return np.asarray(top * ((first / top) ** power + (second / top) ** power) ** (1.0 / power))
 
     def experts_touched(self, tokens: Floats) -> Floats:
-        """Distinct experts a batch reaches: E·(1 − (1 − k/E)^tokens), picks independent and uniform."""
-        experts = np.maximum(self.cases["experts"], 1.0)
-        return np.asarray(experts * (1.0 - (1.0 - self.cases["experts_per_token"] / experts) ** tokens))
+        """Distinct experts a batch reaches (``facts/routing.py``); 0 of a dense model's case is never read."""
+        touched = np.array(np.broadcast_to(tokens, self.is_moe.shape))
+        for experts, per_token, of in self._mixtures:
+            touched[of] = experts_touched(experts, per_token, touched[of])
+        return touched
 
     def kept_token_layers(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """Mean tokens kept over contexts from low to high: by full layers, and by window layers (exact integral)."""
@@ -272,6 +276,13 @@ class StepModel:
         scores = c["prefill_score_flops_full"] * full + c["prefill_score_flops_window"] * windowed
         times = self.forward(tokens, prompts, values * c["kv_bytes"], tokens * scores, tokens * c["data"])
         return StepTimes(**{part: getattr(times, part) * self.prefill_factor for part in PARTS})
+
+
+def _mixtures(cases: Cases) -> list[tuple[int, int, NDArray[np.intp]]]:
+    """The mixtures among the cases, each with the cases that are of it: experts, experts a token, positions."""
+    shapes = np.stack([cases["experts"], cases["experts_per_token"]], axis=1)
+    found = np.unique(shapes[shapes[:, 0] > 0], axis=0)
+    return [(int(e), int(k), np.flatnonzero((shapes == (e, k)).all(axis=1))) for e, k in found]
 
 
 def weight_bytes_per_gpu(model: StepModel) -> Floats:
