@@ -49,4 +49,4 @@ def pick_chances(experts: int, per_token: int) -> Floats:
 @lru_cache(maxsize=256)
 def _log_touched(experts: int, per_token: int) -> Floats:
     chances = pick_chances(experts, per_token)
-    return np.log((1.0 - (1.0 - chances) ** np.exp(_LOG_TOKENS)[:, None]).sum(axis=1))
+    return np.asarray(np.log((1.0 - (1.0 - chances) ** np.exp(_LOG_TOKENS)[:, None]).sum(axis=1)))
