@@ -2,6 +2,6 @@
 
 import sys
 
-from llmsizer.cli import main
+from llmsizer.cli import run
 
-sys.exit(main())
+sys.exit(run())

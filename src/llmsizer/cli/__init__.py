@@ -8,6 +8,7 @@ on stdout and nothing else there.
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import sys
@@ -61,6 +62,12 @@ def build_parser() -> OneLineParser:
     ):
         module.add_commands(commands)
     return described(parser)
+
+
+def run() -> int:
+    """A process of its own for one command: what it makes lives to its end, so circles are looked for seldom."""
+    gc.set_threshold(50_000, 20, 20)
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -283,9 +283,9 @@ class StepModel:
 
 def _mixtures(cases: Cases) -> list[tuple[int, int, NDArray[np.intp]]]:
     """The mixtures among the cases, each with the cases that are of it: experts, experts a token, positions."""
-    shapes = np.stack([cases["experts"], cases["experts_per_token"]], axis=1)
-    found = np.unique(shapes[shapes[:, 0] > 0], axis=0)
-    return [(int(e), int(k), np.flatnonzero((shapes == (e, k)).all(axis=1))) for e, k in found]
+    experts, per_token = cases["experts"], cases["experts_per_token"]
+    found = sorted({pair for pair in zip(experts.tolist(), per_token.tolist(), strict=True) if pair[0] > 0})
+    return [(int(e), int(k), np.flatnonzero((experts == e) & (per_token == k))) for e, k in found]
 
 
 def weight_bytes_per_gpu(model: StepModel) -> Floats:
