@@ -31,7 +31,7 @@ Matrix = NDArray[np.float64]
 
 METHOD = "mean-field closed form of continuous batching under Poisson arrivals"
 LEAVES_OUT = (
-    "part of what large batches cost: public rate sweeps of vLLM on H100 saturate 29 % above to 22 % below it",
+    "part of what large batches cost: public rate sweeps of vLLM on H100 saturate 28 % above to 26 % below it",
     "load that moves within the hour, and multi-turn sessions (their prefix hits count as a share of the prompt)",
     "what a simulation knows better: of 160 random deployments the closed form held within 10 % of the simulated rate "
     "in 76 %, and over 15 % too much in 11 %, in bursts and where the SLO is near an idle replica's latency "
