@@ -3,8 +3,8 @@
 A few experts are picked about evenly: routers of eight are trained to balance. Among many small ones some are picked
 far more often than others, and tokens that stand together pick alike, so a batch reaches fewer than even picks would.
 How often is taken as a power law of the expert's rank. Its exponent is where a batch of 16 tokens reaches 62 of 128
-experts (8 a token): public kernel timings under skewed routing come to 58 to 64 (aiconfigurator, vLLM 0.24 on H100 and
-H200, expert bytes ÷ bandwidth); even picks would reach 82.
+experts (8 a token): public kernel timings under routing as skewed as their authors take it to be take as long as 56 to
+66 experts do under even routing (aiconfigurator, vLLM 0.24 on H100 and H200); even picks would reach 82.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class StepModel:
             c["dense_params"] * c["weight_bytes"] / tensor / self.weight_rate,
             2 * c["dense_params"] * tokens / tensor / self.flops_rate,
         )
-        # Kernels read large experts at 0.95–0.99 of the bandwidth; narrow matrices of small ones leave more unused.
+        # Both begin at what most kernels reach, 0.95–0.99 of the bandwidth; rows pull small experts below it.
         is_fine = c["experts"] >= FEWEST_UNEVEN_EXPERTS
         factor = np.where(is_fine, self.value("moe.fine_memory_factor"), self.value("moe.memory_factor"))
         expert_values = c["expert_params"] * c["moe_layers"] / self.expert_shards
